@@ -1,0 +1,5 @@
+"""Events: read, select, weigh, split."""
+
+from femtobarn.events.record import Events, Padded, concatenate
+
+__all__ = ["Events", "Padded", "concatenate"]

@@ -1,0 +1,48 @@
+"""Batch: what a network sees, raw physics in padded tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from femtobarn.events import Events
+
+#: Order of the columns of `Batch.context`.
+CONTEXT = ("MET", "phi_MET")
+
+
+class Batch(NamedTuple):
+    """Events as a network sees them; every axis has a name. Objects stand by falling pT."""
+
+    momenta: Float[Tensor, "batch particles 4"]  # (px, py, pz, E) in GeV
+    kind: Int[Tensor, "batch particles"]  # codes of femtobarn.physics.objects
+    mask: Bool[Tensor, "batch particles"]  # True where an object is real
+    context: Float[Tensor, "batch context"]  # MET in GeV, phi_MET
+
+    def __len__(self) -> int:  # events, not fields  # type: ignore[override]
+        return int(self.mask.shape[0])
+
+
+def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -> Batch:
+    """The `slots` hardest objects of each event with MET and phi_MET, ready for a network."""
+    objects = events.padded(slots)
+    momenta = np.stack(
+        [
+            objects.pt * np.cos(objects.phi),
+            objects.pt * np.sin(objects.phi),
+            objects.pt * np.sinh(objects.eta),
+            objects.E,
+        ],
+        axis=-1,
+    )
+    context = np.stack([np.asarray(events.context[name], dtype=np.float64) for name in CONTEXT], axis=-1)
+    return Batch(
+        momenta=torch.from_numpy(momenta).to(dtype),
+        kind=torch.from_numpy(objects.kind),
+        mask=torch.from_numpy(objects.mask),
+        context=torch.from_numpy(context).to(dtype),
+    )

@@ -1,0 +1,1 @@
+"""Pure physics: formulas with units and sources, no state."""
