@@ -1,0 +1,5 @@
+"""Tasks: what a network is asked, how its answer is punished and what is read off it."""
+
+from femtobarn.tasks.classification import Classification, Classifier
+
+__all__ = ["Classification", "Classifier"]
