@@ -11,10 +11,13 @@ import numpy as np
 import vector
 from numpy.typing import NDArray
 
-vector.register_awkward()  # type: ignore[no-untyped-call]
+vector.register_awkward()
 
 #: What every particle carries; anything else (truth_id, prompt, ...) is truth and no model sees it.
 KINEMATICS = ("pt", "eta", "phi", "E", "kind")
+
+#: What the context of every event holds at least.
+MISSING_MOMENTUM = ("MET", "phi_MET")
 
 #: The columns of `Events`, one entry an event.
 COLUMNS = ("particles", "context", "weight", "process", "number", "hard")
@@ -54,7 +57,7 @@ class Events:
     particles: ak.Array
     context: ak.Array
     weight: NDArray[np.float64]
-    process: NDArray[np.str_]
+    process: NDArray[Any]  # of str; beartype would take NDArray[np.str_] for empty strings alone
     number: NDArray[np.int64]
     hard: NDArray[np.int64]
     luminosity: float = 100.0
@@ -67,6 +70,9 @@ class Events:
         missing = [name for name in KINEMATICS if name not in self.particles.fields]
         if missing:
             raise ValueError(f"particles lack {', '.join(missing)}; they have {', '.join(self.particles.fields)}")
+        absent = [name for name in MISSING_MOMENTUM if name not in self.context.fields]
+        if absent:
+            raise ValueError(f"context lacks {', '.join(absent)}; it has {', '.join(self.context.fields) or 'nothing'}")
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -106,6 +112,9 @@ class Events:
 def concatenate(parts: Sequence[Events]) -> Events:
     """Several samples as one; they must have weights for the same luminosity.
 
+    Truth and context columns that only some samples have are left out, and named in `provenance["left_out"]`:
+    inventing values for them would be worse. The provenance keeps the files, cross sections and cut flows of all.
+
     Raises:
         ValueError: no sample given, or luminosities differ.
     """
@@ -113,13 +122,84 @@ def concatenate(parts: Sequence[Events]) -> Events:
         raise ValueError("nothing to concatenate")
     if len({part.luminosity for part in parts}) > 1:
         raise ValueError(f"weights for different luminosities: {sorted({part.luminosity for part in parts})} 1/fb")
-    return replace(
-        parts[0],
-        particles=ak.concatenate([part.particles for part in parts]),
-        context=ak.concatenate([part.context for part in parts]),
-        **{
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("weight", "process", "number", "hard")
-        },
-        provenance={"parts": [dict(part.provenance) for part in parts]},
+    if len(parts) == 1:
+        return parts[0]
+    particles, without = _shared([part.particles for part in parts])
+    context, lost = _shared([part.context for part in parts])
+    provenance = merge([part.provenance for part in parts])
+    if without or lost:
+        provenance["left_out"] = sorted({*provenance.get("left_out", []), *without, *lost})
+    return Events(
+        particles=ak.with_name(ak.concatenate(particles), "Momentum4D"),
+        context=ak.concatenate(context),
+        weight=np.concatenate([part.weight for part in parts]),
+        process=np.concatenate([part.process for part in parts]),
+        number=np.concatenate([part.number for part in parts]),
+        hard=np.concatenate([part.hard for part in parts]),
+        luminosity=parts[0].luminosity,
+        provenance=provenance,
     )
+
+
+def _shared(arrays: Sequence[ak.Array]) -> tuple[list[ak.Array], list[str]]:
+    """The arrays with the fields that all of them have, and the names of the others."""
+    fields = [name for name in arrays[0].fields if all(name in array.fields for array in arrays)]
+    others = sorted({name for array in arrays for name in array.fields} - set(fields))
+    return [array[fields] for array in arrays], others
+
+
+def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One provenance of many: files are listed once, processes kept by name.
+
+    A process described differently by two parts (two generator runs, say) keeps both under `samples`, and its cross
+    section, generated events and cut flow are their sums, as its weights are. Other entries stay where all parts
+    agree and become a list of the different values, in order, where they do not.
+    """
+    merged: dict[str, Any] = {}
+    described: dict[str, list[Mapping[str, Any]]] = {}
+    for part in parts:
+        for key, value in part.items():
+            if key == "processes":
+                for name, record in value.items():
+                    known = described.setdefault(name, [])
+                    known.extend(one for one in record.get("samples", [record]) if one not in known)
+            elif key in ("files", "left_out"):
+                merged.setdefault(key, []).extend(one for one in value if one not in merged.get(key, []))
+            else:
+                merged.setdefault(key, _Different()).add(value)
+    for key, value in merged.items():
+        if isinstance(value, _Different):
+            merged[key] = value[0] if len(value) == 1 else list(value)
+    if described:
+        merged["processes"] = {name: _sum(records) for name, records in described.items()}
+    return merged
+
+
+class _Different(list[Any]):
+    """Values met so far, each once."""
+
+    def add(self, value: Any) -> None:
+        if value not in self:
+            self.append(value)
+
+
+def _sum(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Description of a process made of several samples, each with its own share of the cross section."""
+    if len(samples) == 1:
+        return dict(samples[0])
+    total: dict[str, Any] = {
+        key: sum(sample[key] for sample in samples)
+        for key in ("cross_section_pb", "generated")
+        if all(key in sample for sample in samples)
+    }
+    flows = [sample.get("cut_flow", []) for sample in samples]
+    if flows[0] and len({tuple(step["cut"] for step in flow) for flow in flows}) == 1:
+        total["cut_flow"] = [
+            {
+                "cut": steps[0]["cut"],
+                "events": sum(step["events"] for step in steps),
+                "yield": sum(step["yield"] for step in steps),
+            }
+            for steps in zip(*flows, strict=True)
+        ]
+    return total | {"samples": [dict(sample) for sample in samples]}

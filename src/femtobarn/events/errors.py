@@ -1,0 +1,29 @@
+"""What is wrong with a file, where, and what helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EventError(ValueError):
+    """Bad input: names the file, the line or row, the offending text and the remedy.
+
+    Args:
+        path: the file.
+        what: what is wrong, with the offending value.
+        line: line of a text file, from 1.
+        row: row of a table, from 0.
+        remedy: what to do about it.
+    """
+
+    def __init__(
+        self, path: Path | str, what: str, *, line: int | None = None, row: int | None = None, remedy: str = ""
+    ) -> None:
+        self.path, self.line, self.row = Path(path), line, row
+        place = f"{path}:{line}" if line is not None else f"{path}, row {row}" if row is not None else f"{path}"
+        super().__init__(f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
+
+
+def shorten(text: str, most: int = 80) -> str:
+    """Text quoted for a message, cut in the middle when long."""
+    return repr(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")

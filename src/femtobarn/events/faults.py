@@ -1,0 +1,53 @@
+"""What no detector can have measured: NaN, negative energies, E below |p|, angles that are no radians."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femtobarn.physics.objects import NAMES
+
+#: E may lie this far below |p|, relatively: numbers of four digits pass, swapped columns and mixed units do not.
+ROUNDING = 1e-3
+
+
+def wrapped(phi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles in [-π, π); those that are there already stay the same to the last bit."""
+    outside = (phi < -np.pi) | (phi >= np.pi)
+    if not outside.any():
+        return phi
+    return np.where(outside, phi - 2 * np.pi * np.floor((phi + np.pi) / (2 * np.pi)), phi)
+
+
+def object_faults(
+    pt: NDArray[np.float64],
+    eta: NDArray[np.float64],
+    phi: NDArray[np.float64],
+    energy: NDArray[np.float64],
+    kind: NDArray[np.integer],
+) -> dict[str, NDArray[np.bool_]]:
+    """For each thing that can be wrong with an object, where it is; only what occurs is listed, worst first."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(pt) & np.isfinite(eta) & np.isfinite(phi) & np.isfinite(energy)
+        found = {
+            "NaN or infinity": ~finite,
+            "negative energy": energy < 0,
+            "negative pT": pt < 0,
+            "unknown object": (kind < 1) | (kind >= len(NAMES)),
+            "energy below |p| (swapped columns, mixed units?)": finite & (energy < pt * np.cosh(eta) * (1 - ROUNDING)),
+            "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING),
+        }
+    return {what: where for what, where in found.items() if where.any()}
+
+
+def event_faults(
+    weight: NDArray[np.float64], met: NDArray[np.float64], phi: NDArray[np.float64]
+) -> dict[str, NDArray[np.bool_]]:
+    """For each thing that can be wrong with an event as a whole, where it is; only what occurs is listed."""
+    found = {
+        "weight is NaN or infinite": ~np.isfinite(weight),
+        "MET or phi_MET is NaN or infinite": ~(np.isfinite(met) & np.isfinite(phi)),
+        "negative MET": met < 0,
+        "phi_MET outside ±2π (degrees?)": np.isfinite(phi) & (np.abs(phi) > 2 * np.pi + ROUNDING),
+    }
+    return {what: where for what, where in found.items() if where.any()}
