@@ -2,5 +2,8 @@
 
 from femtobarn.inputs.batch import CONTEXT, Batch, make_batch
 from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.features import Inputs
+from femtobarn.inputs.interactions import INTERACTIONS
+from femtobarn.inputs.loader import batches
 
-__all__ = ["CONTEXT", "Batch", "Encoded", "Sizes", "make_batch"]
+__all__ = ["CONTEXT", "INTERACTIONS", "Batch", "Encoded", "Inputs", "Sizes", "batches", "make_batch"]

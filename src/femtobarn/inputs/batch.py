@@ -27,6 +27,10 @@ class Batch(NamedTuple):
         return int(self.mask.shape[0])
 
 
+# a namedtuple's own _make, and _replace through it, asks len() whether all fields are there; here len() counts events
+Batch._make = classmethod(lambda cls, columns: cls(*columns))  # type: ignore[method-assign, assignment]
+
+
 def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -> Batch:
     """The `slots` hardest objects of each event with MET and phi_MET, ready for a network."""
     objects = events.padded(slots)

@@ -1,0 +1,204 @@
+"""Inputs: the first layer of every network, from raw objects to standardised features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from femtobarn.inputs.batch import Batch
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.interactions import INTERACTIONS, check, pair_features
+from femtobarn.inputs.loader import batches
+from femtobarn.physics import lorentz, pairwise
+from femtobarn.physics.objects import NAMES, PADDING
+
+#: Features of an object: four numbers, then one flag for each type.
+PARTICLES = ("log E", "log pT", "eta", "phi", *NAMES[1:])
+
+#: Features of an event.
+CONTEXT_FEATURES = ("log MET", "cos phi_MET", "sin phi_MET")
+
+#: How many of each stand first and are standardised; flags, cosines and couplings are of order 1 as they are.
+KINEMATIC, LOGARITHMIC = 4, 1
+
+#: Energies below these (GeV) count as these in logarithms: softer than any object, and than the resolution of MET.
+SOFTEST, SOFTEST_MET = 1e-3, 1.0
+
+#: Events whose features are in memory at once while fitting: 18 x 18 pairs x 9 interactions of these are 24 MB.
+CHUNK = 2048
+
+
+class Inputs(nn.Module):
+    """Objects in, features out: logarithms, type flags, pairwise features, all standardised.
+
+    A network has this as its first layer, so its file holds the whole function from objects to score. The means and
+    standard deviations are buffers, fitted once on training events with `fit`; before that they are 0 and 1.
+
+    An object's features are `PARTICLES`. Azimuths stay raw: the detector is round, so no zero of phi is better than
+    another, and differences of phi are in the pairwise features and the momenta, which every model gets as well.
+    An event's features are `CONTEXT_FEATURES`.
+
+    Args:
+        interactions: names from `INTERACTIONS`, one pair feature each, in this order.
+
+    Raises:
+        ValueError: an unknown or repeated interaction.
+    """
+
+    particle_mean: Tensor
+    particle_std: Tensor
+    pair_mean: Tensor
+    pair_std: Tensor
+    context_mean: Tensor
+    context_std: Tensor
+    interaction_names: Tensor
+
+    def __init__(self, interactions: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.interactions = check(interactions)
+        for name, width in (
+            ("particle", len(PARTICLES)),
+            ("pair", len(self.interactions)),
+            ("context", len(CONTEXT_FEATURES)),
+        ):
+            self.register_buffer(f"{name}_mean", torch.zeros(width))
+            self.register_buffer(f"{name}_std", torch.ones(width))
+        # bytes, because safetensors holds nothing but tensors
+        self.register_buffer("interaction_names", _text(self.interactions))
+
+    def sizes(self, outputs: int) -> Sizes:
+        """The widths an architecture behind this layer must take, with the outputs its task asks for."""
+        return Sizes(len(PARTICLES), len(self.interactions), len(CONTEXT_FEATURES), outputs)
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Features in the precision of the buffers, momenta in their own; what padded slots hold changes nothing."""
+        batch = clean(batch)
+        dtype = self.particle_mean.dtype
+        particles = standardised(particle_features(batch).to(dtype), self.particle_mean, self.particle_std)
+        pairs = standardised(pair_features(batch, self.interactions).to(dtype), self.pair_mean, self.pair_std)
+        return Encoded(
+            particles=torch.where(batch.mask[..., None], particles, 0.0),
+            pairs=torch.where(pairwise.pairs(batch.mask)[..., None], pairs, 0.0),
+            context=standardised(context_features(batch).to(dtype), self.context_mean, self.context_std),
+            mask=batch.mask,
+            momenta=batch.momenta,
+            kind=batch.kind,
+        )
+
+    @torch.no_grad()
+    def fit(self, batch: Batch, weight: Float[Tensor, " batch"] | None = None) -> Inputs:
+        """Take means and standard deviations from training events, and give back this layer.
+
+        Only real objects and pairs count, each with its event's weight (its magnitude, where generators give negative
+        ones). Events go through in chunks of `CHUNK`, so memory does not grow with their number.
+
+        Args:
+            batch: training events, and no others.
+            weight: one number an event; None counts all alike.
+
+        Raises:
+            ValueError: no events, or as many weights as there are not events, or weights that are all 0.
+        """
+        weight = torch.ones(len(batch), device=batch.mask.device) if weight is None else weight.detach().abs()
+        if len(weight) != len(batch):
+            raise ValueError(f"{len(weight)} weights for {len(batch)} events")
+        if not float(weight.sum()) > 0:
+            raise ValueError(f"nothing to fit on: {len(batch)} events with weights that sum to {float(weight.sum())}")
+        particle, pair, context = (Moments(size) for size in self.sizes(0)[:3])
+        for chunk, (share,) in batches(batch, (weight,), CHUNK):
+            chunk, share = clean(chunk), share.double()
+            real = pairwise.pairs(chunk.mask)
+            particle.add(particle_features(chunk), share[:, None] * chunk.mask)
+            pair.add(pair_features(chunk, self.interactions), share[:, None, None] * real)
+            context.add(context_features(chunk), share)
+        kinematic = [INTERACTIONS[name].logarithmic for name in self.interactions]
+        self._keep("particle", particle, [column < KINEMATIC for column in range(len(PARTICLES))])
+        self._keep("pair", pair, kinematic)
+        self._keep("context", context, [column < LOGARITHMIC for column in range(len(CONTEXT_FEATURES))])
+        return self
+
+    def extra_repr(self) -> str:
+        return f"interactions=[{', '.join(self.interactions)}]"
+
+    def _keep(self, name: str, moments: Moments, chosen: Sequence[bool]) -> None:
+        where = torch.tensor(chosen, dtype=torch.bool)
+        mean, std = moments.mean.cpu(), moments.std.cpu()
+        getattr(self, f"{name}_mean").copy_(torch.where(where, mean, 0.0))
+        getattr(self, f"{name}_std").copy_(torch.where(where, std, 1.0))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        saved = state_dict.get(f"{prefix}interaction_names")
+        if saved is not None and not torch.equal(saved.cpu(), self.interaction_names.cpu()):
+            names = bytes(saved.tolist()).decode() or "none"
+            raise ValueError(f"weights for the interactions {names}, not for {', '.join(self.interactions) or 'none'}")
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Moments:
+    """Weighted mean and standard deviation of features that arrive in pieces, in float64."""
+
+    def __init__(self, width: int) -> None:
+        self.total = torch.zeros(3, width, dtype=torch.float64)
+
+    def add(self, features: Tensor, weight: Tensor) -> None:
+        """Count features (..., width) with the weights (...)."""
+        flat, share = features.flatten(0, -2).double(), weight.reshape(-1, 1).double()
+        counted = torch.stack([share.expand_as(flat).sum(0), (share * flat).sum(0), (share * flat.square()).sum(0)])
+        self.total = self.total.to(counted.device) + counted
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, 0 where nothing was counted."""
+        return self.total[1] / torch.where(self.total[0] > 0, self.total[0], 1.0)
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation, 1 where the feature does not vary."""
+        scale = torch.where(self.total[0] > 0, self.total[0], 1.0)
+        variance = self.total[2] / scale - self.mean.square()
+        return torch.where(variance > FLAT * (1 + self.mean.square()), variance, 1.0).sqrt()
+
+
+#: Relative variance below which a feature counts as constant: rounding alone makes 1e-16 of it.
+FLAT = 1e-10
+
+
+def clean(batch: Batch) -> Batch:
+    """The batch with zeros in padded slots, whatever stood there."""
+    return batch._replace(
+        momenta=torch.where(batch.mask[..., None], batch.momenta, 0.0),
+        kind=torch.where(batch.mask, batch.kind, PADDING),
+    )
+
+
+def particle_features(batch: Batch) -> Float[Tensor, "batch particles features"]:
+    """`PARTICLES` of every object, not standardised; padded slots hold finite numbers without meaning."""
+    momenta = pairwise.filled(batch.momenta, batch.mask)
+    numbers = [
+        momenta[..., 3].clamp_min(SOFTEST).log(),
+        lorentz.pt(momenta).clamp_min(SOFTEST).log(),
+        lorentz.eta(momenta),
+        lorentz.phi(momenta),
+    ]
+    types = torch.arange(1, len(NAMES), device=batch.kind.device)
+    flags = (batch.kind[..., None] == types).to(momenta.dtype)
+    return torch.cat([torch.stack(numbers, dim=-1), flags], dim=-1)
+
+
+def context_features(batch: Batch) -> Float[Tensor, "batch event_features"]:
+    """`CONTEXT_FEATURES` of every event, not standardised."""
+    missing, azimuth = batch.context[:, 0], batch.context[:, 1]
+    return torch.stack([missing.clamp_min(SOFTEST_MET).log(), azimuth.cos(), azimuth.sin()], dim=-1)
+
+
+def standardised(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Features with the mean taken off, in units of the standard deviation."""
+    return (features - mean) / std
+
+
+def _text(names: Sequence[str]) -> Tensor:
+    return torch.tensor(list(",".join(names).encode()), dtype=torch.uint8)

@@ -1,0 +1,84 @@
+"""Interactions: what a network may be told about every pair of objects, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from femtobarn.inputs.batch import Batch
+from femtobarn.physics import couplings, pairwise
+
+#: Arguments of logarithms are at least this.
+FLOOR = 1e-8
+
+Matrix = Float[Tensor, "batch particles particles"]
+
+
+class Interaction(NamedTuple):
+    """One number for every pair of objects: its meaning, how to compute it, and whether networks get its logarithm."""
+
+    meaning: str
+    value: Callable[[Batch], Matrix]  # 0 for padded pairs and on the diagonal
+    logarithmic: bool = True
+
+
+#: The names that `interactions: [...]` in a config may hold.
+INTERACTIONS: dict[str, Interaction] = {
+    "mass": Interaction("invariant mass of the pair in GeV", lambda b: pairwise.mass(b.momenta, b.mask)),
+    "mass2": Interaction("invariant mass squared in GeV², as in ParT", lambda b: pairwise.mass2(b.momenta, b.mask)),
+    "delta_r": Interaction("distance in pseudorapidity and azimuth", lambda b: pairwise.delta_r(b.momenta, b.mask)),
+    "delta": Interaction("distance in rapidity and azimuth, as in ParT", lambda b: pairwise.delta(b.momenta, b.mask)),
+    "kt": Interaction("min(pT) x delta in GeV, as in ParT", lambda b: pairwise.kt(b.momenta, b.mask)),
+    "z": Interaction(
+        "share of the softer object in the pair's pT, as in ParT", lambda b: pairwise.z(b.momenta, b.mask)
+    ),
+    "sm_ids": Interaction(
+        "1 where a leading-order Standard Model vertex joins the two types",
+        lambda b: couplings.ids(b.kind, b.mask, b.momenta.dtype),
+        logarithmic=False,
+    ),
+    "sm_const": Interaction(
+        "Standard Model coupling of the two types at the Z mass",
+        lambda b: couplings.const(b.kind, b.mask, b.momenta.dtype),
+        logarithmic=False,
+    ),
+    "sm_running": Interaction(
+        "Standard Model coupling of the two types at the pair's scale (pT_i + pT_j)/2",
+        lambda b: couplings.running(b.momenta, b.kind, b.mask),
+        logarithmic=False,
+    ),
+}
+
+
+def check(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, known and each only once.
+
+    Raises:
+        ValueError: an unknown name (the message lists those there are) or a repeated one.
+    """
+    for name in names:
+        if name not in INTERACTIONS:
+            raise ValueError(f"no interaction is called {name!r}; there are {', '.join(INTERACTIONS)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"interactions named twice: {', '.join(names)}")
+    return tuple(names)
+
+
+def pair_features(batch: Batch, names: Sequence[str]) -> Float[Tensor, "batch particles particles pair_features"]:
+    """The named interactions of every pair as networks get them: kinematic ones as logarithms, couplings as they are.
+
+    Symmetric; 0 for padded pairs and on the diagonal. Without names the last axis has length 0.
+    """
+    if not names:
+        return batch.momenta.new_zeros(*batch.mask.shape, batch.mask.shape[1], 0)
+    real = pairwise.pairs(batch.mask)
+    return torch.stack([_feature(INTERACTIONS[name], batch, real) for name in names], dim=-1)
+
+
+def _feature(interaction: Interaction, batch: Batch, real: Tensor) -> Tensor:
+    value = interaction.value(batch)
+    return torch.where(real, value.clamp_min(FLOOR).log(), 0.0) if interaction.logarithmic else value

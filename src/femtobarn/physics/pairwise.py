@@ -1,0 +1,106 @@
+"""Pairs: what two objects say together.
+
+Every function takes momenta (px, py, pz, E) in GeV and the mask of real objects, and gives a symmetric matrix over
+pairs, with 0 where one of the two is padding and on the diagonal: an object is no pair with itself. What stands in
+padded slots changes nothing, NaN included, and gradients are finite.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from femtobarn.physics import angles, lorentz
+from femtobarn.physics.constants import TINY_PT
+
+Momenta = Float[Tensor, "batch particles 4"]
+Mask = Bool[Tensor, "batch particles"]
+Matrix = Float[Tensor, "batch particles particles"]
+
+
+def pairs(mask: Mask) -> Bool[Tensor, "batch particles particles"]:
+    """True for two different real objects."""
+    slots = torch.arange(mask.shape[1], device=mask.device)
+    return mask[:, :, None] & mask[:, None, :] & (slots[:, None] != slots)
+
+
+def filled(momenta: Momenta, mask: Mask) -> Momenta:
+    """Momenta with a harmless one, massless and across the beam, in padded slots."""
+    return torch.where(mask[..., None], momenta, momenta.new_tensor([1.0, 0.0, 0.0, 1.0]))
+
+
+def mass2(momenta: Momenta, mask: Mask) -> Matrix:
+    r"""Invariant mass squared of every pair in GeV².
+
+    .. math:: m_{ij}^2 = (E - p_z)(E + p_z) - p_x^2 - p_y^2, \quad p = p_i + p_j
+
+    Accurate to about ε (E_i + E_j)², the rounding of the momenta themselves, so below 0 it may come out by as much.
+    """
+    px, py, pz, energy = filled(momenta, mask).unbind(-1)
+    value = _sum(energy - pz) * _sum(energy + pz) - _sum(px).square() - _sum(py).square()
+    return _masked(value, mask)
+
+
+def mass(momenta: Momenta, mask: Mask) -> Matrix:
+    """Invariant mass of every pair in GeV, 0 where rounding makes its square negative."""
+    return lorentz.root(mass2(momenta, mask))
+
+
+def delta_r(momenta: Momenta, mask: Mask) -> Matrix:
+    r"""Distance of every pair in pseudorapidity and azimuth.
+
+    .. math:: \Delta R_{ij} = \sqrt{(\eta_i - \eta_j)^2 + (\phi_i - \phi_j)^2}
+    """
+    momenta = filled(momenta, mask)
+    return _masked(_distance(lorentz.eta(momenta), lorentz.phi(momenta)), mask)
+
+
+def delta(momenta: Momenta, mask: Mask) -> Matrix:
+    r"""Distance of every pair in rapidity and azimuth, the same after any boost along the beam.
+
+    .. math:: \Delta_{ij} = \sqrt{(y_i - y_j)^2 + (\phi_i - \phi_j)^2}
+
+    Source: Qu, Li and Qian, *Particle Transformer*, arXiv:2202.03772, eq. 3.
+    """
+    momenta = filled(momenta, mask)
+    return _masked(_distance(lorentz.rapidity(momenta), lorentz.phi(momenta)), mask)
+
+
+def kt(momenta: Momenta, mask: Mask) -> Matrix:
+    r"""Relative transverse momentum of every pair in GeV, as the kT algorithm measures it (with R = 1).
+
+    .. math:: k_T = \min(p_{T,i}, p_{T,j})\,\Delta_{ij}
+
+    Source: arXiv:2202.03772, eq. 3.
+    """
+    momenta = filled(momenta, mask)
+    transverse = lorentz.pt(momenta)
+    softer = torch.minimum(transverse[:, :, None], transverse[:, None, :])
+    return _masked(softer * _distance(lorentz.rapidity(momenta), lorentz.phi(momenta)), mask)
+
+
+def z(momenta: Momenta, mask: Mask) -> Matrix:
+    r"""Share of the softer object in the transverse momentum of every pair, from 0 to 1/2.
+
+    .. math:: z = \min(p_{T,i}, p_{T,j}) / (p_{T,i} + p_{T,j})
+
+    Source: arXiv:2202.03772, eq. 3.
+    """
+    transverse = lorentz.pt(filled(momenta, mask)).clamp_min(TINY_PT)
+    softer = torch.minimum(transverse[:, :, None], transverse[:, None, :])
+    return _masked(softer / _sum(transverse), mask)
+
+
+def _sum(value: Tensor) -> Tensor:
+    return value[:, :, None] + value[:, None, :]
+
+
+def _distance(height: Tensor, azimuth: Tensor) -> Tensor:
+    along = (height[:, :, None] - height[:, None, :]).square()
+    around = angles.separation(azimuth[:, :, None], azimuth[:, None, :]).square()
+    return lorentz.root(along + around)
+
+
+def _masked(value: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(pairs(mask), value, 0.0)
