@@ -1,9 +1,10 @@
 """From events to padded tensors, and from padded tensors to features."""
 
 from femtobarn.inputs.batch import CONTEXT, Batch, make_batch
+from femtobarn.inputs.columns import columns
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.features import Inputs
 from femtobarn.inputs.interactions import INTERACTIONS
 from femtobarn.inputs.loader import batches
 
-__all__ = ["CONTEXT", "INTERACTIONS", "Batch", "Encoded", "Inputs", "Sizes", "batches", "make_batch"]
+__all__ = ["CONTEXT", "INTERACTIONS", "Batch", "Encoded", "Inputs", "Sizes", "batches", "columns", "make_batch"]

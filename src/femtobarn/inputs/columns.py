@@ -1,0 +1,84 @@
+"""Columns: an event as a decision tree sees it, one row of numbers with names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from femtobarn.inputs.batch import Batch
+from femtobarn.inputs.interactions import INTERACTIONS, check
+from femtobarn.physics import lorentz
+from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PADDING, POSITRON
+from femtobarn.physics.observables import Chosen, choose, observables
+
+#: Slots of each kind, as in arXiv:2211.05143: 12 in all, the hardest of each kind first.
+SLOTS = {
+    "jet": (JET, 4),
+    "bjet": (BJET, 4),
+    "electron": (ELECTRON, 1),
+    "positron": (POSITRON, 1),
+    "muon": (MUON, 1),
+    "antimuon": (ANTIMUON, 1),
+}
+
+#: What stands in the columns of each slot: GeV and radians.
+KINEMATICS = ("E", "pt", "eta", "phi")
+
+
+def columns(batch: Batch, interactions: Sequence[str] = ()) -> tuple[list[str], Float[np.ndarray, "events columns"]]:
+    """Names and float32 values of what a BDT gets: its slots, MET, the observables, and the interactions of slot pairs.
+
+    A slot without an object, and every pair it is in, is NaN, which LightGBM takes as missing and sends to the better
+    side of each cut (a zero would count as a soft, central object). Observables are those of all objects in the batch,
+    which should hold 18 slots or more; photons enter through them only. Interactions stand as they are: no cut feels a
+    logarithm.
+
+    Args:
+        batch: events with raw physics; on any device.
+        interactions: names from `INTERACTIONS`.
+
+    Raises:
+        ValueError: an unknown or repeated interaction.
+    """
+    check(interactions)
+    objects = _objects(batch)
+    met, phi_met = batch.context.double().cpu().numpy().T
+    slots = [choose(objects, (kind,), most) for kind, most in SLOTS.values()]
+    merged = Chosen(*(np.concatenate(column, axis=1) for column in zip(*slots, strict=True)))
+    labels = [f"{name}{slot + 1}" if most > 1 else name for name, (_, most) in SLOTS.items() for slot in range(most)]
+    table: dict[str, NDArray[np.float64]] = {}
+    for index, label in enumerate(labels):
+        for name in KINEMATICS:
+            table[f"{name}_{label}"] = np.where(merged.mask[:, index], getattr(merged, name)[:, index], np.nan)
+    table |= observables(objects, met, phi_met)
+    table |= _pair_columns(merged, batch.context, labels, interactions)
+    return list(table), np.stack(list(table.values()), axis=1).astype(np.float32)
+
+
+def _objects(batch: Batch) -> Chosen:
+    momenta = batch.momenta.detach().double()
+    mask = batch.mask
+    numbers = (lorentz.pt(momenta), lorentz.eta(momenta), lorentz.phi(momenta), momenta[..., 3])
+    pt, eta, phi, energy = (torch.where(mask, number, 0.0).cpu().numpy() for number in numbers)
+    kind = torch.where(mask, batch.kind, PADDING).long().cpu().numpy()
+    return Chosen(pt, eta, phi, energy, kind, mask.cpu().numpy())
+
+
+def _pair_columns(
+    merged: Chosen, context: torch.Tensor, labels: Sequence[str], interactions: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    pt, eta, phi, energy = (torch.from_numpy(column) for column in merged[:4])
+    mask = torch.from_numpy(merged.mask)
+    slots = Batch(lorentz.from_ptetaphie(pt, eta, phi, energy), torch.from_numpy(merged.kind), mask, context.cpu())
+    both = merged.mask[:, :, None] & merged.mask[:, None, :]
+    table: dict[str, NDArray[np.float64]] = {}
+    for name in interactions:
+        values = np.where(both, INTERACTIONS[name].value(slots).numpy(), np.nan)
+        for (i, first), (j, second) in itertools.combinations(enumerate(labels), 2):
+            table[f"{name}_{first}_{second}"] = values[:, i, j]
+    return table
