@@ -1,1 +1,21 @@
-"""The zoo of architectures."""
+"""The zoo of architectures; importing it registers them all."""
+
+from femtobarn.models.bdt import BDT
+from femtobarn.models.network import Network
+from femtobarn.models.part import ParT
+from femtobarn.models.particlenet import ParticleNet
+from femtobarn.models.registry import MODELS, Description, describe, find, model, networks, settings
+
+__all__ = [
+    "BDT",
+    "MODELS",
+    "Description",
+    "Network",
+    "ParT",
+    "ParticleNet",
+    "describe",
+    "find",
+    "model",
+    "networks",
+    "settings",
+]

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
+from torch import nn
 
 MODELS: dict[str, type[Any]] = {}
+
+#: Settings that make a model tiny, by name: enough for the contract tests, far too small for physics.
+SMALL: dict[str, Mapping[str, Any]] = {}
+
+#: Models whose answer depends on the order of the objects, by declaration.
+ORDERED: set[str] = set()
 
 T = TypeVar("T")
 
 
-def model(name: str) -> Callable[[type[T]], type[T]]:
-    """Register an architecture under the name that configs and the command line use.
+def model(name: str, *, small: Mapping[str, Any] | None = None, ordered: bool = False) -> Callable[[type[T]], type[T]]:
+    """Register an architecture under the name that configs and the command line use; that is enough to be tested.
+
+    Args:
+        name: lower case.
+        small: settings with which it trains in a moment; None means the defaults.
+        ordered: the answer may depend on the order of the objects.
 
     Raises:
         ValueError: the name is taken.
@@ -24,6 +38,9 @@ def model(name: str) -> Callable[[type[T]], type[T]]:
         if name in MODELS:
             raise ValueError(f"{name!r} is already the model {MODELS[name].__qualname__}")
         MODELS[name] = cls
+        SMALL[name] = dict(small or {})
+        if ordered:
+            ORDERED.add(name)
         return cls
 
     return register
@@ -50,3 +67,65 @@ def settings(name: str) -> type[BaseModel]:
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     return create_model(name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+def networks() -> tuple[str, ...]:
+    """Names of the models that are neural networks, trained by the loop (the others train themselves)."""
+    return tuple(sorted(name for name, cls in MODELS.items() if issubclass(cls, nn.Module)))
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model for a reader: what it is, where it comes from, what can be set."""
+
+    name: str
+    title: str  # one line
+    paper: str  # citation
+    settings: tuple[tuple[str, str, str], ...]  # name, type, default, as they are written in a config
+
+
+def describe(name: str) -> Description:
+    """What `femtobarn models NAME` shows.
+
+    Raises:
+        ValueError: no such model.
+
+    Example:
+        >>> describe("part").settings[0]
+        ('width', 'int > 0', '128')
+    """
+    title, _, paper = (inspect.getdoc(inspect.getmodule(find(name))) or "").partition("\n")
+    fields = settings(name).model_fields
+    return Description(
+        name=name,
+        title=title.strip(),
+        paper=" ".join(paper.split()),
+        settings=tuple(
+            (key, _written(field.annotation, field.metadata), json.dumps(field.default, default=str))
+            for key, field in fields.items()
+        ),
+    )
+
+
+def _written(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """A type as a physicist would say it: `int > 0`, `list of int > 0`, `0 <= float < 1`."""
+    if get_origin(annotation) is Annotated:
+        annotation, *metadata = get_args(annotation)
+    inside = [item for entry in metadata for item in getattr(entry, "metadata", [entry])]
+    low = next((f"{bound} {sign} " for item in inside for sign, bound in _bounds(item, ("ge", "<="), ("gt", "<"))), "")
+    high = next((f" {sign} {bound}" for item in inside for sign, bound in _bounds(item, ("le", "<="), ("lt", "<"))), "")
+    if low and not high:
+        bound, sign, _ = low.split(" ")
+        low, high = "", f" {sign.replace('<', '>')} {bound}"
+    arguments = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    if get_origin(annotation) in (tuple, list):
+        return "list of " + " or ".join(_written(argument) for argument in arguments)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, arguments))
+    if arguments:
+        return " | ".join("null" if argument is type(None) else _written(argument) for argument in arguments)
+    return f"{low}{getattr(annotation, '__name__', annotation)}{high}"
+
+
+def _bounds(item: Any, *names: tuple[str, str]) -> list[tuple[str, Any]]:
+    return [(sign, getattr(item, key)) for key, sign in names if getattr(item, key, None) is not None]

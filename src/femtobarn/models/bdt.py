@@ -1,0 +1,217 @@
+"""Boosted decision trees on high-level columns: the baseline that every network has to beat.
+
+Ke et al., *LightGBM: A Highly Efficient Gradient Boosting Decision Tree*, NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from femtobarn.inputs.encoded import Sizes
+from femtobarn.models.registry import model
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+@model("bdt", small={"trees": 20, "leaves": 4, "smallest_leaf": 5})
+class BDT:
+    """Gradient-boosted decision trees (LightGBM); no network, so it trains itself by `fit`.
+
+    The same data, seed and settings give the same trees for any number of threads.
+
+    Args:
+        sizes: only the number of outputs matters; the columns come with the data.
+        trees: most trees per class; early stopping usually takes fewer.
+        learning_rate: weight of each tree.
+        leaves: most leaves of a tree.
+        smallest_leaf: fewest events in a leaf.
+        rows: fraction of the events each tree sees.
+        columns: fraction of the columns each tree sees.
+        l2: L2 penalty of the leaf values.
+        patience: stop after so many trees without a lower validation loss.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        trees: PositiveInt = 500,
+        learning_rate: PositiveFloat = 0.05,
+        leaves: Annotated[int, Field(ge=2)] = 31,
+        smallest_leaf: PositiveInt = 50,
+        rows: Fraction = 0.8,
+        columns: Fraction = 0.5,
+        l2: NonNegativeFloat = 1.0,
+        patience: PositiveInt = 30,
+    ) -> None:
+        if sizes.outputs < 2:
+            raise ValueError(f"a classifier with {sizes.outputs} outputs; it needs at least 2 classes")
+        self.outputs = sizes.outputs
+        self.trees = trees
+        self.patience = patience
+        self.settings: dict[str, Any] = {
+            "learning_rate": learning_rate,
+            "num_leaves": leaves,
+            "min_data_in_leaf": smallest_leaf,
+            "bagging_fraction": rows,
+            "bagging_freq": 1 if rows < 1 else 0,
+            "feature_fraction": columns,
+            "lambda_l2": l2,
+        }
+        self.booster: lightgbm.Booster | None = None
+
+    def fit(
+        self,
+        x: NDArray[np.floating[Any]],
+        y: NDArray[np.integer[Any]],
+        w: NDArray[np.floating[Any]],
+        x_valid: NDArray[np.floating[Any]],
+        y_valid: NDArray[np.integer[Any]],
+        w_valid: NDArray[np.floating[Any]],
+        names: Sequence[str],
+        seed: int,
+        threads: int | None = None,
+        watch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Grow trees until the validation loss no longer falls; the best number of them is kept.
+
+        Args:
+            x, x_valid: one row an event, one column a feature; NaN means absent.
+            y, y_valid: class of each event, 0 ... outputs - 1.
+            w, w_valid: weight of each event in the loss, not negative.
+            names: of the columns.
+            seed: of the choice of rows and columns.
+            threads: None takes all cores.
+            watch: called after each iteration with its history entry, for a progress display.
+
+        Returns:
+            one entry an iteration: `epoch`, `train_loss` and `valid_loss` (weighted mean cross-entropies), `lr`,
+            `seconds`.
+
+        Raises:
+            ValueError: shapes that do not fit, or a class that no network output stands for.
+        """
+        if x.shape[1] != len(names) or x_valid.shape[1] != len(names):
+            raise ValueError(f"{len(names)} names for {x.shape[1]} training and {x_valid.shape[1]} validation columns")
+        for label, values in (("training", y), ("validation", y_valid)):
+            strange = sorted(set(np.unique(values)) - set(range(self.outputs)))
+            if strange:
+                raise ValueError(f"{label} class {strange[0]}; classes are 0 to {self.outputs - 1}")
+        binary = self.outputs == 2
+        loss = "binary_logloss" if binary else "multi_logloss"
+        parameters = self.settings | {
+            "objective": "binary" if binary else "multiclass",
+            "metric": loss,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,  # "deterministic" needs one of the two fixed
+            "num_threads": threads or os.cpu_count() or 1,
+            "verbosity": -1,
+        }
+        if not binary:
+            parameters["num_class"] = self.outputs
+        columns = _safe(names)
+        train = lightgbm.Dataset(x, label=y, weight=w, feature_name=columns, params={"verbosity": -1})
+        valid = lightgbm.Dataset(x_valid, label=y_valid, weight=w_valid, reference=train, feature_name=columns)
+        history: list[dict[str, Any]] = []
+        started = time.perf_counter()
+
+        def record(state: Any) -> None:
+            nonlocal started
+            losses = {name: value for name, _, value, *_ in state.evaluation_result_list}
+            now = time.perf_counter()
+            entry = {
+                "epoch": state.iteration + 1,
+                "train_loss": float(losses["train"]),
+                "valid_loss": float(losses["valid"]),
+                "lr": self.settings["learning_rate"],
+                "seconds": now - started,
+            }
+            started = now
+            history.append(entry)
+            if watch is not None:
+                watch(entry)
+
+        self.booster = lightgbm.train(
+            parameters,
+            train,
+            num_boost_round=self.trees,
+            valid_sets=[train, valid],
+            valid_names=["train", "valid"],
+            callbacks=[record, _stop_at_the_best(self.patience)],
+        )
+        self.booster = lightgbm.Booster(model_str=self.booster.model_to_string(num_iteration=_best(history)))
+        return history
+
+    def predict(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Probability of each class for each event, shape (events, outputs).
+
+        Raises:
+            RuntimeError: before `fit` or `load`.
+        """
+        if self.booster is None:
+            raise RuntimeError("no trees yet: fit or load first")
+        raw = np.asarray(self.booster.predict(x), dtype=np.float64)
+        return np.stack([1 - raw, raw], axis=1) if raw.ndim == 1 else raw
+
+    def importance(self) -> dict[str, float]:
+        """How much the splits on each column lowered the training loss, largest first."""
+        if self.booster is None:
+            raise RuntimeError("no trees yet: fit or load first")
+        gains = zip(self.booster.feature_name(), self.booster.feature_importance("gain"), strict=True)
+        return dict(sorted(((name, float(gain)) for name, gain in gains), key=lambda item: -item[1]))
+
+    def save(self, path: Path | str) -> None:
+        """Write the trees as LightGBM's text, whole or not at all."""
+        if self.booster is None:
+            raise RuntimeError("no trees yet: fit or load first")
+        partial = Path(f"{path}.partial")
+        partial.write_text(self.booster.model_to_string())
+        os.replace(partial, path)
+
+    def load(self, path: Path | str) -> Self:
+        """Read trees that `save` wrote, and return self.
+
+        Raises:
+            ValueError: the trees were grown for another number of classes.
+        """
+        booster = lightgbm.Booster(model_str=Path(path).read_text())
+        outputs = max(2, booster.num_model_per_iteration())
+        if outputs != self.outputs:
+            raise ValueError(f"{path} tells {outputs} classes apart, not {self.outputs}")
+        self.booster = booster
+        return self
+
+
+def _best(history: Sequence[dict[str, Any]]) -> int:
+    return 1 + int(np.argmin([entry["valid_loss"] for entry in history]))
+
+
+def _stop_at_the_best(patience: int) -> Callable[[Any], None]:
+    """Early stopping on the validation loss alone; LightGBM's own may stop on the training loss."""
+    best, since = np.inf, 0
+
+    def check(state: Any) -> None:
+        nonlocal best, since
+        loss = next(value for name, _, value, *_ in state.evaluation_result_list if name == "valid")
+        best, since = (loss, 0) if loss < best else (best, since + 1)
+        if since >= patience:
+            raise lightgbm.callback.EarlyStopException(state.iteration, state.evaluation_result_list)
+
+    return check
+
+
+def _safe(names: Sequence[str]) -> list[str]:
+    """Column names without the characters LightGBM refuses, still one a column."""
+    plain = [re.sub(r"\W+", "_", name, flags=re.ASCII) for name in names]
+    return [name if plain.count(name) == 1 else f"{name}_{number}" for number, name in enumerate(plain)]

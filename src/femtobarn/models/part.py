@@ -1,0 +1,171 @@
+"""Particle Transformer: attention between objects, biased by what each pair of them looks like.
+
+Qu, Li and Qian, *Particle Transformer for Jet Tagging*, arXiv:2202.03772.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.models.registry import model
+from femtobarn.nn import BatchNorm, Rows, attend
+
+
+@model(
+    "part", small={"width": 16, "blocks": 2, "class_blocks": 1, "heads": 2, "embedding": (16,), "pair_embedding": (8,)}
+)
+class ParT(nn.Module):
+    """Particle Transformer (ParT).
+
+    The pairwise features become one additive bias U per head, shared by all blocks; MET and its direction join the
+    class token, which at the end reads the event.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        width: features of an object inside.
+        blocks: particle blocks (self-attention with U).
+        class_blocks: class blocks (the class token attends to the objects).
+        heads: attention heads; they divide the width.
+        embedding: hidden widths of the embedding of an object.
+        pair_embedding: hidden widths of the embedding of a pair.
+        ratio: width of the feed-forward layer in units of `width`.
+        dropout: in the particle blocks; the class blocks have none.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        width: PositiveInt = 128,
+        blocks: NonNegativeInt = 8,
+        class_blocks: PositiveInt = 2,
+        heads: PositiveInt = 8,
+        embedding: tuple[PositiveInt, ...] = (128, 512),
+        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
+        ratio: PositiveInt = 4,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible among {heads} heads")
+        self.embed = _embedding(sizes.particles, (*embedding, width))
+        self.embed_pairs = _pair_embedding(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
+        self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
+        self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
+        self.context = nn.Linear(sizes.context, width) if sizes.context else None
+        self.class_blocks = nn.ModuleList(ClassBlock(width, heads, ratio, 0.0) for _ in range(class_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, sizes.outputs)
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        rows = Rows(encoded.mask)
+        x = self.embed(rows.pack(encoded.particles))
+        bias = self.bias(encoded.pairs, encoded.mask)
+        for block in self.blocks:
+            x = block(x, rows, bias)
+        token = self.token.expand(encoded.mask.shape[0], -1)
+        if self.context is not None:
+            token = token + self.context(encoded.context)
+        for block in self.class_blocks:
+            token = block(token, x, rows)
+        logits: Tensor = self.head(self.norm(token))
+        return logits
+
+    def bias(
+        self, pairs: Float[Tensor, "batch particles particles pair_features"], mask: Bool[Tensor, "batch particles"]
+    ) -> Float[Tensor, "batch heads particles particles"] | None:
+        """U of every head and pair; None without pairwise features, 0 for padding and for an object with itself."""
+        if self.embed_pairs is None:
+            return None
+        upper = (mask[:, :, None] & mask[:, None, :]).triu(1)  # the features are symmetric: each pair once
+        rows = Rows(upper)
+        half = rows.unpack(self.embed_pairs(rows.pack(pairs)))
+        return (half + half.transpose(1, 2)).permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """What particle and class blocks share: the projections, and all that follows the attention."""
+
+    def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.before_attention = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * width)  # queries, keys, values
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        self.collect = nn.Linear(width, width)
+        nn.init.zeros_(self.collect.bias)
+        self.head_scale = nn.Parameter(torch.ones(heads))
+        self.after_attention = nn.LayerNorm(width)
+        self.before_feedforward = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, ratio * width)
+        self.hidden = nn.LayerNorm(ratio * width)
+        self.contract = nn.Linear(ratio * width, width)
+        self.residual_scale = nn.Parameter(torch.ones(width))
+
+    def drop(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    @property
+    def attention_dropout(self) -> float:
+        return self.dropout if self.training else 0.0
+
+    def finish(self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        a = self.collect(mixed).unflatten(-1, (self.heads, -1)) * self.head_scale[:, None]
+        x = x + self.drop(self.after_attention(a.flatten(-2)))
+        f = self.drop(nn.functional.gelu(self.expand(self.before_feedforward(x))))
+        return self.residual_scale * x + self.drop(self.contract(self.hidden(f)))
+
+
+class ParticleBlock(Block):
+    """Every object attends to every object, with the bias U."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows width"],
+        rows: Rows,
+        bias: Float[Tensor, "batch heads particles particles"] | None,
+    ) -> Float[Tensor, "rows width"]:
+        queries, keys, values = rows.unpack(self.project(self.before_attention(x))).chunk(3, dim=-1)
+        mixed = attend(queries, keys, values, rows.mask, heads=self.heads, bias=bias, dropout=self.attention_dropout)
+        return self.finish(x, rows.pack(mixed))
+
+
+class ClassBlock(Block):
+    """The class token attends to itself and to every object."""
+
+    def forward(
+        self, token: Float[Tensor, "batch width"], x: Float[Tensor, "rows width"], rows: Rows
+    ) -> Float[Tensor, "batch width"]:
+        width = token.shape[-1]
+        weight, bias = self.project.weight, self.project.bias
+        queries = nn.functional.linear(token, weight[:width], bias[:width])  # the token asks as it is, not normalised
+        own = nn.functional.linear(self.before_attention(token), weight[width:], bias[width:])
+        theirs = nn.functional.linear(self.before_attention(x), weight[width:], bias[width:])
+        keys, values = torch.cat([own[:, None], rows.unpack(theirs)], dim=1).chunk(2, dim=-1)
+        real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
+        mixed = attend(queries[:, None], keys, values, real, heads=self.heads, dropout=self.attention_dropout)
+        return self.finish(token, mixed[:, 0])
+
+
+def _embedding(features: int, widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = [BatchNorm(features)]
+    for before, after in zip((features, *widths), widths, strict=False):
+        layers += [nn.LayerNorm(before), nn.Linear(before, after), nn.GELU()]
+    return nn.Sequential(*layers)
+
+
+def _pair_embedding(features: int, widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = [BatchNorm(features)]
+    for before, after in zip((features, *widths), widths, strict=False):
+        layers += [nn.Linear(before, after), BatchNorm(after), nn.GELU()]
+    return nn.Sequential(*layers)
