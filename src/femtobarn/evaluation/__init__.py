@@ -1,0 +1,29 @@
+"""From scores to numbers with errors: efficiencies, significances, luminosities, and models side by side."""
+
+from femtobarn.evaluation.compare import Comparison, Number, Row, compare
+from femtobarn.evaluation.confusion import Confusion, confusion
+from femtobarn.evaluation.judge import judge
+from femtobarn.evaluation.measure import Measured, measure
+from femtobarn.evaluation.runs import Run, load_run, run_folders
+from femtobarn.evaluation.scores import Scores
+from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.significance import luminosity_gain, significance
+
+__all__ = [
+    "Comparison",
+    "Confusion",
+    "Evaluation",
+    "Measured",
+    "Number",
+    "Row",
+    "Run",
+    "Scores",
+    "compare",
+    "confusion",
+    "judge",
+    "load_run",
+    "luminosity_gain",
+    "measure",
+    "run_folders",
+    "significance",
+]

@@ -1,0 +1,189 @@
+"""Tables of a comparison, for the terminal, for Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from femtobarn.evaluation.compare import TIE, Comparison, Row
+from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation.rounding import NOTHING, common_decimals, rounded
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table, ready to print.
+
+    Args:
+        text: value with its errors, rounded.
+        best: True for the best model of the column.
+        tied: True for a model that can't be told from the best.
+    """
+
+    text: str
+    best: bool = False
+    tied: bool = False
+
+    @property
+    def value(self) -> str:
+        """The number without its errors."""
+        return self.text.split(" ± ")[0]
+
+    @property
+    def errors(self) -> str:
+        """The errors without the number."""
+        return " ± ".join(("", *self.text.split(" ± ")[1:])).strip()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: which number, and how it is called."""
+
+    key: Key
+    heading: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Columns that belong together, with what they mean."""
+
+    title: str
+    columns: tuple[Column, ...]
+
+
+def sections(comparison: Comparison) -> tuple[Section, ...]:
+    """The tables of a comparison: overview, significance, luminosity, then each background."""
+    points = [(point, f"{float(point):.0%}".replace("%", " %")) for point in comparison.points]
+    delta = f"δ = {comparison.settings.systematic:g}"
+    kinds = (("plain", "s/√b"), ("systematic", delta))
+    overview = (
+        Column(("auc", "total"), "AUC"),
+        *(Column(("background_efficiency", point, "total"), f"ε_B at ε_S = {name}") for point, name in points),
+    )
+    signal = " + ".join(comparison.signal)
+    return (
+        Section(f"{signal} against all backgrounds", overview),
+        Section(
+            f"Significance at {comparison.settings.luminosity:g}/fb, in standard deviations",
+            tuple(
+                Column(("significance", point, kind), f"{text}, ε_S = {name}")
+                for point, name in points
+                for kind, text in kinds
+            ),
+        ),
+        Section(
+            f"Luminosity that {comparison.baseline} needs to match each model, in units of its own",
+            tuple(
+                Column(("gain", point, kind), f"{text}, ε_S = {name}") for point, name in points for kind, text in kinds
+            ),
+        ),
+        Section(
+            "AUC against each background",
+            tuple(Column(("auc", background), background) for background in comparison.backgrounds),
+        ),
+        *(
+            Section(
+                f"Background efficiency at ε_S = {name}",
+                tuple(
+                    Column(("background_efficiency", point, background), background)
+                    for background in comparison.backgrounds
+                ),
+            )
+            for point, name in points
+        ),
+    )
+
+
+def cells(comparison: Comparison, column: Column) -> list[Cell]:
+    """One column, a cell a model, all rounded to the same digit."""
+    key = column.key
+    numbers = [row.numbers[key] for row in comparison.rows]
+    digits = common_decimals((number.errors for number in numbers), default=3)
+    best, ties = (comparison.best(key), comparison.ties(key)) if len(comparison.rows) > 1 else (None, ())
+    made = []
+    for row, number in zip(comparison.rows, numbers, strict=True):
+        if key[0] == "gain" and row.label == comparison.baseline and number.value is not None:
+            made.append(Cell("1", best=row is best, tied=row.label in ties))
+        else:
+            text = rounded(number.value, *number.errors, digits=digits)
+            made.append(Cell(text, best=row is best, tied=row.label in ties))
+    return made
+
+
+def legend(comparison: Comparison) -> str:
+    """What the errors and marks of the tables mean, in a sentence."""
+    several = any(len(row.runs) > 1 for row in comparison.rows)
+    errors = "value ± statistical error of the test events" + (" ± spread over seeds" if several else " (one seed)")
+    return f"{errors}; bold: the best of a column; ≈: less than {TIE:g} standard deviations from it"
+
+
+def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
+    """Tables for the terminal; with `backgrounds`, each background on its own as well."""
+    printed = []
+    for section in sections(comparison) if backgrounds else sections(comparison)[:3]:
+        table = Table(title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table.add_column("model", no_wrap=True)
+        for column in section.columns:
+            table.add_column(column.heading.replace(", ", "\n"), justify="right", overflow="fold")
+        columns = [cells(comparison, column) for column in section.columns]
+        for index, row in enumerate(comparison.rows):
+            name = Text.assemble(row.label, (f"\n{trainings(row)}", "dim"))
+            table.add_row(name, *(_styled(column[index]) for column in columns))
+        printed.append(table)
+    return printed
+
+
+def trainings(row: Row) -> str:
+    """How many trainings stand behind a row."""
+    return "one training" if len(row.runs) == 1 else f"{len(row.runs)} trainings"
+
+
+def markdown(comparison: Comparison) -> str:
+    """All tables in Markdown, best in bold, equals of the best marked with ≈."""
+    lines = []
+    for section in sections(comparison):
+        lines += [f"**{section.title}**", ""]
+        lines += ["| model | " + " | ".join(column.heading for column in section.columns) + " |"]
+        lines += ["|---|" + "---:|" * len(section.columns)]
+        columns = [cells(comparison, column) for column in section.columns]
+        for index, row in enumerate(comparison.rows):
+            texts = (column[index] for column in columns)
+            marked = (
+                f"**{cell.text}**" if cell.best else f"≈ {cell.text}" if cell.tied else cell.text for cell in texts
+            )
+            lines.append(f"| {row.label} | " + " | ".join(marked) + " |")
+        lines.append("")
+    return "\n".join([*lines, legend(comparison) + ".", ""])
+
+
+def csv_table(comparison: Comparison) -> str:
+    """Every number, unrounded: one line a model and number, with value, statistical error and spread over seeds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["model", "trainings", "quantity", "working_point", "which", "value", "statistical", "seeds"])
+    for row in comparison.rows:
+        writer.writerows(_lines(row))
+    return text.getvalue()
+
+
+def _lines(row: Row) -> Sequence[Sequence[str | int | float]]:
+    lines = []
+    for key, number in row.numbers.items():
+        point = key[1] if len(key) == 3 else ""
+        values = ("" if each is None else each for each in (number.value, *number.errors))
+        lines.append([row.label, len(row.runs), key[0], point, key[-1], *values])
+    return lines
+
+
+def _styled(cell: Cell) -> Text:
+    text = Text("≈ " if cell.tied else "")
+    text.append(cell.value, style="bold green" if cell.best else "bold" if cell.tied else "")
+    if cell.text != NOTHING and cell.errors:
+        text.append("\n" + cell.errors.replace("± ", "±"), style="dim")
+    return text
