@@ -1,0 +1,299 @@
+"""Lines of Dark Machines text as columns: a fast parser for good blocks, a careful one that says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from femtobarn.events.errors import EventError, shorten
+from femtobarn.events.faults import event_faults, object_faults
+from femtobarn.physics import objects as codes
+
+Unit = Literal["MeV", "GeV"]
+
+#: How each object is written.
+WORDS = {
+    codes.JET: "j",
+    codes.BJET: "b",
+    codes.ELECTRON: "e-",
+    codes.POSITRON: "e+",
+    codes.MUON: "m-",
+    codes.ANTIMUON: "m+",
+    codes.PHOTON: "g",
+}
+CODES = {word: code for code, word in WORDS.items()}
+
+#: An event whose hardest object has less pT than this (in GeV, read as MeV) was written in GeV.
+SOFTEST = 1.0
+
+#: An event with an object of more pT than this (in GeV, read as GeV) was written in MeV.
+HARDEST = 50_000.0
+
+FIELDS = ("event ID", "process ID", "weight", "MET", "phi_MET")
+VALUES = ("object", "E", "pT", "eta", "phi")
+INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,4}))?")
+
+
+class Block(NamedTuple):
+    """Events of one block of lines, objects one after another, in GeV."""
+
+    line: NDArray[np.int64]
+    number: NDArray[np.int64]
+    process: NDArray[np.str_]
+    weight: NDArray[np.float64]
+    met: NDArray[np.float64]
+    phi_met: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    kind: NDArray[np.int8]
+    energy: NDArray[np.float64]
+    pt: NDArray[np.float64]
+    eta: NDArray[np.float64]
+    phi: NDArray[np.float64]
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with some events of a block, and with which of their objects."""
+
+    what: str
+    events: NDArray[np.int64]
+    objects: NDArray[np.int64] | None
+
+
+def fast(text: bytes, line: int, unit: Unit | None) -> Block | None:
+    """All events of a block without fault, or nothing where anything is unusual.
+
+    A line has five fields before its objects, and an object has five. So with objects put on lines of their own the
+    block is a table of five columns, and a parser of tables does the work.
+    """
+    for untidy, tidy in ((b"\r\n", b"\n"), (b"; ", b";"), (b", ", b","), (b";\n", b"\n")):
+        if untidy in text:
+            text = text.replace(untidy, tidy)
+    raw = np.frombuffer(text, dtype=np.uint8).copy()
+    newline = np.flatnonzero(raw == ord("\n"))
+    separator = np.flatnonzero(raw == ord(";"))
+    before = np.searchsorted(separator, newline)
+    fields = np.diff(before, prepend=0)
+    if not len(newline) or raw[-1] != ord("\n") or fields.min() < len(FIELDS) - 1:
+        return None
+    counts = fields - (len(FIELDS) - 1)
+    raw[separator] = ord("\n")
+    raw[separator[(before - fields)[:, None] + np.arange(len(FIELDS) - 1)]] = ord(",")
+    try:
+        table = _table(raw)
+        if len(table) != len(newline) + counts.sum():
+            return None
+        first, second, third, fourth, fifth = (column.combine_chunks() for column in table.columns)
+        head = np.zeros(len(table), dtype=np.bool_)
+        head[np.cumsum(counts + 1) - counts - 1] = True
+        event, rest = pa.array(head), pa.array(~head)
+        name = second.filter(event).dictionary_encode()
+        word = first.filter(rest).dictionary_encode()
+        kinds = [CODES.get(text, codes.PADDING) for text in word.dictionary.to_pylist()]
+        block = Block(
+            line=line + np.arange(len(newline)),
+            number=first.filter(event).cast(pa.int64()).to_numpy(),
+            process=np.array(name.dictionary.to_pylist(), dtype=np.str_)[name.indices.to_numpy()],
+            weight=third.filter(event).cast(pa.float64()).to_numpy(),
+            met=_energies(fourth.filter(event), unit),
+            phi_met=fifth.filter(event).to_numpy(),
+            counts=counts,
+            kind=np.array(kinds, dtype=np.int8)[word.indices.to_numpy()],
+            energy=_energies(second.filter(rest), unit),
+            pt=_energies(third.filter(rest), unit),
+            eta=fourth.filter(rest).cast(pa.float64()).to_numpy(),
+            phi=fifth.filter(rest).to_numpy(),
+        )
+    except (pa.ArrowInvalid, ValueError):
+        return None
+    good = all(map(_is_name, name.dictionary.to_pylist())) and not _faults(block, unit)
+    return block if good else None
+
+
+def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, tolerant: bool) -> tuple[Block, int]:
+    """A block line by line, to name what is wrong with it, and the number of lines left out.
+
+    Raises:
+        EventError: at the first bad line, unless `tolerant`.
+    """
+    rows: list[_Row] = []
+    skipped = 0
+    failed: EventError | None = None
+    lines = text.split(b"\n")
+    for offset, raw in enumerate(lines):
+        if not raw.strip():
+            continue
+        try:
+            if offset == len(lines) - 1:
+                what = f"the last line has no end and may be cut short: {shorten(raw.decode('utf-8', 'replace'))}"
+                raise EventError(path, what, line=line + offset, remedy="end it with a newline if it is complete")
+            rows.append(_row(raw, line + offset, path, unit))
+        except EventError as error:
+            if not tolerant:
+                failed = error
+                break
+            skipped += 1
+    block = _block(rows)
+    faults = _faults(block, unit)
+    if faults and not tolerant:
+        fault = min(faults, key=lambda fault: fault.events[0])
+        raise _error(fault, rows, block.counts, path)
+    if failed is not None:
+        raise failed
+    if faults:
+        bad = set(np.concatenate([fault.events for fault in faults]).tolist())
+        skipped += len(bad)
+        block = _block([row for at, row in enumerate(rows) if at not in bad])
+    return block, skipped
+
+
+def _table(raw: NDArray[np.uint8]) -> pa.Table:
+    names = list("abcde")
+    return csv.read_csv(
+        pa.BufferReader(pa.py_buffer(raw)),
+        read_options=csv.ReadOptions(use_threads=False, block_size=len(raw) + 1, column_names=names),
+        parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+        convert_options=csv.ConvertOptions(
+            column_types=dict.fromkeys(names[:-1], pa.string()) | {names[-1]: pa.float64()},
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+
+
+def _energies(column: pa.Array, unit: Unit | None) -> NDArray[np.float64]:
+    """Numbers in GeV; from MeV by moving the decimal point, so that not the last bit is lost."""
+    if unit == "GeV":
+        values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+        return values
+    powers = pc.or_(pc.match_substring(column, "e"), pc.match_substring(column, "E")).to_numpy(zero_copy_only=False)
+    if powers.any():
+        places = np.flatnonzero(powers)
+        there = [_number(text, -3) for text in column.take(pa.array(places)).to_pylist()]
+        column = pc.if_else(pa.array(powers), "0", column)
+    values = pc.binary_join_element_wise(column, "e-3", "").cast(pa.float64()).to_numpy()
+    if powers.any():
+        values = values.copy()
+        values[places] = there
+    return values
+
+
+def _number(text: str, places: int = 0) -> float:
+    """A decimal number with its point moved by some places, correctly rounded."""
+    found = NUMBER.fullmatch(text)
+    if not found:
+        raise ValueError(f"{shorten(text)} is no number")
+    return float(f"{found[1]}e{int(found[2] or 0) + places}")
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and text == text.strip() and text.isprintable() and "," not in text
+
+
+def _faults(block: Block, unit: Unit | None) -> list[Fault]:
+    """What is impossible in a block of well-formed lines."""
+    owner = np.repeat(np.arange(len(block.counts)), block.counts)
+    found = [
+        Fault(what, np.flatnonzero(where), None)
+        for what, where in event_faults(block.weight, block.met, block.phi_met).items()
+    ]
+    wrong = object_faults(block.pt, block.eta, block.phi, block.energy, block.kind)
+    for what, where in wrong.items():
+        found.append(Fault(what, owner[where], np.flatnonzero(where)))
+    hardest = np.zeros(len(block.counts))
+    np.maximum.at(hardest, owner, block.pt)
+    if unit is None and ((hardest > 0) & (hardest < SOFTEST)).any():
+        what = "wrong unit: its hardest object has a pT below 1000, too little for MeV"
+        found.append(Fault(what, np.flatnonzero((hardest > 0) & (hardest < SOFTEST)), None))
+    if unit == "GeV" and (hardest > HARDEST).any():
+        what = "wrong unit: its hardest object has a pT above 50000, too much for GeV"
+        found.append(Fault(what, np.flatnonzero(hardest > HARDEST), None))
+    return found
+
+
+class _Row(NamedTuple):
+    line: int
+    text: str
+    number: int
+    process: str
+    event: tuple[float, float, float]
+    objects: list[tuple[int, float, float, float, float]]
+
+
+def _row(raw: bytes, line: int, path: str | Path, unit: Unit | None) -> _Row:
+    """One line, checked for its form."""
+    text = raw.decode("utf-8", "replace").strip()
+
+    def wrong(what: str, remedy: str) -> EventError:
+        return EventError(path, what, line=line, remedy=remedy)
+
+    def number(name: str, word: str, places: int = 0) -> float:
+        try:
+            return _number(word, places)
+        except ValueError:
+            pass
+        what = "NaN or infinity" if re.fullmatch(r"(?i)[+-]?(nan|inf|infinity)", word) else "no number"
+        raise wrong(f"{name} is {shorten(word)}, {what}", "mend or drop the line")
+
+    places = 0 if unit == "GeV" else -3
+    fields = [field.strip() for field in text.split(";")]
+    if len(fields) > len(FIELDS) and not fields[-1]:
+        fields.pop()
+    if len(fields) < len(FIELDS):
+        what = f"truncated line: {shorten(text)} has {len(fields)} of the fields {'; '.join(FIELDS)}"
+        raise wrong(what, "complete or drop the line")
+    if not INTEGER.fullmatch(fields[0]):
+        raise wrong(f"event ID {shorten(fields[0])} is no whole number", "mend or drop the line")
+    if not _is_name(fields[1]):
+        raise wrong(f"process ID {shorten(fields[1])} is no name", "name a process with printable characters, no comma")
+    event = (number("weight", fields[2]), number("MET", fields[3], places), number("phi_MET", fields[4]))
+    objects: list[tuple[int, float, float, float, float]] = []
+    for field in fields[len(FIELDS) :]:
+        values = [value.strip() for value in field.split(",")]
+        if len(values) != len(VALUES):
+            what = f"truncated object {shorten(field)}: {len(values)} values, not the {len(VALUES)} of "
+            raise wrong(what + ",".join(VALUES), "complete or drop the line")
+        if values[0] not in CODES:
+            raise wrong(f"unknown object {shorten(values[0])} in {shorten(field)}", f"objects are {', '.join(CODES)}")
+        energy, pt = (number(f"{VALUES[i]} in {shorten(field)}", values[i], places) for i in (1, 2))
+        eta, phi = (number(f"{VALUES[i]} in {shorten(field)}", values[i]) for i in (3, 4))
+        objects.append((CODES[values[0]], energy, pt, eta, phi))
+    return _Row(line, text, int(fields[0]), fields[1], event, objects)
+
+
+def _block(rows: list[_Row]) -> Block:
+    event = np.array([row.event for row in rows], dtype=np.float64).reshape(-1, 3)
+    objects = np.array([value for row in rows for value in row.objects], dtype=np.float64).reshape(-1, 5)
+    return Block(
+        line=np.array([row.line for row in rows], dtype=np.int64),
+        number=np.array([row.number for row in rows], dtype=np.int64),
+        process=np.array([row.process for row in rows], dtype=np.str_),
+        weight=event[:, 0],
+        met=event[:, 1],
+        phi_met=event[:, 2],
+        counts=np.array([len(row.objects) for row in rows], dtype=np.int64),
+        kind=objects[:, 0].astype(np.int8),
+        energy=objects[:, 1],
+        pt=objects[:, 2],
+        eta=objects[:, 3],
+        phi=objects[:, 4],
+    )
+
+
+def _error(fault: Fault, rows: list[_Row], counts: NDArray[np.int64], path: str | Path) -> EventError:
+    row = rows[fault.events[0]]
+    text = row.text
+    if fault.objects is not None:
+        inside = int(fault.objects[0] - np.sum(counts[: fault.events[0]]))
+        text = row.text.split(";")[len(FIELDS) + inside].strip()
+    remedy = "mend or drop the line"
+    if fault.what.startswith("wrong unit"):
+        remedy = "say the unit of the file with unit='GeV' or unit='MeV'"
+    return EventError(path, f"{fault.what}: {shorten(text)}", line=row.line, remedy=remedy)
