@@ -1,0 +1,58 @@
+"""Devices: where a network computes, and how to make it compute the same again."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+
+def choose(name: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> torch.device:
+    """The device of that name; `auto` takes a GPU if there is one.
+
+    Raises:
+        ValueError: an unknown name, or a device this machine does not have.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if name not in there:
+        raise ValueError(f"no device is called {name!r}; there are auto, {', '.join(there)}")
+    if not there[name]:
+        raise ValueError(f"device {name!r} is not available here; {', '.join(k for k, v in there.items() if v)} is")
+    return torch.device(name)
+
+
+def use_threads(threads: int | None) -> int:
+    """Let torch use so many processor threads (None leaves it) and say how many it uses."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def seed_everything(seed: int, *, deterministic: bool = False) -> None:
+    """Seed Python, numpy and torch on every device.
+
+    Args:
+        seed: >= 0.
+        deterministic: also refuse the GPU algorithms whose sums depend on scheduling; slower, bit by bit the same.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # libraries still use the global state
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def on(device: torch.device, data: Any) -> Any:
+    """A tensor, or a (named) tuple of what may be on a device, moved to it."""
+    if isinstance(data, torch.Tensor):
+        return data.to(device)
+    if isinstance(data, tuple):
+        moved = [on(device, entry) for entry in data]
+        return type(data)(*moved) if hasattr(data, "_fields") else tuple(moved)
+    return data

@@ -1,0 +1,204 @@
+"""The training loop: it knows nothing about particles, yields after each epoch, and the caller decides."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from femtobarn.inputs.batch import Batch
+from femtobarn.inputs.loader import batches
+from femtobarn.training import checkpoint as files
+from femtobarn.training.devices import choose, on, use_threads
+from femtobarn.training.ema import Average
+from femtobarn.training.history import Epoch, stalled
+from femtobarn.training.optimizers import optimizer as make_optimizer
+from femtobarn.training.schedules import factor
+from femtobarn.training.settings import INCIDENTAL, Training
+
+Data = tuple[Batch, tuple[Tensor, ...]]
+
+
+def fit(
+    network: nn.Module,
+    loss: Callable[..., Tensor],
+    train: Data,
+    valid: Data,
+    settings: Training,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+) -> Iterator[Epoch]:
+    """Train a network in place, epoch by epoch; when it ends, or the caller breaks, the network holds the best weights.
+
+    With a checkpoint, a training that was killed goes on where it stood: the finished epochs are yielded again from the
+    file, then new ones follow, and losses and weights are those of the unbroken training. Shuffling and dropout are
+    functions of (seed, epoch), so the file needs no state of random numbers.
+
+    Args:
+        network: maps a batch to outputs; comes back on the device it came on.
+        loss: `loss(outputs, *targets)`, the mean over a batch with whatever weights are among the targets.
+        train, valid: (batch, targets), kept on the device; the validation loss is one call of `loss` on all events.
+        settings: see `Training`.
+        seed: of shuffling and dropout; the weights the network starts from are the caller's.
+        checkpoint: file for the state after each epoch; None keeps none.
+
+    Raises:
+        ValueError: no events, or a checkpoint of another training.
+        FloatingPointError: a loss that is not finite; names epoch, batch and remedies.
+
+    Example:
+        >>> for epoch in fit(network, task.loss, train, valid, Training(epochs=20), seed=1):  # doctest: +SKIP
+        ...     print(epoch.number, epoch.valid_loss)
+    """
+    for name, data in (("training", train), ("validation", valid)):
+        if not len(data[0]):
+            raise ValueError(f"no {name} events")
+    use_threads(settings.threads)
+    device = choose(settings.device)
+    home = next(network.parameters()).device
+    training = _Run(network.to(device), loss, on(device, train), on(device, valid), settings, seed)
+    if checkpoint is not None and checkpoint.exists():
+        training.restore(checkpoint)
+    try:
+        yield from tuple(training.history)
+        while not training.finished:
+            epoch = training.next_epoch()
+            if checkpoint is not None:
+                training.save(checkpoint)
+            yield epoch
+    finally:
+        if training.best is not None:
+            network.load_state_dict(training.best)
+        network.to(home).eval()
+
+
+@torch.no_grad()
+def outputs(network: nn.Module, batch: Batch, size: int = 512) -> Tensor:
+    """What a network in evaluation mode says about all events, computed in batches of `size`."""
+    network.eval()
+    return torch.cat([network(part) for part, _ in batches(batch, (), size)])
+
+
+class _Run:
+    """The state of one training between two epochs."""
+
+    def __init__(
+        self, network: nn.Module, loss: Callable[..., Tensor], train: Data, valid: Data, settings: Training, seed: int
+    ) -> None:
+        self.network, self.loss, self.train, self.valid = network, loss, train, valid
+        self.settings, self.seed = settings, seed
+        self.optimizer = make_optimizer(settings.optimizer, network, settings.lr, settings.weight_decay)
+        self.average = Average(network, settings.ema) if settings.ema else None
+        self.forward: Any = torch.compile(network) if settings.compile else network
+        self.steps = math.ceil(len(train[0]) / settings.batch_size)  # in an epoch
+        self.history: list[Epoch] = []
+        self.best: dict[str, Tensor] | None = None
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and kept."""
+        return self.network if self.average is None else self.average.network
+
+    @property
+    def finished(self) -> bool:
+        return len(self.history) >= self.settings.epochs or stalled(self.history, self.settings.patience)
+
+    def next_epoch(self) -> Epoch:
+        started = time.perf_counter()
+        number = len(self.history) + 1
+        train_loss = self.learn(number)
+        batch, targets = self.valid
+        valid_loss = float(self.loss(outputs(self.judged, batch, self.settings.batch_size), *targets))
+        if not math.isfinite(valid_loss):
+            raise FloatingPointError(self.complaint("validation loss", valid_loss, number))
+        best = valid_loss < min((epoch.valid_loss for epoch in self.history), default=math.inf)
+        if best:
+            self.best = files.copied(self.judged)
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        self.history.append(Epoch(number, train_loss, valid_loss, lr, time.perf_counter() - started, best))
+        return self.history[-1]
+
+    def learn(self, number: int) -> float:
+        """One pass over the training events; the mean loss."""
+        self.network.train()
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))
+        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        batch, targets = self.train
+        total = 0.0
+        dealt = batches(batch, targets, self.settings.batch_size, seed=self.seed, epoch=number)
+        for index, (events, answers) in enumerate(dealt):
+            step = (number - 1) * self.steps + index
+            share = factor(self.settings.schedule, step, self.steps * self.settings.epochs, self.settings.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.lr * share
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.loss(self.forward(events), *answers)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise FloatingPointError(self.complaint("training loss", value, number, index + 1))
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.settings.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.network, step)
+            total += value * len(events)
+        return total / len(batch)
+
+    def complaint(self, what: str, value: float, epoch: int, batch: int | None = None) -> str:
+        where = f"epoch {epoch}" + (f", batch {batch} of {self.steps}" if batch else "")
+        sick = [name for name, p in self.network.named_parameters() if not bool(p.isfinite().all())]
+        weights = (
+            f"the weights {sick[0]} are not finite either" if sick else "all weights are finite, so look at the events"
+        )
+        return (
+            f"{what} is {value} in {where}; {weights}. Lower training.lr (now {self.settings.lr:g}), set training.clip "
+            f"(now {self.settings.clip}) or training.warmup (now {self.settings.warmup}), or check the inputs for NaN"
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with this training to continue it."""
+        return {
+            **self.settings.model_dump(mode="json", exclude=INCIDENTAL),
+            "seed": self.seed,
+            "training events": len(self.train[0]),
+            "validation events": len(self.valid[0]),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+        }
+
+    def save(self, path: Path) -> None:
+        tensors, plain = files.optimizer_state(self.optimizer)
+        facts = {"identity": self.identity(), "history": [asdict(e) for e in self.history], "optimizer": plain}
+        files.save(
+            path,
+            facts,
+            network=self.network.state_dict(),
+            average={} if self.average is None else self.average.network.state_dict(),
+            best=self.best or {},
+            optimizer=tensors,
+        )
+
+    def restore(self, path: Path) -> None:
+        facts, groups = files.load(path)
+        mine, theirs = self.identity(), facts["identity"]
+        for key in mine:
+            if mine[key] != theirs.get(key):
+                raise ValueError(
+                    f"{path} is of another training: {key} was {theirs.get(key)} there and is {mine[key]} here; "
+                    "delete it to start anew"
+                )
+        self.history = [Epoch(**entry) for entry in facts["history"]]
+        self.network.load_state_dict(groups["network"])
+        if self.average is not None:
+            self.average.network.load_state_dict(groups["average"])
+        device = next(self.network.parameters()).device
+        self.best = {name: value.to(device) for name, value in groups["best"].items()}
+        files.restore_optimizer(self.optimizer, groups.get("optimizer", {}), facts["optimizer"])

@@ -1,0 +1,89 @@
+"""Optimisers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RAdam
+
+OptimizerName = Literal["adamw", "adam", "nadam", "radam", "ranger", "lion", "sgd"]
+
+
+def optimizer(name: OptimizerName, network: nn.Module, lr: float, weight_decay: float) -> Optimizer:
+    """An optimiser over the trainable parameters of a network; weight decay acts on matrices alone.
+
+    Raises:
+        ValueError: the network has nothing to train.
+    """
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError(f"{type(network).__name__} has no parameter to train")
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        # biases, norms and scales have no direction in which they should shrink
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return _OPTIMIZERS[name]([group for group in groups if group["params"]], lr)
+
+
+class Ranger(RAdam):
+    """RAdam with Lookahead: every few steps the weights go halfway back to where a slow copy of them stands.
+
+    Liu et al., arXiv:1908.03265; Zhang et al., arXiv:1907.08610. ParT and ParticleNet were trained with it.
+    """
+
+    EVERY, PART = 6, 0.5
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for state, p in ((self.state[p], p) for group in self.param_groups for p in group["params"]):
+            if "slow" not in state:
+                state["slow"] = p.clone()
+            elif int(state["step"]) % self.EVERY == 0:
+                p.copy_(state["slow"].lerp_(p, self.PART))
+        return loss
+
+
+class Lion(Optimizer):
+    """Steps of equal length in every direction, by the sign of an averaged gradient; wants a third of AdamW's lr.
+
+    Chen et al., *Symbolic Discovery of Optimization Algorithms*, arXiv:2302.06675.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            fast, slow = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                average: Tensor = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(torch.lerp(p.grad, average, fast).sign_(), alpha=-group["lr"])
+                average.lerp_(p.grad, 1 - slow)
+        return loss
+
+
+_OPTIMIZERS: dict[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
+    # fused: one pass over all parameters, also on processors, where a loop in Python would cost as much as a small net
+    "adamw": lambda groups, lr: AdamW(groups, lr=lr, fused=True),
+    "adam": lambda groups, lr: Adam(groups, lr=lr, fused=True),
+    "nadam": lambda groups, lr: NAdam(groups, lr=lr, decoupled_weight_decay=True),
+    "radam": lambda groups, lr: RAdam(groups, lr=lr, decoupled_weight_decay=True),
+    "ranger": lambda groups, lr: Ranger(groups, lr=lr, betas=(0.95, 0.999), eps=1e-5, decoupled_weight_decay=True),
+    "lion": lambda groups, lr: Lion(groups, lr=lr),
+    "sgd": lambda groups, lr: SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+}

@@ -1,0 +1,54 @@
+"""Training: how a network learns, the `training` part of an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from femtobarn.training.optimizers import OptimizerName
+from femtobarn.training.schedules import ScheduleName
+
+#: What may change between a kill and the resumption without changing the numbers that are asked for.
+INCIDENTAL = {"device", "threads", "compile"}
+
+
+class Training(BaseModel):
+    """How a network is trained: how long, how fast, where.
+
+    Args:
+        epochs: most passes over the training events.
+        batch_size: events a step.
+        optimizer: adamw, adam, nadam, radam, ranger (RAdam with Lookahead, ParT's), lion or sgd (Nesterov).
+        lr: largest learning rate.
+        weight_decay: pulls matrices, never biases, norms and scales, towards 0.
+        schedule: `flat_then_decay` (70 % of the steps at `lr`, then exponentially to 1 % of it), `cosine` or
+            `constant`.
+        warmup: steps over which the learning rate rises from 0.
+        patience: stop after so many epochs without a lower validation loss; null trains all epochs.
+        ema: validate and keep a running average of the weights with this decay a step; null keeps the weights.
+        clip: largest norm of the gradient; null leaves it alone.
+        device: auto takes a GPU if there is one.
+        threads: of the processor; null leaves torch's choice.
+        compile: let torch compile the network first (minutes, worth it on long trainings only).
+
+    Example:
+        >>> Training(epochs=3, lr=1e-3).schedule
+        'flat_then_decay'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 512
+    optimizer: OptimizerName = "adamw"
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.01
+    schedule: ScheduleName = "flat_then_decay"
+    warmup: NonNegativeInt = 0
+    patience: PositiveInt | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clip: PositiveFloat | None = 1.0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: PositiveInt | None = None
+    compile: bool = False
