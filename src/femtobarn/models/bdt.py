@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import lightgbm
 import numpy as np
@@ -179,7 +179,7 @@ class BDT:
         partial.write_text(self.booster.model_to_string())
         os.replace(partial, path)
 
-    def load(self, path: Path | str) -> Self:
+    def load(self, path: Path | str) -> BDT:
         """Read trees that `save` wrote, and return self.
 
         Raises:

@@ -194,7 +194,7 @@ class Classifier(nn.Module):
         """Loss of each event, unweighted."""
         if self.settings.loss == "cross_entropy":
             return cross_entropy(logits, labels)
-        alpha = None if self.settings.alpha is None else self.alpha.to(logits.dtype)
+        alpha = None if self.settings.alpha is None else self.alpha.to(logits)
         return focal(logits, labels, self.settings.gamma or 0.0, alpha)
 
     def loss(
@@ -214,7 +214,7 @@ class Classifier(nn.Module):
         """Logarithm of the probability of each class if all had the same yield, whatever the loss."""
         if self.settings.loss == "cross_entropy":
             return nn.functional.log_softmax(logits, dim=-1)
-        alpha = None if self.settings.alpha is None else self.alpha.to(logits.dtype)
+        alpha = None if self.settings.alpha is None else self.alpha.to(logits)
         return unfocal(logits, self.settings.gamma or 0.0, alpha)
 
     def forward(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
@@ -226,7 +226,7 @@ class Classifier(nn.Module):
         :math:`\pi` the expected yields, shared out to 1 among signals and to 1 among backgrounds. By Neyman and
         Pearson any cut on it is the most powerful one, if the probabilities are right.
         """
-        joint = self.log_posterior(logits) + self.priors.to(logits.dtype).log()
+        joint = self.log_posterior(logits) + self.priors.to(logits).log()
         return torch.sigmoid(joint[:, : self.signals].logsumexp(-1) - joint[:, self.signals :].logsumexp(-1))
 
     @torch.no_grad()

@@ -1,0 +1,175 @@
+"""Documents: YAML in and out, overrides, and mistakes in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+#: A YAML mapping.
+Tree = Mapping[str, Any]
+
+
+class Mistake(NamedTuple):
+    """What is wrong at one path of a document."""
+
+    path: str
+    message: str
+
+
+class ConfigError(ValueError):
+    """A document that can't be followed, with all its mistakes."""
+
+    def __init__(self, origin: str, mistakes: Sequence[Mistake]) -> None:
+        self.origin = origin
+        self.mistakes = tuple(mistakes)
+        count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "1 mistake"
+        lines = [
+            f"  {mistake.path}: {mistake.message}" if mistake.path else f"  {mistake.message}" for mistake in mistakes
+        ]
+        super().__init__("\n".join([f"{origin}: {count}", *lines]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.origin, self.mistakes)  # worker processes send errors home
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: `1e-3` is a number, and a key that stands twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, where a number in scientific notation needs a dot and a sign
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def parse(text: str, origin: str = "YAML") -> Any:
+    """The value that a YAML text stands for.
+
+    Raises:
+        ConfigError: the text is not YAML; the message has line and column.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(origin, [Mistake(where, error.problem or "not YAML")]) from None
+
+
+def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
+    """The mapping in a YAML file (or the mapping itself), the name to call it by and the folder it lies in.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: not YAML, or not a mapping.
+    """
+    if isinstance(source, Mapping):
+        return source, "configuration", Path.cwd()
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration file {path}" + (" (it is a folder)" if path.is_dir() else ""))
+    tree = parse(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(tree, Mapping):
+        raise ConfigError(str(path), [Mistake("", f"must hold keys and values, not {type(tree).__name__}")])
+    return tree, str(path), path.resolve().parent
+
+
+def write(tree: Tree) -> str:
+    """A mapping as YAML, keys in their order, short lists on one line."""
+    return yaml.safe_dump(dict(tree), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+def merge(base: Tree, change: Tree) -> dict[str, Any]:
+    """`base` with the keys of `change` put in, mapping by mapping; lists and values are replaced as a whole."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def assignment(text: str) -> tuple[tuple[str, ...], Any]:
+    """Path and value of an override such as `training.lr=1e-3`.
+
+    Raises:
+        ConfigError: no `=`, an empty path, or a value that is not YAML.
+    """
+    path, equals, value = text.partition("=")
+    keys = tuple(path.strip().split("."))
+    if not equals or not all(keys):
+        raise ConfigError("override", [Mistake("", f"{text!r} is not of the form section.key=value")])
+    return keys, parse(value, f"override {path.strip()}")
+
+
+def put(tree: Tree, keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """The mapping with this value at this path, in place of whatever stood there."""
+    first, *rest = keys
+    inner = tree.get(first)
+    return {**tree, first: put(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+
+
+def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """Values by dotted path; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Sequence[str]]) -> list[Mistake]:
+    """What pydantic found, in plain words.
+
+    Args:
+        error: from validating a document.
+        keys: the right keys of the mapping at a path; empty if unknown.
+    """
+    found = []
+    for entry in error.errors(include_url=False):
+        place, kind, given = entry["loc"], entry["type"], entry["input"]
+        message = entry["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        if kind == "extra_forbidden":
+            message = _wrong_key(str(place[-1]), keys(tuple(map(str, place[:-1]))))
+        elif kind == "missing":
+            message = "is missing"
+        elif kind != "value_error":
+            message = f"{message[0].lower()}{message[1:].replace('Input should', 'should')}; got {given!r}"
+            message = message.replace("input should", "should")
+        found.append(Mistake(_dotted(place), message))
+    return found
+
+
+def _wrong_key(key: str, right: Sequence[str]) -> str:
+    if not right:
+        return "no such key"
+    close = get_close_matches(key, right, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"no such key{hint}; there are {', '.join(right)}"
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")

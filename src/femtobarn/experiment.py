@@ -1,0 +1,295 @@
+"""Experiment: everything one run is made of, in one YAML file whose keys follow the data.
+
+    data:       {sample: four-top}
+    inputs:     {interactions: [mass, delta_r]}
+    model:      {name: part, blocks: 4}
+    task:       {signal: [tttt]}
+    training:   {epochs: 20}
+    evaluation: {luminosity: 100}
+
+It is checked as a whole before any file of events is opened; every mistake is answered with its path and the right
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from torch import nn
+
+from femtobarn import document
+from femtobarn.document import Tree
+from femtobarn.evaluation import Evaluation
+from femtobarn.events import Mapping as Columns
+from femtobarn.inputs import INTERACTIONS, Inputs
+from femtobarn.inputs.interactions import check
+from femtobarn.models import find, settings
+from femtobarn.tasks import Classification
+from femtobarn.training import Training
+
+#: Samples that come with the package.
+SAMPLES = ("four-top",)
+
+Label = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\s.][^/\\\s]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(_Strict):
+    """Shares of the events for training, for choosing the best epoch and for judging; they sum to 1."""
+
+    train: float = Field(default=0.6, gt=0, lt=1)
+    validation: float = Field(default=0.2, gt=0, lt=1)
+    test: float = Field(default=0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Split:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares sum to {total:g}, not to 1")
+        return self
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Data(_Strict):
+    """Which events: a sample of the package or files, which of them, and how they are shared out.
+
+    Args:
+        sample: `four-top`, the events that come with the package.
+        files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
+            process each and do not say which.
+        mapping: for flat Parquet of another layout, which column holds what.
+        selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
+        luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
+        split: shares for training, validation and test; fixed by process and event number for ever.
+        fraction: share of the training events to use; smaller shares are contained in larger ones, validation and
+            test stay as they are.
+    """
+
+    sample: Literal["four-top"] | None = None
+    files: (
+        Annotated[tuple[str, ...], BeforeValidator(_listed)]
+        | dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
+    ) = ()
+    mapping: Columns | None = None
+    selection: str | None = None
+    luminosity: PositiveFloat | None = None
+    split: Split = Split()
+    fraction: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Data:
+        if (self.sample is None) == (not self.files):
+            given = "both" if self.files else "neither"
+            raise ValueError(f"give either sample ({', '.join(SAMPLES)}) or files; {given} given")
+        if self.sample is not None and (self.mapping is not None or self.luminosity is not None):
+            raise ValueError("mapping and luminosity describe files; the sample knows both")
+        return self
+
+
+class View(_Strict):
+    """What of an event the model gets to see.
+
+    Args:
+        interactions: pairwise features by name; none by default.
+        slots: objects an event may have; softer ones are dropped.
+    """
+
+    interactions: tuple[str, ...] = ()
+    slots: PositiveInt = 18
+
+    @field_validator("interactions")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in names if name not in INTERACTIONS]
+        close = get_close_matches(wrong[0], INTERACTIONS, n=1) if wrong else []
+        try:
+            return check(names)
+        except ValueError as error:
+            raise ValueError(f"{error}; did you mean {close[0]}?" if close else str(error)) from None
+
+
+class Model(BaseModel):
+    """An architecture by name, with its own settings beside the name (`femtobarn models NAME` lists them)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+            return given  # pydantic says what is wrong
+        own = {key: value for key, value in given.items() if key != "name"}
+        # find and settings name the models there are; their errors keep their paths
+        return {"name": given["name"], **settings(given["name"])(**own).model_dump()}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of the architecture, defaults filled in."""
+        return dict(self.model_extra or {})
+
+    @property
+    def is_network(self) -> bool:
+        """True for torch networks, False for the boosted trees that train on a table of columns."""
+        return issubclass(find(self.name), nn.Module)
+
+
+class Experiment(_Strict):
+    """One run: data, inputs, model, task, training, evaluation, in the order the data take.
+
+    Args:
+        label: name of the model in tables and figures; by default the name of the architecture.
+        seed: of the initial weights, of shuffling and of dropout; the split does not depend on it.
+    """
+
+    label: Label = ""
+    data: Data
+    inputs: View = View()
+    model: Model
+    task: Classification
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    seed: int = Field(default=1, ge=0, lt=2**31)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labelled(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and not given.get("label") and isinstance(given.get("model"), Mapping):
+            return {**given, "label": given["model"].get("name")}
+        return given
+
+    @model_validator(mode="after")
+    def _possible(self) -> Experiment:
+        with torch.device("meta"):  # no memory, no time: only to see that the settings go together
+            sizes = Inputs(self.inputs.interactions).sizes(2)
+            try:
+                find(self.model.name)(sizes, **self.model.settings)
+            except ValueError as error:
+                raise ValueError(f"model {self.model.name}: {error}") from None
+        if not self.model.is_network and self.task.loss != "cross_entropy":
+            raise ValueError(f"model {self.model.name} trains with task.loss: cross_entropy only, not {self.task.loss}")
+        return self
+
+
+#: The mapping behind each path, for naming the right keys.
+SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Experiment,
+    ("data",): Data,
+    ("data", "split"): Split,
+    ("inputs",): View,
+    ("task",): Classification,
+    ("training",): Training,
+    ("evaluation",): Evaluation,
+}
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Experiment:
+    """An experiment from a YAML file or a mapping, checked; no event is read.
+
+    Args:
+        source: path of a YAML file, or what one would hold. Relative paths of data are relative to the file's folder
+            (for a mapping, to the working directory).
+        overrides: changes such as `training.lr=1e-3`, `model.name=part` or `inputs.interactions=[mass,delta_r]`.
+
+    Raises:
+        document.ConfigError: a ValueError that lists every mistake by its path, with the right names.
+        FileNotFoundError: no such YAML file.
+
+    Example:
+        >>> load({"data": {"sample": "four-top"}, "model": {"name": "part"}, "task": {"signal": "tttt"}}).label
+        'part'
+    """
+    tree, origin, folder = document.read(source)
+    return build(override(tree, overrides), origin, folder)
+
+
+def build(tree: Tree, origin: str, folder: Path) -> Experiment:
+    """An experiment from a mapping whose relative data paths belong to `folder`; `origin` heads the error message.
+
+    Raises:
+        document.ConfigError: lists every mistake by its path, with the right names.
+    """
+    try:
+        return Experiment.model_validate(_anchored(tree, folder))
+    except ValidationError as error:
+        raise document.ConfigError(origin, document.mistakes(error, lambda place: _keys(place, tree))) from None
+
+
+def dump(experiment: Experiment) -> str:
+    """The experiment as YAML with every default written out; `load` gives the same experiment back."""
+    return document.write(experiment.model_dump(mode="json"))
+
+
+def combine(base: Tree, change: Tree) -> Tree:
+    """`base` with the keys of `change` put in, deeply; a model of another name takes over none of its settings."""
+    old, new = base.get("model"), change.get("model")
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+        base = {**base, "model": {}}
+    return document.merge(base, change)
+
+
+def override(tree: Tree, overrides: Sequence[str]) -> Tree:
+    """The mapping with changes such as `training.lr=1e-3` made; another `model.name` drops the old model's settings.
+
+    Raises:
+        document.ConfigError: an override that is not of the form section.key=value.
+    """
+    # the name first: settings given beside it belong to the new model
+    for keys, value in sorted(map(document.assignment, overrides), key=lambda change: change[0] != ("model", "name")):
+        tree = (
+            combine(tree, {"model": {"name": value}}) if keys == ("model", "name") else document.put(tree, keys, value)
+        )
+    return tree
+
+
+def differences(old: Experiment, new: Experiment) -> dict[str, str]:
+    """What changed, by path: `training.lr` -> `0.001 before, 0.002 now`."""
+    before, now = document.flatten(old.model_dump(mode="json")), document.flatten(new.model_dump(mode="json"))
+    return {
+        path: f"{before.get(path, 'not set')} before, {now.get(path, 'not set')} now"
+        for path in sorted(before.keys() | now.keys())
+        if before.get(path) != now.get(path)
+    }
+
+
+def _anchored(tree: Tree, folder: Path) -> Tree:
+    data = tree.get("data")
+    if not isinstance(data, Mapping) or not data.get("files"):
+        return tree
+
+    def anchor(value: Any) -> Any:
+        if isinstance(value, str):
+            return str(folder / Path(value).expanduser())
+        if isinstance(value, Mapping):
+            return {key: anchor(inner) for key, inner in value.items()}
+        return [anchor(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return {**tree, "data": {**data, "files": anchor(data["files"])}}
+
+
+def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:
+    if place == ("model",):
+        return ["name", *settings(tree["model"]["name"]).model_fields]
+    return list(SECTIONS[place].model_fields) if place in SECTIONS else []

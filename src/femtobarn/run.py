@@ -1,0 +1,345 @@
+"""Run: one experiment in one folder, trained and judged.
+
+    config.yaml          the experiment, every default written out
+    history.json         losses, epoch by epoch
+    weights.safetensors  the network, raw objects to outputs (trees.txt for boosted trees)
+    meta.json            versions, device, seeds, checksums, classes; written last by `train`
+    scores.parquet       the held-out events
+    metrics.json         the judgement; written last by `evaluate`
+
+Every file is there whole or not at all. A killed training goes on from its last epoch to the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from femtobarn import experiment as experiments
+from femtobarn import provenance
+from femtobarn.evaluation import Scores, judge
+from femtobarn.evaluation.runs import CONFIG, HISTORY, META, METRICS, SCORES
+from femtobarn.events import Events
+from femtobarn.experiment import Experiment
+from femtobarn.inputs import Batch, Inputs, make_batch
+from femtobarn.inputs.columns import columns
+from femtobarn.models import BDT, Network, find
+from femtobarn.sample import Sample, Side, prepare
+from femtobarn.tasks import Classifier
+from femtobarn.training import choose, fit, use_threads
+from femtobarn.training.devices import on
+from femtobarn.training.loop import outputs
+from femtobarn.training.settings import INCIDENTAL
+
+WEIGHTS, TREES, CHECKPOINT = "weights.safetensors", "trees.txt", "checkpoint.safetensors"
+
+#: Settings that may change between a kill and the resumption.
+INCIDENTAL_PATHS = {f"training.{name}" for name in INCIDENTAL}
+
+
+class Step(NamedTuple):
+    """Where a run stands, for whoever watches."""
+
+    stage: str  # reading, training, judging
+    done: int = 0  # epochs, or trees
+    total: int = 0
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    best: float | None = None  # lowest validation loss so far
+
+
+Progress = Callable[[Step], None]
+
+
+def _silent(step: Step) -> None:
+    pass
+
+
+def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _silent) -> Path:
+    """Trains the model of an experiment in its folder, from where an earlier attempt stopped; a finished one is kept.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ValueError: the folder holds another experiment (the message shows the differences), or the data lack a
+            process or column.
+        RuntimeError: another process is at work in the folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with provenance.alone(folder):
+        _claim(experiment, folder)
+        if not is_trained(folder):
+            progress(Step("reading"))
+            sample = prepare(experiment)
+            grow = _train_network if experiment.model.is_network else _train_trees
+            history, parameters = grow(experiment, sample, folder, progress)
+            provenance.write_json(folder / HISTORY, history)
+            provenance.write_json(folder / META, _meta(experiment, sample, history, parameters))
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+    return folder
+
+
+def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, Any]:
+    """Scores the held-out events with a trained model and judges the scores; done already, the numbers are read back.
+
+    Returns:
+        what `metrics.json` holds; see `femtobarn.evaluation.judge`.
+
+    Raises:
+        ValueError: no trained run in the folder, or its events have changed since.
+    """
+    folder = Path(folder)
+    trained = Trained.load(folder)
+    with provenance.alone(folder):
+        if not is_finished(folder):
+            experiment = trained.experiment
+            progress(Step("judging"))
+            sample = prepare(experiment)
+            if sample.fingerprint != trained.meta["inputs"]["fingerprint"]:
+                raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
+            table = None if experiment.model.is_network else sample.table(experiment.inputs.interactions).test
+            columns = trained.task.scores(trained.outputs(sample.test.batch, table))
+            scores = _scores(trained.task, sample.test.events, columns, experiment.evaluation.luminosity, sample.yields)
+            scores.write(folder / SCORES)
+            provenance.write_json(folder / METRICS, judge(scores, experiment.evaluation))
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return metrics
+
+
+def is_trained(folder: Path) -> bool:
+    """True for a folder in which the training is complete."""
+    return (folder / META).is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """True for a folder with the judgement in it; such a run is never computed again."""
+    return is_trained(folder) and (folder / METRICS).is_file()
+
+
+def load_network(folder: str | Path) -> Network:
+    """The trained network of a run, ready to score: raw objects in, logits out.
+
+    Raises:
+        ValueError: no trained run in the folder, or one of boosted trees.
+    """
+    trained = Trained.load(folder)
+    if not isinstance(trained.model, Network):
+        raise ValueError(f"{folder} holds boosted trees, no network")
+    return trained.model
+
+
+def score(folder: str | Path, events: Events) -> Scores:
+    """Scores of other events of the same processes by the model of a run; their weights are kept.
+
+    Raises:
+        ValueError: no trained run in the folder, or an event of a process that the task does not know.
+    """
+    trained = Trained.load(folder)
+    trained.task.labels(events)
+    columns = trained.score(events)
+    return _scores(trained.task, events, columns, trained.experiment.evaluation.luminosity, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained run, read back: any events can be scored with it.
+
+    Args:
+        experiment: the configuration.
+        meta: what `meta.json` holds.
+        model: network or boosted trees.
+        task: classes, priors and score.
+    """
+
+    experiment: Experiment
+    meta: Mapping[str, Any]
+    model: Network | BDT
+    task: Classifier
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Trained:
+        """The trained run in a folder.
+
+        Raises:
+            ValueError: no trained run in the folder.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG).is_file():
+            raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
+        if not is_trained(folder):
+            raise ValueError(f"the training in {folder} is not finished; `femtobarn train` goes on with it")
+        experiment = experiments.load(folder / CONFIG)
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        task = Classifier(experiment.task, **meta["task"])
+        if experiment.model.is_network:
+            network = build(experiment, task.outputs)
+            network.load_state_dict(load_file(folder / WEIGHTS))
+            return cls(experiment, meta, network.eval(), task)
+        sizes = Inputs(experiment.inputs.interactions).sizes(task.outputs)
+        trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
+        return cls(experiment, meta, trees, task)
+
+    def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
+        """Columns `score` and `probability_<class>` for any events, of whatever process."""
+        return self.task.scores(self.outputs(make_batch(events, self.experiment.inputs.slots)))
+
+    def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
+        """Logits of each event; `table` are its columns, if they are known already."""
+        if isinstance(self.model, BDT):
+            table = columns(batch, self.experiment.inputs.interactions)[1] if table is None else table
+            return torch.from_numpy(self.model.predict(table)).clamp_min(1e-300).log()
+        settings = self.experiment.training
+        use_threads(settings.threads)
+        device = choose(settings.device)
+        return outputs(self.model.to(device), on(device, batch)).cpu()
+
+
+def build(experiment: Experiment, outputs: int) -> Network:
+    """The untrained network of an experiment; the same seed gives the same initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(experiment.seed)
+        inputs = Inputs(experiment.inputs.interactions)
+        architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **experiment.model.settings)
+    return Network(inputs, architecture)
+
+
+def _claim(experiment: Experiment, folder: Path) -> None:
+    """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
+    path = folder / CONFIG
+    if path.is_file():
+        differences = experiments.differences(experiments.load(path), experiment)
+        serious = {path: change for path, change in differences.items() if path not in INCIDENTAL_PATHS}
+        if any(not path.startswith("evaluation.") for path in serious):
+            lines = "\n".join(f"  {path}: {change}" for path, change in serious.items())
+            raise ValueError(f"{folder} holds another experiment; choose another folder or delete it:\n{lines}")
+        if not serious:
+            return
+        (folder / METRICS).unlink(missing_ok=True)
+    elif any(folder.glob("*.json")) or (folder / WEIGHTS).exists() or (folder / TREES).exists():
+        raise ValueError(f"{folder} holds files of a run, but no {CONFIG}; choose another folder")
+    provenance.write_text(path, experiments.dump(experiment))
+
+
+def _train_network(
+    experiment: Experiment, sample: Sample, folder: Path, progress: Progress
+) -> tuple[list[dict[str, Any]], int]:
+    network = build(experiment, sample.task.outputs)
+    network.inputs.fit(sample.train.batch, torch.from_numpy(sample.task.weights(sample.train.events)))
+    train, valid = ((side.batch, _targets(sample.task, side)) for side in (sample.train, sample.validation))
+    history: list[dict[str, Any]] = []
+    best = float("inf")
+    settings = experiment.training
+    task, checkpoint = sample.task, folder / CHECKPOINT
+    for epoch in fit(network, task.loss, train, valid, settings, seed=experiment.seed, checkpoint=checkpoint):
+        history.append(
+            {
+                "epoch": epoch.number,
+                **{name: getattr(epoch, name) for name in ("train_loss", "valid_loss", "lr", "seconds")},
+            }
+        )
+        best = min(best, epoch.valid_loss)
+        progress(Step("training", epoch.number, settings.epochs, epoch.train_loss, epoch.valid_loss, best))
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, partial)
+    partial.replace(folder / WEIGHTS)
+    return history, sum(parameter.numel() for parameter in network.parameters())
+
+
+def _train_trees(
+    experiment: Experiment, sample: Sample, folder: Path, progress: Progress
+) -> tuple[list[dict[str, Any]], int]:
+    table = sample.table(experiment.inputs.interactions)
+    trees = BDT(Inputs(experiment.inputs.interactions).sizes(sample.task.outputs), **experiment.model.settings)
+    best = float("inf")
+
+    def watch(entry: dict[str, Any]) -> None:
+        nonlocal best
+        best = min(best, entry["valid_loss"])
+        progress(Step("training", entry["epoch"], trees.trees, entry["train_loss"], entry["valid_loss"], best))
+
+    labels = [sample.task.labels(side.events) for side in (sample.train, sample.validation)]
+    weights = [sample.task.weights(side.events) for side in (sample.train, sample.validation)]
+    history = trees.fit(
+        table.train,
+        labels[0],
+        weights[0],
+        table.validation,
+        labels[1],
+        weights[1],
+        table.names,
+        experiment.seed,
+        experiment.training.threads,
+        watch,
+    )
+    trees.save(folder / TREES)
+    return history, 0
+
+
+def _targets(task: Classifier, side: Side) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(task.labels(side.events)), torch.from_numpy(task.weights(side.events)).float()
+
+
+def _scores(
+    task: Classifier,
+    events: Events,
+    columns: Mapping[str, NDArray[np.float32]],
+    luminosity: float,
+    yields: Mapping[str, float] | None,
+) -> Scores:
+    """Scores with weights at `luminosity`; with `yields` (at the events' own) they sum to each process's full yield."""
+    weight = events.expected(luminosity)
+    for name, total in (yields or {}).items():
+        mine = events.process == name
+        held_out = float(events.weight[mine].sum())
+        if not held_out > 0:
+            raise ValueError(f"the {int(mine.sum())} held-out events of {name} have no weight; more events are needed")
+        weight[mine] *= total / held_out
+    return Scores(
+        process=events.process,
+        number=events.number,
+        hard=events.hard,
+        weight=weight,
+        score=columns["score"],
+        signal=task.signal,
+        probabilities={name: columns[f"probability_{name}"] for name in task.names},
+        luminosity=luminosity,
+    )
+
+
+def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]], parameters: int) -> dict[str, Any]:
+    seconds = sum(entry["seconds"] for entry in history)
+    events = {
+        "train": len(sample.train.events),
+        "validation": len(sample.validation.events),
+        "test": len(sample.test.events),
+    }
+    return {
+        "label": experiment.label,
+        "model": experiment.model.name,
+        "seed": experiment.seed,
+        "parameters": parameters,
+        "epochs": len(history),
+        "events": events,
+        "seconds": seconds,
+        "events_per_second": events["train"] * len(history) / seconds if seconds else None,
+        "device": provenance.processor(),
+        "threads": experiment.training.threads,
+        "command": provenance.command(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": provenance.versions(),
+        "task": {"signal": sample.task.signal, "background": sample.task.background, "yields": sample.task.yields},
+        "classes": dict(zip(sample.task.names, sample.task.priors.tolist(), strict=True)),
+        "inputs": {"fingerprint": sample.fingerprint, "provenance": sample.provenance},
+    }

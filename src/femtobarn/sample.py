@@ -1,0 +1,186 @@
+"""Sample: the events of an experiment, read, selected, shared out and padded, once for all runs that use them."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import femtobarn
+from femtobarn import events as room
+from femtobarn.events import Events, concatenate
+from femtobarn.experiment import Data, Experiment, Split
+from femtobarn.inputs import Batch, make_batch
+from femtobarn.inputs.columns import columns
+from femtobarn.tasks import Classification, Classifier
+
+#: Path, size and time of change of every file.
+State = tuple[tuple[str, int, int], ...]
+
+
+class Side(NamedTuple):
+    """Events on one side of the split, as records and as tensors."""
+
+    events: Events
+    batch: Batch
+
+
+class Table(NamedTuple):
+    """Events as rows of columns, on each side of the split."""
+
+    names: list[str]
+    train: NDArray[np.float32]
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What an experiment trains, chooses and is judged on.
+
+    Args:
+        task: the classification, with the priors of these events.
+        train, validation: events with a weight; others can't teach anything.
+        test: all held-out events.
+        yields: expected events of each process before the split, at the luminosity of the weights.
+        fingerprint: SHA-256 over all events: the same events give the same one from any file.
+        provenance: where the events come from.
+    """
+
+    task: Classifier
+    train: Side
+    validation: Side
+    test: Side
+    yields: dict[str, float]
+    fingerprint: str
+    provenance: dict[str, Any]
+    _tables: dict[tuple[str, ...], Table] = field(default_factory=dict)
+
+    def table(self, interactions: tuple[str, ...]) -> Table:
+        """The columns that boosted trees see, made once."""
+        if interactions not in self._tables:
+            names, train = columns(self.train.batch, interactions)
+            validation, test = (columns(side.batch, interactions)[1] for side in (self.validation, self.test))
+            self._tables[interactions] = Table(names, train, validation, test)
+        return self._tables[interactions]
+
+
+def prepare(experiment: Experiment) -> Sample:
+    """The events of an experiment; those of the last few experiments stay in memory.
+
+    Raises:
+        ValueError: no file matches, a process is not in the data, or a side of the split is without a class.
+    """
+    return _prepared(
+        experiment.data.model_dump_json(),
+        experiment.task.model_dump_json(),
+        experiment.inputs.slots,
+        _state(experiment.data),
+    )
+
+
+def forget() -> None:
+    """Drops the events kept in memory."""
+    _prepared.cache_clear()
+    _read.cache_clear()
+
+
+def fingerprint(events: Events) -> str:
+    """SHA-256 over what models see and what they are weighed by, whatever file it came from."""
+    digest = hashlib.sha256("\n".join(events.process.tolist()).encode())
+    objects = events.padded()
+    for column in (
+        *objects,
+        events.context["MET"],
+        events.context["phi_MET"],
+        events.weight,
+        events.number,
+        events.hard,
+    ):
+        array = np.ascontiguousarray(column)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def resolve(data: Data) -> dict[str | None, list[Path]]:
+    """The files behind the globs, by process (None where the files say it themselves).
+
+    Raises:
+        FileNotFoundError: a path or glob that no file matches.
+    """
+    groups = data.files if isinstance(data.files, dict) else {None: data.files}
+    return {
+        process: [path for pattern in patterns for path in _matches(pattern)] for process, patterns in groups.items()
+    }
+
+
+def _matches(pattern: str) -> list[Path]:
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())
+    if not found:
+        raise FileNotFoundError(f"data.files: no file matches {pattern}")
+    return found
+
+
+def _state(data: Data) -> State:
+    """Size and time of every file, so that events in memory are not taken for those of a file that has changed."""
+    states: list[tuple[str, int, int]] = []
+    for paths in resolve(data).values():
+        for path in paths:
+            stat = path.stat()
+            states.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return tuple(states)
+
+
+@lru_cache(maxsize=1)
+def _read(source: str, state: State) -> tuple[Events, str]:
+    data = Data.model_validate_json(source)
+    if data.sample is not None:
+        events = femtobarn.four_top()
+    else:
+        events = concatenate(
+            [
+                room.read(paths, mapping=data.mapping, process=process, luminosity=data.luminosity)
+                for process, paths in resolve(data).items()
+            ]
+        )
+    if data.selection is not None:
+        events = room.select(events, data.selection)
+    return events, fingerprint(events)
+
+
+@lru_cache(maxsize=4)
+def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sample:
+    data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
+    everything = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
+    events, digest = _read(everything.model_dump_json(), state)
+    signal, background = settings.roles(events.processes)
+    events = events[np.isin(events.process, [*signal, *background])]
+    sides = room.split(events, data.split)
+    task = settings.classifier(sides.train)
+
+    def side(part: Events) -> Side:
+        return Side(part, make_batch(part, slots))
+
+    return Sample(
+        task=task,
+        train=side(weighted(room.subset(sides.train, data.fraction))),
+        validation=side(weighted(sides.validation)),
+        test=side(sides.test),
+        yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
+        fingerprint=digest,
+        provenance=dict(events.provenance),
+    )
+
+
+def weighted(events: Events) -> Events:
+    """The events with a weight; the others stand for nothing and would only dilute a batch."""
+    return events[events.weight != 0]
