@@ -1,10 +1,13 @@
 """Events: read, select, weigh, split."""
 
+from femtobarn.events.darkmachines import read_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
 from femtobarn.events.lhe import LHEInfo, lhe_info, read_lhe
 from femtobarn.events.mapping import Mapping
 from femtobarn.events.parquet import read_parquet, write_parquet
+from femtobarn.events.read import read, write
 from femtobarn.events.record import Events, Padded, concatenate
+from femtobarn.events.selection import SelectionError, Step, cutflow, select
 from femtobarn.events.split import Split, split, subset
 
 __all__ = [
@@ -13,12 +16,20 @@ __all__ = [
     "LHEInfo",
     "Mapping",
     "Padded",
+    "SelectionError",
     "Split",
+    "Step",
     "concatenate",
+    "cutflow",
     "lhe_info",
+    "read",
+    "read_darkmachines",
     "read_lhe",
     "read_parquet",
+    "select",
     "split",
     "subset",
+    "write",
+    "write_darkmachines",
     "write_parquet",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
 from femtobarn.events.faults import event_faults, object_faults, wrapped
+from femtobarn.events.files import checksum
 from femtobarn.events.mapping import Mapping, Raw, filled, read_mapped
 from femtobarn.events.record import Events
 
@@ -108,7 +110,11 @@ def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: s
         raise EventError(path, "is no event file of this package", remedy=remedy)
     else:
         raw = _read_own(table, path, json.loads(told), process)
-    return _checked(raw, path)
+    events = _checked(raw, path)
+    record = {"path": str(path), "sha256": checksum(path), "events": len(events)}
+    if "files" in raw.provenance:
+        record["made_of"] = raw.provenance["files"]
+    return replace(events, provenance={**raw.provenance, "files": [record]})
 
 
 def _values(kind: pa.DataType) -> pa.DataType:

@@ -90,6 +90,16 @@ class Events:
         """Weights at another luminosity in 1/fb: they sum to the expected number of events."""
         return self.weight * (luminosity / self.luminosity)
 
+    def select(self, expression: str) -> Events:
+        """The events that pass a selection, as in `femtobarn.events.selection`: `events.select("n_jet >= 6")`.
+
+        Raises:
+            SelectionError: the expression cannot be understood.
+        """
+        from femtobarn.events.selection import select  # it is made of events itself
+
+        return self[select(self, expression)]
+
     def padded(self, slots: int | None = None) -> Padded:
         """Objects as rectangular arrays (events, slots), by falling pT; without `slots` none is dropped."""
         ordered = self.particles[ak.argsort(self.particles.pt, ascending=False, stable=True)]

@@ -1,0 +1,140 @@
+"""Any number of files of any format as events, and events as a file."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from femtobarn.events.darkmachines import read_darkmachines, write_darkmachines
+from femtobarn.events.errors import EventError
+from femtobarn.events.lhe import read_lhe
+from femtobarn.events.lines import Unit
+from femtobarn.events.mapping import Mapping
+from femtobarn.events.parquet import read_parquet, write_parquet
+from femtobarn.events.record import Events, concatenate
+
+Format = Literal["darkmachines", "parquet", "lhe"]
+
+#: Format by the end of a file's name.
+SUFFIXES: dict[str, Format] = {
+    ".csv": "darkmachines",
+    ".csv.gz": "darkmachines",
+    ".txt": "darkmachines",
+    ".txt.gz": "darkmachines",
+    ".parquet": "parquet",
+    ".lhe": "lhe",
+    ".lhe.gz": "lhe",
+}
+
+
+def read(
+    files: str | Path | Sequence[str | Path],
+    *,
+    format: Format | None = None,
+    mapping: Mapping | None = None,
+    process: str | None = None,
+    luminosity: float = 100.0,
+    selection: str | None = None,
+    unit: Unit | None = None,
+    tolerant: bool = False,
+) -> Events:
+    """Events of one or many files; globs are welcome.
+
+    The SHA-256 of every file goes into the provenance. Weights stand for `luminosity`: those of this package's own
+    files are scaled to it, those of text and foreign tables are taken to be for it.
+
+    Args:
+        files: paths or globs.
+        format: darkmachines, parquet or lhe; by default after the suffix (.csv, .txt, .parquet, .lhe; .gz).
+        mapping: which columns of a foreign Parquet file hold what.
+        process: name for all events, in place of what the files say.
+        luminosity: integrated luminosity of the weights in 1/fb.
+        selection: keep the events that pass this expression, see `femtobarn.events.selection`.
+        unit: unit of the energies in Dark Machines text, where it is not MeV or not plain to see.
+        tolerant: leave out what cannot be used (bad lines of text, undecayed particles of LHE files) and count it in
+            the provenance.
+
+    Raises:
+        FileNotFoundError: a path or glob that no file matches.
+        EventError: bad input, with file and line or row; a file given twice; a suffix of no known format.
+        SelectionError: the selection cannot be understood.
+    """
+    paths = find(files)
+    formats = [format or _format(path) for path in paths]
+    parts: list[Events] = []
+    for path, kind in zip(paths, formats, strict=True):
+        match kind:
+            case "darkmachines":
+                part = read_darkmachines(path, unit=unit, process=process, luminosity=luminosity, tolerant=tolerant)
+            case "lhe":
+                undecayed: Literal["skip", "raise"] = "skip" if tolerant else "raise"
+                part = read_lhe(path, process=process, luminosity=luminosity, undecayed=undecayed)
+            case "parquet":
+                part = read_parquet(path, mapping, process=process)
+                weight = part.weight if mapping else part.expected(luminosity)
+                part = replace(part, weight=weight, luminosity=luminosity)
+        parts.append(part if selection is None else part.select(selection))
+    events = concatenate(parts)
+    sums: dict[str, str] = {}
+    for file in events.provenance["files"]:
+        if file["sha256"] in sums:
+            what = f"holds the same as {sums[file['sha256']]}"
+            raise EventError(file["path"], what, remedy="give every file once, or its events count twice")
+        sums[file["sha256"]] = file["path"]
+    return events
+
+
+def write(events: Events, path: str | Path) -> None:
+    """Write events in the format of the suffix: .parquet keeps everything, .csv and .txt (.gz) are Dark Machines text.
+
+    Raises:
+        EventError: a suffix that nothing is written to.
+        ValueError: something the format cannot hold.
+    """
+    writers: dict[Format, Callable[[Events, str | Path], Any]] = {
+        "parquet": write_parquet,
+        "darkmachines": write_darkmachines,
+    }
+    kind = _format(path)
+    if kind not in writers:
+        raise EventError(path, "LHE files are only read", remedy="write .parquet, .csv or .txt")
+    writers[kind](events, path)
+
+
+def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files behind paths and globs, those of a glob sorted.
+
+    Raises:
+        FileNotFoundError: a path or glob that no file matches.
+        EventError: a file that is given twice.
+    """
+    patterns = [files] if isinstance(files, str | Path) else list(files)
+    if not patterns:
+        raise FileNotFoundError("no file given")
+    paths: list[Path] = []
+    found: dict[Path, str | Path] = {}
+    for pattern in patterns:
+        literal = Path(pattern)
+        names = [literal] if literal.is_file() else glob.glob(str(pattern), recursive=True)
+        matches = sorted(path for name in names if (path := Path(name)).is_file())
+        if not matches:
+            raise FileNotFoundError(f"no file matches {str(pattern)!r} (in {Path.cwd()})")
+        for path in matches:
+            where = path.resolve()
+            if where in found:
+                remedy = "give every file once, or its events count twice"
+                raise EventError(path, f"is matched by {str(found[where])!r} and {str(pattern)!r}", remedy=remedy)
+            found[where] = pattern
+            paths.append(path)
+    return paths
+
+
+def _format(path: str | Path) -> Format:
+    name = Path(path).name.lower()
+    for suffix, kind in SUFFIXES.items():
+        if name.endswith(suffix):
+            return kind
+    raise EventError(path, "has a suffix of no known format", remedy=f"say format=...; known are {', '.join(SUFFIXES)}")
