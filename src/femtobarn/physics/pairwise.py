@@ -35,8 +35,8 @@ def mass2(momenta: Momenta, mask: Mask) -> Matrix:
 
     .. math:: m_{ij}^2 = (E - p_z)(E + p_z) - p_x^2 - p_y^2, \quad p = p_i + p_j
 
-    Accurate to 3 ε (E_i + E_j)², most of which is the rounding of the momenta themselves (0.4 GeV² at 1 TeV in float32);
-    two collinear light objects may come out below 0 by as much.
+    Accurate to 3 ε (E_i + E_j)², most of which is the rounding of the momenta themselves: 0.4 GeV² at 1 TeV in float32.
+    Two light collinear objects may come out below 0 by as much.
     """
     px, py, pz, energy = filled(momenta, mask).unbind(-1)
     value = _sum(energy - pz) * _sum(energy + pz) - _sum(px).square() - _sum(py).square()
