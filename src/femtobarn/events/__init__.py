@@ -2,6 +2,7 @@
 
 from femtobarn.events.darkmachines import read_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
+from femtobarn.events.inspect import Inspection, inspect, show
 from femtobarn.events.lhe import LHEInfo, lhe_info, read_lhe
 from femtobarn.events.mapping import Mapping
 from femtobarn.events.parquet import read_parquet, write_parquet
@@ -13,6 +14,7 @@ from femtobarn.events.split import Split, split, subset
 __all__ = [
     "EventError",
     "Events",
+    "Inspection",
     "LHEInfo",
     "Mapping",
     "Padded",
@@ -21,12 +23,14 @@ __all__ = [
     "Step",
     "concatenate",
     "cutflow",
+    "inspect",
     "lhe_info",
     "read",
     "read_darkmachines",
     "read_lhe",
     "read_parquet",
     "select",
+    "show",
     "split",
     "subset",
     "write",

@@ -1,0 +1,244 @@
+"""What is in a sample: processes, yields, objects, ranges, and what looks wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from femtobarn.events.faults import event_faults, object_faults
+from femtobarn.events.record import Events
+from femtobarn.physics.objects import NAMES
+
+#: Objects that a network of the reference analysis sees of one event; softer ones beyond it are dropped.
+SLOTS = 18
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest, middle and largest value; NaN where there are none."""
+
+    min: float
+    median: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Sort:
+    """The events of one process.
+
+    Args:
+        events: number of events.
+        expected: sum of weights: expected events at the luminosity of the sample.
+        effective: (sum w)^2 / sum w^2, the number of unweighted events with the same statistical error.
+        negative: share of events with a negative weight.
+        hard: number of different hard events.
+        objects: mean number of objects an event, by name.
+        most: largest number of objects in an event.
+        dropped: events with more than 18 objects.
+        ranges: of pT, eta and mass of objects and of MET, in GeV.
+    """
+
+    events: int
+    expected: float
+    effective: float
+    negative: float
+    hard: int
+    objects: dict[str, float]
+    most: int
+    dropped: int
+    ranges: dict[str, Range]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a sample, in plain numbers; `json()` writes it down.
+
+    Args:
+        luminosity: integrated luminosity of the yields in 1/fb.
+        processes: what there is of each process.
+        generated: what the provenance knows of the generation: cross section in pb, generated events, cut flow, and
+            `efficiency`, the share of the expected events before cuts that is in the sample.
+        files: files read, with checksums and lines left out.
+        problems: what looks wrong, one sentence each; empty is good.
+    """
+
+    luminosity: float
+    processes: dict[str, Sort]
+    generated: dict[str, dict[str, Any]]
+    files: list[dict[str, Any]]
+    problems: list[str]
+
+    def json(self) -> str:
+        """The inspection as JSON; what is not finite is null."""
+        return json.dumps(_finite(asdict(self)), indent=2)
+
+
+def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
+    """What is in a sample, at a luminosity in 1/fb, and what looks wrong with it."""
+    weight = events.expected(luminosity)
+    sorts = {name: _sort(events[events.process == name], weight[events.process == name]) for name in events.processes}
+    known: dict[str, dict[str, Any]] = {}
+    for name, record in events.provenance.get("processes", {}).items():
+        known[name] = dict(record)
+        if name in sorts and record.get("cross_section_pb"):
+            known[name]["efficiency"] = sorts[name].expected / (record["cross_section_pb"] * 1000 * luminosity)
+    files = [dict(file) for file in events.provenance.get("files", [])]
+    return Inspection(luminosity, sorts, known, files, problems(events))
+
+
+def problems(events: Events) -> list[str]:
+    """What looks wrong with a sample, one sentence each, with the number of cases and the first one."""
+    found: list[str] = []
+
+    def note(what: str, where: NDArray[np.integer[Any]], things: str) -> None:
+        at = int(where[0])
+        example = f"first in event {events.number[at]} of {events.process[at]}"
+        found.append(f"{what}: {len(where)} {things}, {example}")
+
+    flat = {name: ak.to_numpy(ak.flatten(events.particles[name])) for name in ("pt", "eta", "phi", "E", "kind")}
+    owner = np.repeat(np.arange(len(events)), ak.to_numpy(ak.num(events.particles.pt)))
+    met, phi_met = (ak.to_numpy(events.context[name]) for name in ("MET", "phi_MET"))
+    for what, where in object_faults(flat["pt"], flat["eta"], flat["phi"], flat["E"], flat["kind"]).items():
+        note(what, owner[where], "objects")
+    for what, where in event_faults(events.weight, met, phi_met).items():
+        note(what, np.flatnonzero(where), "events")
+    outside = (flat["phi"] < -np.pi) | (flat["phi"] >= np.pi)
+    if outside.any():
+        note("phi outside [-π, π)", owner[outside], "objects")
+    empty = np.flatnonzero(ak.to_numpy(ak.num(events.particles.pt)) == 0)
+    if len(empty):
+        note("without any object", empty, "events")
+    if not len(events):
+        found.append("no events at all")
+    order = np.lexsort((events.number, np.unique(events.process, return_inverse=True)[1]))
+    same = (events.process[order[1:]] == events.process[order[:-1]]) & (np.diff(events.number[order]) == 0)
+    if same.any():
+        note("event number met before in the process", np.sort(order[1:][same]), "events")
+    for file in events.provenance.get("files", []):
+        if file.get("skipped"):
+            found.append(f"{file['skipped']} bad lines left out of {file['path']}")
+        if file.get("undecayed"):
+            particles = ", ".join(f"{number} of PDG {code}" for code, number in file["undecayed"].items())
+            found.append(f"undecayed particles left out of {file['path']}: {particles}")
+    return found
+
+
+def tables(inspection: Inspection) -> list[Table]:
+    """An inspection as tables for a terminal: yields, objects, ranges, generation, cut flow."""
+    yields = _table(
+        f"Events and expected yield at {inspection.luminosity:g} /fb",
+        ["process", "events", "expected", "effective", "w < 0", "hard events", f"> {SLOTS} objects"],
+    )
+    objects = _table("Objects per event", ["process", *NAMES[1:], "most"])
+    ranges = _table("Ranges: min / median / max, in GeV", ["process", *_RANGES])
+    for name, sort in inspection.processes.items():
+        yields.add_row(
+            name,
+            str(sort.events),
+            f"{sort.expected:.4g}",
+            f"{sort.effective:.0f}",
+            f"{sort.negative:.1%}",
+            str(sort.hard),
+            f"{sort.dropped / max(sort.events, 1):.2%}",
+        )
+        objects.add_row(name, *(f"{sort.objects[kind]:.2f}" for kind in NAMES[1:]), str(sort.most))
+        ranges.add_row(name, *(_span(sort.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
+    out = [yields, objects, ranges]
+    if inspection.generated:
+        origin = _table("Generation", ["process", "cross section [pb]", "generated", "efficiency"])
+        for name, record in inspection.generated.items():
+            origin.add_row(name, *(_number(record.get(key)) for key in ("cross_section_pb", "generated", "efficiency")))
+        out.append(origin)
+    for name, record in inspection.generated.items():
+        if record.get("cut_flow"):
+            flow = _table(f"Cut flow of {name}", ["cut", "events", "expected", "of those before"])
+            before = 0.0
+            # the yields of a cut flow stand for the luminosity of the file they were made for
+            for step in record["cut_flow"]:
+                share = f"{step['yield'] / before:.1%}" if before else ""
+                flow.add_row(step["cut"], str(step["events"]), f"{step['yield']:.4g}", share)
+                before = step["yield"]
+            out.append(flow)
+    return out
+
+
+def show(inspection: Inspection, console: Console | None = None) -> None:
+    """Print an inspection."""
+    console = console or Console()
+    for table in tables(inspection):
+        console.print(table)
+    for file in inspection.files:
+        console.print(f"{file['path']}  sha256 {file['sha256'][:16]}…  {file['events']} events", highlight=False)
+    if inspection.problems:
+        for problem in inspection.problems:
+            console.print(f"[bold red]problem:[/] {problem}", highlight=False)
+    else:
+        console.print("no problems found")
+
+
+#: Quantities whose ranges are told, and with how many decimals.
+_RANGES = {"pT": 0, "eta": 1, "mass": 1, "MET": 0}
+
+
+def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
+    particles = events.particles
+    counts = ak.to_numpy(ak.num(particles.pt))
+    kind = ak.to_numpy(ak.flatten(particles.kind))
+    pt, eta, energy = (ak.to_numpy(ak.flatten(particles[name])) for name in ("pt", "eta", "E"))
+    with np.errstate(over="ignore", invalid="ignore"):
+        along = pt * np.sinh(eta)
+        mass = np.sqrt(np.maximum((energy - along) * (energy + along) - pt**2, 0))
+        squared = float(np.sum(weight**2))
+        effective = float(np.sum(weight)) ** 2 / squared if squared > 0 else 0.0
+    values = (pt, eta, mass, ak.to_numpy(events.context["MET"]))
+    return Sort(
+        events=len(events),
+        expected=float(weight.sum()),
+        effective=effective,
+        negative=float(np.mean(weight < 0)),
+        hard=len(np.unique(events.hard)),
+        objects={name: float(np.sum(kind == code)) / len(events) for code, name in enumerate(NAMES) if code},
+        most=int(counts.max(initial=0)),
+        dropped=int(np.sum(counts > SLOTS)),
+        ranges={name: _range(column) for name, column in zip(_RANGES, values, strict=True)},
+    )
+
+
+def _range(values: NDArray[np.floating[Any]]) -> Range:
+    real = values[np.isfinite(values)]
+    if not len(real):
+        return Range(float("nan"), float("nan"), float("nan"))
+    return Range(float(real.min()), float(np.median(real)), float(real.max()))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _span(span: Range, digits: int) -> str:
+    if np.isnan(span.median):
+        return "-"
+    return " / ".join(f"{value:.{digits}f}" for value in (span.min, span.median, span.max))
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for at, column in enumerate(columns):
+        table.add_column(column, justify="right" if at else "left")
+    return table
