@@ -50,7 +50,9 @@ def by_hand(objects: Padded, met: np.ndarray, phi_met: np.ndarray, row: int) -> 
     """The observables of one event, by loops over scikit-hep's vector objects."""
     count = int(objects.mask[row].sum())
     numbers = zip(objects.kind[row, :count], *(column[row, :count] for column in objects[:4]), strict=True)
-    things: list[tuple[int, Any]] = [(int(kind), vector.obj(pt=pt, eta=eta, phi=phi, E=E)) for kind, pt, eta, phi, E in numbers]
+    things: list[tuple[int, Any]] = [
+        (int(kind), vector.obj(pt=pt, eta=eta, phi=phi, E=E)) for kind, pt, eta, phi, E in numbers
+    ]
     things.sort(key=lambda thing: -thing[1].pt)
     jets = [p for kind, p in things if kind in (JET, BJET)]
     bjets = [p for kind, p in things if kind == BJET]
