@@ -36,6 +36,9 @@ from femtobarn import document
 from femtobarn.document import Tree
 from femtobarn.evaluation import Evaluation
 from femtobarn.events import Mapping as Columns
+from femtobarn.events.lines import Unit
+from femtobarn.events.read import Format
+from femtobarn.events.selection import check as check_selection
 from femtobarn.inputs import INTERACTIONS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
@@ -78,6 +81,9 @@ class Data(_Strict):
         sample: `four-top`, the events that come with the package.
         files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
             process each and do not say which.
+        format: darkmachines, parquet or lhe, where the suffix does not tell.
+        unit: of energies in text, where it is not MeV.
+        tolerant: leave out lines that can't be used, and count them, instead of stopping there.
         mapping: for flat Parquet of another layout, which column holds what.
         selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
         luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
@@ -91,6 +97,9 @@ class Data(_Strict):
         Annotated[tuple[str, ...], BeforeValidator(_listed)]
         | dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
     ) = ()
+    format: Format | None = None
+    unit: Unit | None = None
+    tolerant: bool = False
     mapping: Columns | None = None
     selection: str | None = None
     luminosity: PositiveFloat | None = None
@@ -102,9 +111,17 @@ class Data(_Strict):
         if (self.sample is None) == (not self.files):
             given = "both" if self.files else "neither"
             raise ValueError(f"give either sample ({', '.join(SAMPLES)}) or files; {given} given")
-        if self.sample is not None and (self.mapping is not None or self.luminosity is not None):
-            raise ValueError("mapping and luminosity describe files; the sample knows both")
+        described = [name for name in ("format", "unit", "tolerant", "mapping", "luminosity") if getattr(self, name)]
+        if self.sample is not None and described:
+            raise ValueError(f"{', '.join(described)}: only for files; the sample needs no description")
         return self
+
+    @field_validator("selection")
+    @classmethod
+    def _understood(cls, selection: str | None) -> str | None:
+        if selection is not None:
+            check_selection(selection)
+        return selection
 
 
 class View(_Strict):

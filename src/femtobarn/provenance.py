@@ -31,6 +31,13 @@ def versions() -> dict[str, str]:
     return found | ({"commit": commit} if commit else {})
 
 
+def device(name: str) -> str:
+    """What a device (`cpu`, `cuda`, ...) is called by its maker."""
+    import torch
+
+    return torch.cuda.get_device_name() if name == "cuda" else processor()
+
+
 def processor() -> str:
     """The model of the processor, as the machine calls it."""
     try:
@@ -48,10 +55,15 @@ def command() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text so that it is either complete or not there, whenever the process may be killed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file so that it is either complete or not there, whenever the process may be killed."""
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(partial, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from femtobarn import experiment as experiments
@@ -128,6 +128,12 @@ def is_finished(folder: Path) -> bool:
     return is_trained(folder) and (folder / METRICS).is_file()
 
 
+def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
+    """What an experiment changes against the one in a run folder, by path; device and threads change no result."""
+    found = experiments.differences(experiments.load(folder / CONFIG), experiment)
+    return {path: change for path, change in found.items() if path not in INCIDENTAL_PATHS}
+
+
 def load_network(folder: str | Path) -> Network:
     """The trained network of a run, ready to score: raw objects in, logits out.
 
@@ -217,19 +223,17 @@ def build(experiment: Experiment, outputs: int) -> Network:
 
 def _claim(experiment: Experiment, folder: Path) -> None:
     """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
-    path = folder / CONFIG
-    if path.is_file():
-        differences = experiments.differences(experiments.load(path), experiment)
-        serious = {path: change for path, change in differences.items() if path not in INCIDENTAL_PATHS}
-        if any(not path.startswith("evaluation.") for path in serious):
-            lines = "\n".join(f"  {path}: {change}" for path, change in serious.items())
+    if (folder / CONFIG).is_file():
+        found = differences(experiment, folder)
+        if any(not path.startswith("evaluation.") for path in found):
+            lines = "\n".join(f"  {path}: {change}" for path, change in found.items())
             raise ValueError(f"{folder} holds another experiment; choose another folder or delete it:\n{lines}")
-        if not serious:
+        if not found:
             return
         (folder / METRICS).unlink(missing_ok=True)
-    elif any(folder.glob("*.json")) or (folder / WEIGHTS).exists() or (folder / TREES).exists():
+    elif any((folder / name).exists() for name in (META, METRICS, WEIGHTS, TREES)):
         raise ValueError(f"{folder} holds files of a run, but no {CONFIG}; choose another folder")
-    provenance.write_text(path, experiments.dump(experiment))
+    provenance.write_text(folder / CONFIG, experiments.dump(experiment))
 
 
 def _train_network(
@@ -251,9 +255,8 @@ def _train_network(
         )
         best = min(best, epoch.valid_loss)
         progress(Step("training", epoch.number, settings.epochs, epoch.train_loss, epoch.valid_loss, best))
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, partial)
-    partial.replace(folder / WEIGHTS)
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    provenance.write_bytes(folder / WEIGHTS, save(weights))
     return history, sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -320,6 +323,7 @@ def _scores(
 
 def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]], parameters: int) -> dict[str, Any]:
     seconds = sum(entry["seconds"] for entry in history)
+    device = choose(experiment.training.device).type if experiment.model.is_network else "cpu"
     events = {
         "train": len(sample.train.events),
         "validation": len(sample.validation.events),
@@ -334,7 +338,7 @@ def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]],
         "events": events,
         "seconds": seconds,
         "events_per_second": events["train"] * len(history) / seconds if seconds else None,
-        "device": provenance.processor(),
+        "device": provenance.device(device),
         "threads": experiment.training.threads,
         "command": provenance.command(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

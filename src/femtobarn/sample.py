@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import femtobarn
-from femtobarn import events as room
-from femtobarn.events import Events, concatenate
+from femtobarn.events import Events, concatenate, read, split, subset
+from femtobarn.events.read import find
 from femtobarn.experiment import Data, Experiment, Split
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.tasks import Classification, Classifier
+
+#: Luminosity in 1/fb of weights in files that do not say, where the configuration does not either.
+LUMINOSITY = 100.0
 
 #: Path, size and time of change of every file.
 State = tuple[tuple[str, int, int], ...]
@@ -115,19 +117,9 @@ def resolve(data: Data) -> dict[str | None, list[Path]]:
     Raises:
         FileNotFoundError: a path or glob that no file matches.
     """
-    groups = data.files if isinstance(data.files, dict) else {None: data.files}
-    return {
-        process: [path for pattern in patterns for path in _matches(pattern)] for process, patterns in groups.items()
-    }
-
-
-def _matches(pattern: str) -> list[Path]:
-    if Path(pattern).is_file():
-        return [Path(pattern)]
-    found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())
-    if not found:
-        raise FileNotFoundError(f"data.files: no file matches {pattern}")
-    return found
+    if isinstance(data.files, dict):
+        return {process: find(patterns) for process, patterns in data.files.items()}
+    return {None: find(data.files)} if data.files else {}
 
 
 def _state(data: Data) -> State:
@@ -148,12 +140,20 @@ def _read(source: str, state: State) -> tuple[Events, str]:
     else:
         events = concatenate(
             [
-                room.read(paths, mapping=data.mapping, process=process, luminosity=data.luminosity)
+                read(
+                    paths,
+                    format=data.format,
+                    mapping=data.mapping,
+                    process=process,
+                    luminosity=data.luminosity or LUMINOSITY,
+                    unit=data.unit,
+                    tolerant=data.tolerant,
+                )
                 for process, paths in resolve(data).items()
             ]
         )
     if data.selection is not None:
-        events = room.select(events, data.selection)
+        events = events.select(data.selection)
     return events, fingerprint(events)
 
 
@@ -164,7 +164,7 @@ def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sampl
     events, digest = _read(everything.model_dump_json(), state)
     signal, background = settings.roles(events.processes)
     events = events[np.isin(events.process, [*signal, *background])]
-    sides = room.split(events, data.split)
+    sides = split(events, data.split)
     task = settings.classifier(sides.train)
 
     def side(part: Events) -> Side:
@@ -172,7 +172,7 @@ def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sampl
 
     return Sample(
         task=task,
-        train=side(weighted(room.subset(sides.train, data.fraction))),
+        train=side(weighted(subset(sides.train, data.fraction))),
         validation=side(weighted(sides.validation)),
         test=side(sides.test),
         yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
