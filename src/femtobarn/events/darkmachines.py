@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import awkward as ak
 import numpy as np
@@ -117,9 +117,10 @@ def write_darkmachines(events: Events, path: str | Path, *, unit: Unit = "MeV") 
     rows = zip(*(column.tolist() for column in columns), [0, *ends[:-1]], ends, strict=True)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    packed = target.suffix == ".gz"
     half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with gzip.open(half, "wt") if target.suffix == ".gz" else open(half, "w") as file:
+        with gzip.open(half, "wt", encoding="utf-8") if packed else open(half, "w", encoding="utf-8") as file:
             for name, process, weight, met, angle, begin, end in rows:
                 parts = [str(name), process, repr(weight), number(met), repr(angle)]
                 parts += [
@@ -139,7 +140,7 @@ def _in_mev(value: float) -> str:
     return format(shifted, "f") if 1e-6 < abs(value) < 1e12 else str(shifted)
 
 
-def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _blocks(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
     """Whole lines, about `BLOCK` bytes at a time, each with the number of its first line."""
     line = 1
     rest = b""

@@ -9,13 +9,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, cast
 
 from femtobarn.events.errors import EventError
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[BinaryIO]:
+def opened(path: str | Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file, decompressed if it is a gzip file by its first two bytes.
 
     Raises:
@@ -32,7 +32,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
             return
         try:
             with gzip.open(raw) as unpacked:
-                yield cast(BinaryIO, io.BufferedReader(unpacked, 1 << 20))
+                yield io.BufferedReader(cast(Any, unpacked), 1 << 20)
         except EOFError as error:
             raise EventError(path, "the compressed file ends early", remedy="copy or download it again") from error
         except (gzip.BadGzipFile, zlib.error) as error:

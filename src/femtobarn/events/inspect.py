@@ -138,7 +138,7 @@ def tables(inspection: Inspection) -> list[Table]:
         ["process", "events", "expected", "effective", "w < 0", "hard events", f"> {SLOTS} objects"],
     )
     objects = _table("Objects per event", ["process", *NAMES[1:], "most"])
-    ranges = _table("Ranges: min / median / max, in GeV", ["process", *_RANGES])
+    ranges = _table("Ranges: min/median/max, in GeV", ["process", *_RANGES])
     for name, sort in inspection.processes.items():
         yields.add_row(
             name,
@@ -230,7 +230,7 @@ def _finite(value: Any) -> Any:
 def _span(span: Range, digits: int) -> str:
     if np.isnan(span.median):
         return "-"
-    return " / ".join(f"{value:.{digits}f}" for value in (span.min, span.median, span.max))
+    return "/".join(f"{value:.{digits}f}" for value in (span.min, span.median, span.max))
 
 
 def _number(value: Any) -> str:

@@ -10,8 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -193,7 +194,7 @@ class _Head(NamedTuple):
     lines: int
 
 
-def _head(file: BinaryIO, path: str | Path) -> _Head:
+def _head(file: BufferedReader, path: str | Path) -> _Head:
     """What stands up to the end of the `init` block, where the file is left."""
     before: list[str] = []
     number = 0
@@ -245,7 +246,7 @@ class _Particle(NamedTuple):
     momentum: tuple[float, float, float, float]
 
 
-def _events(file: BinaryIO, path: str | Path, number: int) -> Iterator[tuple[float, list[_Particle]]]:
+def _events(file: BufferedReader, path: str | Path, number: int) -> Iterator[tuple[float, list[_Particle]]]:
     """Weight and particles of each event behind line `number`."""
     wanted = 0
     inside = ended = False
