@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -58,8 +59,8 @@ def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, setting
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     tree = label.startswith("BDT")
-    config = {
-        "name": "four-top",
+    config: dict[str, Any] = {
+        "label": label,
         "data": {"sample": "four-top", "fraction": 1.0, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}},
         "inputs": {"interactions": ["mass", "delta_r", "sm_running"] if "SM" in label else []},
         "model": {"name": "bdt" if tree else "part"},
@@ -78,15 +79,20 @@ def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, setting
         }
         for epoch in range(15)
     ]
+    seconds = 14.2 if tree else 183.0
     meta = {
         "label": label,
+        "model": config["model"]["name"],
         "seed": seed,
-        "device": "cpu",
         "parameters": 0 if tree else 51_234,
-        "wall_s": 14.0 if tree else 183.0,
-        "train_events": 60_000,
+        "epochs": len(history),
+        "events": {"train": 60_000, "validation": 20_000, "test": len(scores)},
+        "seconds": seconds,
+        "events_per_second": 60_000 * len(history) / seconds,
+        "device": "Imagined processor at 2 GHz",
+        "command": "femtobarn study four-top.yaml --output study",
         "versions": {"femtobarn": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
-        "checksums": {"four-top.parquet": "ab" * 32},
+        "inputs": {"fingerprint": "ab" * 32, "provenance": {"generator": "none", "processes": list(PROCESSES)}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "meta.json").write_text(json.dumps(meta))

@@ -94,7 +94,12 @@ def test_sizes_of_the_training_set_are_rows_of_their_own(events, tmp_path):
     config = yaml.safe_load((paths[0] / "config.yaml").read_text())
     config["data"]["fraction"] = 0.1
     (paths[0] / "config.yaml").write_text(yaml.safe_dump(config))
-    assert [row.label for row in compare(paths).rows] == ["a, 0.1 of training", "a, 1 of training", "b, 1 of training"]
+    assert [row.label for row in compare(paths).rows] == [
+        "a, 10 % of training",
+        "a, 100 % of training",
+        "b, 100 % of training",
+    ]
+    assert compare(paths, baseline="a").baseline == "a, 100 % of training"
 
 
 def test_what_can_not_be_compared_is_refused(runs, events, tmp_path):

@@ -142,9 +142,7 @@ def compare(
         _same_events(read[0], other)
     settings = settings or _settings(read)
     groups = _groups(read)
-    baseline = baseline or next(iter(groups))
-    if baseline not in groups:
-        raise ValueError(f"no model is labelled {baseline!r}; there are {', '.join(groups)}")
+    baseline = _baseline(groups, baseline)
     rows = _with_gains([_row(name, members, settings) for name, members in groups.items()], baseline)
     scores = read[0].scores
     return Comparison(tuple(rows), baseline, settings, scores.signal, scores.backgrounds, _pooled(rows))
@@ -215,12 +213,23 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     sizes = {run.fraction for run in runs}
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        name = run.label if len(sizes) == 1 else f"{run.label}, {run.fraction:.3g} of training"
+        name = run.label if len(sizes) == 1 else f"{run.label}, {100 * run.fraction:.3g} % of training"
         twin = next((other for other in groups.get(name, []) if other.seed == run.seed), None)
         if twin is not None:
             raise ValueError(f"{twin.path} and {run.path} are both {name} with seed {run.seed}; leave one out")
         groups.setdefault(name, []).append(run)
     return {name: sorted(members, key=lambda run: run.seed) for name, members in groups.items()}
+
+
+def _baseline(groups: Mapping[str, Sequence[Run]], name: str | None) -> str:
+    """The row that gains refer to; with several sizes of the training set, the model's largest."""
+    wanted = name or next(iter(groups.values()))[0].label
+    if wanted in groups:
+        return wanted
+    sizes = {group: runs[0].fraction for group, runs in groups.items() if runs[0].label == wanted}
+    if not sizes:
+        raise ValueError(f"no model is labelled {name!r}; there are {', '.join(groups)}")
+    return max(sizes, key=lambda group: sizes[group])
 
 
 def _settings(runs: Sequence[Run]) -> Evaluation:

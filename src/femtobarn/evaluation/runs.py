@@ -13,6 +13,7 @@ import yaml
 from femtobarn.evaluation.scores import Scores
 
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
+STUDY = "study.yaml"
 FILES = (CONFIG, META, HISTORY, SCORES, METRICS)
 
 
@@ -76,6 +77,8 @@ def load_run(path: Path) -> Run:
 def run_folders(paths: Iterable[Path]) -> list[Path]:
     """The run folders among and below some paths; a study's folder stands for all of its runs.
 
+    Those of a study come in the order in which its `study.yaml` names the models, others by their path.
+
     Raises:
         ValueError: a path that does not exist or holds no run.
     """
@@ -86,6 +89,11 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
         inside = [path] if (path / CONFIG).is_file() else sorted(config.parent for config in path.rglob(CONFIG))
         if not inside:
             raise ValueError(f"no run in {path}: no {CONFIG} there or in a folder below")
+        order = list((_read(path / STUDY) or {}).get("models") or {}) if (path / STUDY).is_file() else []
+        places = {label: place for place, label in enumerate(order)}
+        inside.sort(
+            key=lambda folder: min((places[part] for part in folder.relative_to(path).parts if part in places), default=len(places))
+        )
         found += [folder for folder in inside if folder not in found]
     return found
 

@@ -1,0 +1,106 @@
+"""Distributions of the score, process by process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import hist
+import mplhep
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from femtobarn.evaluation import Comparison, Row, Scores
+from femtobarn.report.style import WIDTH, Look, label_edges, legend_below, panels
+
+BINS = 25
+
+
+def draw_best(row: Row, comparison: Comparison, looks: Mapping[str, Look]) -> Figure:
+    """Scores of one model: the shape of each process, and the expected events stacked, with the working points."""
+    scores = row.runs[0].scores
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    filled = histograms(scores)
+    _shapes(left, scores, filled, looks)
+    left.set_title("Shapes, each process normalised to 1")
+    mplhep.histplot(
+        [filled[name] for name in scores.backgrounds],
+        ax=right,
+        stack=True,
+        histtype="fill",
+        color=[looks[name].color for name in scores.backgrounds],
+        edgecolor="white",
+        linewidth=0.4,
+    )
+    signal = sum((filled[name] for name in scores.signal[1:]), filled[scores.signal[0]])
+    mplhep.histplot(
+        signal,
+        ax=right,
+        histtype="step",
+        yerr=False,
+        edges=False,
+        color=looks[scores.signal[0]].color,
+        linewidth=2.0,
+    )
+    total = np.sum([filled[name].values() for name in scores.backgrounds], axis=0)
+    right.set(xlabel="score", ylabel=f"expected events / {1 / BINS:g}, {scores.luminosity:g} fb$^{{-1}}$", yscale="log")
+    positive = np.concatenate([total[total > 0], signal.values()[signal.values() > 0]])
+    right.set_ylim(positive.min() * 0.5, positive.max() * 4)
+    for point in comparison.points:
+        cut = row.runs[0].metrics["significance"][point]["threshold"]
+        right.axvline(cut, color="black", linewidth=0.9, linestyle=":")
+        right.text(
+            cut, 0.985, f"ε$_S$ = {float(point):.0%} ", transform=right.get_xaxis_transform(), rotation=90, fontsize=8,
+            va="top", ha="right",
+        )  # fmt: skip
+    right.set_title("Expected events, backgrounds stacked")
+    right.grid(visible=False)
+    right.set_xlim(0, 1)
+    legend_below(figure, left, columns=6)
+    return figure
+
+
+def draw_others(rows: Mapping[str, Scores], looks: Mapping[str, Look]) -> Figure:
+    """Shapes of the scores of several models, a panel each."""
+    figure, grid = panels(len(rows), height=2.3)
+    for axes, (label, scores) in zip(grid, rows.items(), strict=True):
+        _shapes(axes, scores, histograms(scores), looks, errors=False)
+        axes.set_title(label)
+    label_edges(grid, "score", f"fraction of events / {1 / BINS:g}")
+    legend_below(figure, grid[0], columns=6)
+    return figure
+
+
+def histograms(scores: Scores) -> dict[str, hist.Hist[Any]]:
+    """The weighted distribution of the score of each process, with its statistical errors."""
+    filled = {}
+    for name in scores.processes:
+        mine = scores.process == name
+        filled[name] = hist.Hist.new.Reg(BINS, 0, 1, name="score", flow=False).Weight()
+        # a score of exactly 1 belongs into the last bin
+        filled[name].fill(np.clip(scores.score[mine], 0, np.nextafter(1.0, 0.0)), weight=scores.weight[mine])
+    return filled
+
+
+def _shapes(
+    axes: Axes, scores: Scores, filled: Mapping[str, hist.Hist[Any]], looks: Mapping[str, Look], *, errors: bool = True
+) -> None:
+    for name in scores.processes:
+        look = looks[name]
+        mplhep.histplot(
+            filled[name] * (1 / filled[name].values().sum()),
+            ax=axes,
+            histtype="step",
+            yerr=errors,
+            edges=False,
+            color=look.color,
+            linestyle=look.dash,
+            linewidth=2.0 if name in scores.signal else 1.4,
+            label=name,
+        )
+    axes.set(xlabel="score", ylabel=f"fraction of events / {1 / BINS:g}", xlim=(0, 1), yscale="log")
+    axes.set_ylim(top=1)
+    axes.yaxis.set_minor_formatter(NullFormatter())

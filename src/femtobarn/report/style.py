@@ -1,0 +1,151 @@
+"""The look of all figures: one colour and line for each model, one for each process, readable without colour too."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+#: Told apart with every common colour blindness: Petroff, arXiv:2107.02270.
+MODEL_COLORS = (
+    "#3f90da", "#bd1f01", "#832db6", "#e76300", "#a96b59", "#ffa90e", "#717581", "#92dadd", "#b9ac70", "#94a4a2",
+)  # fmt: skip
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.2)), (0, (8, 1.5, 1, 1.5, 1, 1.5)))
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
+
+#: Okabe and Ito, jfly.uni-koeln.de/color; the signal takes the first.
+PROCESS_COLORS = ("#000000", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+PROCESS_DASHES: tuple[Any, ...] = ("-", *DASHES[1:], (0, (3, 1, 1, 1)))
+
+#: Width of the page in inches, at which text of the figures and of the page have the same size.
+WIDTH = 10.0
+
+RC: Any = {
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.linewidth": 0.8,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 2.6,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "mathtext.fontset": "dejavusans",
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "femtobarn",
+    "hatch.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one model or process is drawn, in every figure."""
+
+    color: str
+    dash: Any
+    marker: str
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure of the report.
+
+    Args:
+        name: of its file.
+        title: heading above it.
+        caption: what it shows, for someone who sees such a figure for the first time.
+        figure: the drawing.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+    @property
+    def inline(self) -> str:
+        """The drawing as a data URI, so that the page needs no other file."""
+        buffer = io.BytesIO()
+        with mpl.rc_context(RC):
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+    @property
+    def width(self) -> float:
+        """Width on the page, in percent, at which its text is as large as that of the other figures."""
+        return min(100.0, 100 * self.figure.get_figwidth() / WIDTH)
+
+    def save(self, folder: Path) -> None:
+        """Writes the drawing as PDF and PNG."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(RC):
+            self.figure.savefig(folder / f"{self.name}.pdf", metadata={"CreationDate": None})
+            self.figure.savefig(folder / f"{self.name}.png")
+
+
+def model_looks(labels: Sequence[str]) -> dict[str, Look]:
+    """One look a model, all different up to fifty of them."""
+    return {
+        label: Look(
+            MODEL_COLORS[index % len(MODEL_COLORS)],
+            DASHES[(index + index // len(MODEL_COLORS)) % len(DASHES)],
+            MARKERS[index % len(MARKERS)],
+        )
+        for index, label in enumerate(labels)
+    }
+
+
+def process_looks(names: Sequence[str]) -> dict[str, Look]:
+    """One look a process; the first is the signal."""
+    return {
+        name: Look(
+            PROCESS_COLORS[index % len(PROCESS_COLORS)],
+            PROCESS_DASHES[(index + index // len(PROCESS_COLORS)) % len(PROCESS_DASHES)],
+            MARKERS[index % len(MARKERS)],
+        )
+        for index, name in enumerate(names)
+    }
+
+
+def panels(count: int, *, columns: int = 3, height: float = 2.5, share: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with a grid of small panels; a lone one is not blown up to the width of the page."""
+    columns = min(columns, max(count, 1))
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH if columns > 1 else 0.5 * WIDTH, height * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
+
+
+def label_edges(grid: Sequence[Axes], x: str, y: str, *, columns: int = 3) -> None:
+    """Labels below the last panel of each column and left of each row, where panels share their axes."""
+    for index, axes in enumerate(grid):
+        last = index + columns >= len(grid)
+        axes.set_xlabel(x if last else "")
+        axes.set_ylabel(y if index % columns == 0 else "")
+        axes.xaxis.set_tick_params(labelbottom=last)
+
+
+def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
+    """One legend for all panels, under them."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, max(len(labels), 1)))

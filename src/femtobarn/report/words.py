@@ -1,0 +1,119 @@
+"""Words: the result of a comparison in plain sentences, written from its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from femtobarn.evaluation import Comparison
+from femtobarn.evaluation.compare import TIE
+from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation.rounding import rounded
+
+AREA: Key = ("auc", "total")
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """Who is best, whether that is significant, and what it is worth: a few sentences for everybody."""
+    return [_what(comparison), *_best(comparison), *_worth(comparison)]
+
+
+def listing(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
+
+
+def _what(comparison: Comparison) -> str:
+    rows = comparison.rows
+    signal, background = listing(comparison.signal), listing(comparison.backgrounds)
+    events = len(rows[0].runs[0].scores)
+    counts = sorted({len(row.runs) for row in rows})
+    times = "once" if counts == [1] else f"{_range(counts)} times with different random seeds"
+    models = "One model was" if len(rows) == 1 else f"{len(rows)} models were"
+    each = "" if len(rows) == 1 else "each "
+    return (
+        f"{models} trained to tell {signal} from {background}, {each}{times}, and judged on the same "
+        f"{spaced(events)} simulated events that no training had seen."
+    )
+
+
+def _best(comparison: Comparison) -> list[str]:
+    best = comparison.best(AREA)
+    if best is None:
+        return []
+    number = best.numbers[AREA]
+    value = rounded(number.value, *number.errors)
+    errors = "statistical error" + (", then spread over seeds" if number.seeds is not None else "")
+    if len(comparison.rows) == 1:
+        return [
+            f"{best.label} reaches an area under the ROC curve of {value} ({errors}; 0.5 is guessing, 1 is perfect)."
+        ]
+    said = [
+        f"{best.label} separates them best: its area under the ROC curve is {value} ({errors}; 0.5 is guessing, "
+        "1 is perfect)."
+    ]
+    equals = list(comparison.ties(AREA))
+    if equals:
+        said.append(
+            f"{listing(equals)} can't be told from it with these events and trainings "
+            f"(less than {TIE:g} standard deviations apart)."
+        )
+    else:
+        rivals = [row for row in comparison.rows if row is not best and row.numbers[AREA].value is not None]
+        second = max(rivals, key=lambda row: row.numbers[AREA].value or 0.0, default=None)
+        if second is not None:
+            apart = _apart(comparison.deviation(best, second, AREA))
+            said.append(f"Its lead over the next one, {second.label}, is significant ({apart}).")
+    if all(len(row.runs) == 1 for row in comparison.rows):
+        said.append("With one training each, how much a result depends on the seed is not known and not included.")
+    return said
+
+
+def _worth(comparison: Comparison) -> list[str]:
+    said = []
+    baseline = comparison[comparison.baseline]
+    for point in comparison.points if len(comparison.rows) > 1 else ():
+        key: Key = ("significance", point, "plain")
+        best = comparison.best(key)
+        if best is None or baseline.numbers[key].value is None:
+            continue
+        at = f"At a signal efficiency of {float(point):.0%}".replace("%", " %")
+        if best is baseline:
+            said.append(f"{at}, no model is worth more luminosity than the baseline {baseline.label}.")
+            continue
+        gain = best.numbers["gain", point, "plain"]
+        assert gain.value is not None
+        luminosity = comparison.settings.luminosity
+        errors = [luminosity * error for error in gain.errors if error is not None]
+        needed = rounded(luminosity * gain.value, math.hypot(*errors) if errors else None)
+        apart = _apart(comparison.deviation(best, baseline, key))
+        said.append(
+            f"{at}, {best.label} reaches with {luminosity:g} fb⁻¹ a significance for which the baseline "
+            f"{baseline.label} would need {needed} fb⁻¹ (from s/√b; {apart} apart)."
+        )
+    return said
+
+
+def _apart(deviation: float) -> str:
+    if not math.isfinite(deviation):
+        return "in every replica of the test events"
+    return f"{abs(deviation):.1f} standard deviations"
+
+
+def _range(counts: Sequence[int]) -> str:
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def spaced(number: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
