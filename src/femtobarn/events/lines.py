@@ -101,14 +101,14 @@ def fast(text: bytes, line: int, unit: Unit | None) -> Block | None:
             line=line + np.arange(len(newline)),
             number=first.filter(event).cast(pa.int64()).to_numpy(),
             process=np.array(name.dictionary.to_pylist(), dtype=np.str_)[name.indices.to_numpy()],
-            weight=third.filter(event).cast(pa.float64()).to_numpy(),
+            weight=_floats(third.filter(event)),
             met=_energies(fourth.filter(event), unit),
             phi_met=fifth.filter(event).to_numpy(),
             counts=counts,
             kind=np.array(kinds, dtype=np.int8)[word.indices.to_numpy()],
             energy=_energies(second.filter(rest), unit),
             pt=_energies(third.filter(rest), unit),
-            eta=fourth.filter(rest).cast(pa.float64()).to_numpy(),
+            eta=_floats(fourth.filter(rest)),
             phi=fifth.filter(rest).to_numpy(),
         )
     except (pa.ArrowInvalid, ValueError):
@@ -171,17 +171,20 @@ def _table(raw: NDArray[np.uint8]) -> pa.Table:
 def _energies(column: pa.Array, unit: Unit | None) -> NDArray[np.float64]:
     """Numbers in GeV; from MeV by moving the decimal point, so that not the last bit is lost."""
     if unit == "GeV":
-        values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
-        return values
-    powers = pc.or_(pc.match_substring(column, "e"), pc.match_substring(column, "E")).to_numpy(zero_copy_only=False)
-    if powers.any():
-        places = np.flatnonzero(powers)
-        there = [_number(text, -3) for text in column.take(pa.array(places)).to_pylist()]
-        column = pc.if_else(pa.array(powers), "0", column)
-    values = pc.binary_join_element_wise(column, "e-3", "").cast(pa.float64()).to_numpy()
-    if powers.any():
-        values = values.copy()
-        values[places] = there
+        return _floats(column)
+    try:
+        return _floats(pc.binary_join_element_wise(column, "e-3", ""))
+    except pa.ArrowInvalid:  # a number with an exponent of its own
+        powers = pc.or_(pc.match_substring(column, "e"), pc.match_substring(column, "E"))
+    places = np.flatnonzero(powers.to_numpy(zero_copy_only=False))
+    there = [_number(text, -3) for text in column.take(pa.array(places)).to_pylist()]
+    values = _floats(pc.binary_join_element_wise(pc.if_else(powers, "0", column), "e-3", "")).copy()
+    values[places] = there
+    return values
+
+
+def _floats(column: pa.Array) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
     return values
 
 
