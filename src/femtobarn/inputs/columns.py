@@ -16,10 +16,10 @@ from femtobarn.physics import lorentz
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PADDING, POSITRON
 from femtobarn.physics.observables import Chosen, choose, observables
 
-#: Slots of each kind, as in arXiv:2211.05143: 12 in all, the hardest of each kind first.
+#: Slots of each kind, as in arXiv:2211.05143: 12 in all, the hardest of each kind first; a j is a jet without b-tag.
 SLOTS = {
-    "jet": (JET, 4),
-    "bjet": (BJET, 4),
+    "j": (JET, 4),
+    "b": (BJET, 4),
     "electron": (ELECTRON, 1),
     "positron": (POSITRON, 1),
     "muon": (MUON, 1),
