@@ -128,9 +128,9 @@ class EdgeConv(nn.Module):
         self.features, self.pairs = features, pairs
         self.first = nn.Linear(2 * features + pairs, channels[0], bias=False)
         self.first_norm = BatchNorm(channels[0])
-        layers: list[nn.Module] = [nn.ReLU()]
+        layers: list[nn.Module] = [nn.ReLU(inplace=True)]
         for before, after in pairwise(channels):
-            layers += [nn.Linear(before, after, bias=False), BatchNorm(after), nn.ReLU()]
+            layers += [nn.Linear(before, after, bias=False), BatchNorm(after), nn.ReLU(inplace=True)]
         self.rest = nn.Sequential(*layers)
         self.shortcut = nn.Linear(features, channels[-1], bias=False)
         self.shortcut_norm = BatchNorm(channels[-1])
@@ -155,8 +155,9 @@ def separation2(
     """Squared distance in (eta, phi), the angle wrapped; anything finite where there is padding."""
     blank = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=momenta.dtype, device=momenta.device)
     p = torch.where(mask[..., None], momenta, blank)  # the eta of no momentum at all is NaN
-    d_eta = eta(p)[:, :, None] - eta(p)[:, None, :]
-    d_phi = wrap(phi(p)[:, :, None] - phi(p)[:, None, :])
+    where_eta, where_phi = eta(p), phi(p)
+    d_eta = where_eta[:, :, None] - where_eta[:, None, :]
+    d_phi = wrap(where_phi[:, :, None] - where_phi[:, None, :])
     return d_eta**2 + d_phi**2
 
 

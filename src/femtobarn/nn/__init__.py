@@ -1,8 +1,8 @@
 """Layers that two models share."""
 
-from femtobarn.nn.attention import attend
+from femtobarn.nn.attention import attend, closed
 from femtobarn.nn.batchnorm import BatchNorm
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.rows import Rows
 
-__all__ = ["BatchNorm", "Rows", "all_pairs", "attend", "nearest"]
+__all__ = ["BatchNorm", "Rows", "all_pairs", "attend", "closed", "nearest"]

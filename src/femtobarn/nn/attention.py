@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+
+def closed(mask: Bool[Tensor, "batch keys"], dtype: torch.dtype) -> Float[Tensor, "batch 1 keys"]:
+    """What is added to attention logits so that padding is not seen: 0 for real keys, the lowest number for others.
+
+    The lowest finite number, not -inf: an event without any object would make NaN of it.
+    """
+    open_ = torch.zeros_like(mask, dtype=dtype)
+    return open_.masked_fill(~mask, torch.finfo(dtype).min)[:, None, :]
 
 
 def attend(
     queries: Float[Tensor, "batch queries width"],
     keys: Float[Tensor, "batch keys width"],
     values: Float[Tensor, "batch keys width"],
-    mask: Bool[Tensor, "batch keys"],
-    *,
-    heads: int,
-    bias: Float[Tensor, "batch heads queries keys"] | None = None,
+    bias: Sequence[Float[Tensor, "batch _ keys"]],
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch queries width"]:
-    r"""What each query gathers from the real keys, head by head.
+    r"""What each query gathers from the keys, head by head.
 
     .. math:: \mathrm{softmax}(Q K^T / \sqrt{d} + U)\, V
 
     Args:
         queries, keys, values: projected; the width is split evenly among the heads.
-        mask: True where a key is real. A query without any real key gets a finite answer that means nothing.
-        heads: number of heads.
-        bias: U, added to the logits.
+        bias: U of each head, with `closed` in it. A query without any real key gets a finite answer that means nothing.
         dropout: probability with which an attention weight is dropped (0 outside training: the caller decides).
 
     Source: Vaswani et al., arXiv:1706.03762; with U: Qu, Li and Qian, arXiv:2202.03772, eq. 4.
     """
+    part = queries.shape[-1] // len(bias)
+    split = [torch.split(x, part, -1) for x in (queries, keys, values)]
+    heads = list(zip(*split, bias, strict=True))
+    if queries.is_cuda:
+        q, k, v, u = (torch.stack(each, dim=1) for each in zip(*heads, strict=True))
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, u.expand(-1, -1, q.shape[2], -1), dropout)
+        return mixed.transpose(1, 2).flatten(2)
+    # on processors torch's fused attention knows no trained bias, and its fallback copies everything several times
+    return torch.cat([_head(q, k, v, u, dropout) for q, k, v, u in heads], dim=-1)
 
-    def split(x: Tensor) -> Tensor:
-        batch, entries, width = x.shape
-        return x.reshape(batch, entries, heads, width // heads).transpose(1, 2)
 
-    # the lowest finite number, not -inf: a row of -inf alone makes NaN
-    lowest = torch.finfo(queries.dtype).min
-    padded = ~mask[:, None, None, :]
-    if bias is None:
-        logits = torch.zeros_like(padded, dtype=queries.dtype).masked_fill(padded, lowest)
-    else:
-        logits = bias.masked_fill(padded, lowest)
-    mixed = torch.nn.functional.scaled_dot_product_attention(
-        split(queries), split(keys), split(values), attn_mask=logits, dropout_p=dropout
-    )
-    return mixed.transpose(1, 2).flatten(2)
+def _head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float) -> Tensor:
+    logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    weights = logits.softmax(-1)
+    return torch.bmm(torch.nn.functional.dropout(weights, dropout) if dropout else weights, v)
