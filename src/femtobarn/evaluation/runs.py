@@ -92,7 +92,9 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
         order = list((_read(path / STUDY) or {}).get("models") or {}) if (path / STUDY).is_file() else []
         places = {label: place for place, label in enumerate(order)}
         inside.sort(
-            key=lambda folder: min((places[part] for part in folder.relative_to(path).parts if part in places), default=len(places))
+            key=lambda folder: min(
+                (places[part] for part in folder.relative_to(path).parts if part in places), default=len(places)
+            )
         )
         found += [folder for folder in inside if folder not in found]
     return found

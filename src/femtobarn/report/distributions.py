@@ -10,6 +10,7 @@ import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
 from femtobarn.evaluation import Comparison, Row, Scores
@@ -36,14 +37,13 @@ def draw_best(row: Row, comparison: Comparison, looks: Mapping[str, Look]) -> Fi
         linewidth=0.4,
     )
     signal = sum((filled[name] for name in scores.signal[1:]), filled[scores.signal[0]])
-    mplhep.histplot(
-        signal,
-        ax=right,
-        histtype="step",
-        yerr=False,
-        edges=False,
+    right.stairs(
+        signal.values(),
+        signal.axes[0].edges,
         color=looks[scores.signal[0]].color,
         linewidth=2.0,
+        # black on a dark stack needs a light edge
+        path_effects=[withStroke(linewidth=4.0, foreground="white")],
     )
     total = np.sum([filled[name].values() for name in scores.backgrounds], axis=0)
     right.set(xlabel="score", ylabel=f"expected events / {1 / BINS:g}, {scores.luminosity:g} fb$^{{-1}}$", yscale="log")

@@ -345,7 +345,7 @@ def _processes(comparison: Comparison) -> Table:
 
 def _subscripts(text: str) -> Markup:
     """ε_B with its letter below the line."""
-    return Markup(re.sub(r"_([A-Z])", r"<sub>\1</sub>", str(escape(text))))
+    return Markup(re.sub(r"ε_([A-Z])", r"ε<sub>\1</sub>", str(escape(text))))
 
 
 def _few(value: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 #: Told apart with every common colour blindness: Petroff, arXiv:2107.02270.
 MODEL_COLORS = (
@@ -129,7 +130,10 @@ def panels(count: int, *, columns: int = 3, height: float = 2.5, share: bool = T
     """A figure with a grid of small panels; a lone one is not blown up to the width of the page."""
     columns = min(columns, max(count, 1))
     rows = -(-count // columns)
-    figure = Figure(figsize=(WIDTH if columns > 1 else 0.5 * WIDTH, height * rows + 0.5), layout="constrained")
+    figure = Figure(
+        figsize=(WIDTH if columns > 1 else 0.5 * WIDTH, height * rows + 0.5),
+        layout=ConstrainedLayoutEngine(wspace=0.06),
+    )
     grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
     for axes in grid.flat[count:]:
         axes.remove()

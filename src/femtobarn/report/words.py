@@ -114,6 +114,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def spaced(number: float) -> str:
+def spaced(number: int | float) -> str:
     """A whole number with its thousands apart."""
     return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
