@@ -159,8 +159,9 @@ class Moments:
 
     def add(self, features: Tensor, weight: Tensor) -> None:
         """Count features (..., width) with the weights (...)."""
-        flat, share = features.flatten(0, -2).double(), weight.reshape(-1, 1).double()
-        counted = torch.stack([share.expand_as(flat).sum(0), (share * flat).sum(0), (share * flat.square()).sum(0)])
+        real = weight > 0
+        flat, share = features[real].double(), weight[real].double()
+        counted = torch.stack([share.sum().expand(flat.shape[1]), share @ flat, share @ flat.square()])
         self.total = self.total.to(counted.device) + counted
 
     @property
