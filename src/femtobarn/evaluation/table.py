@@ -136,6 +136,8 @@ def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
             name = Text.assemble(row.label, (f"\n{trainings(row)}", "dim"))
             table.add_row(name, *(_styled(column[index]) for column in columns))
         printed.append(table)
+    printed[-1].caption = legend(comparison).replace("bold:", "*:")
+    printed[-1].caption_justify = "left"
     return printed
 
 
@@ -182,7 +184,7 @@ def _lines(row: Row) -> Sequence[Sequence[str | int | float]]:
 
 
 def _styled(cell: Cell) -> Text:
-    text = Text("≈ " if cell.tied else "")
+    text = Text("≈ " if cell.tied else "* " if cell.best else "")  # bold is lost in a log file
     text.append(cell.value, style="bold green" if cell.best else "bold" if cell.tied else "")
     if cell.text != NOTHING and cell.errors:
         text.append("\n" + cell.errors.replace("± ", "±"), style="dim")

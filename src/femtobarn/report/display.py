@@ -99,7 +99,7 @@ def _map(axes: Axes, events: Events, index: int) -> None:
         )
     phi = float(events.context["phi_MET"][index])
     axes.axhline(phi, color=MET, linewidth=1.2, linestyle=(0, (4, 2)))
-    axes.set(xlim=(-3, 3), ylim=(-np.pi, np.pi), xlabel=r"pseudorapidity $\eta$", ylabel=r"azimuth $\phi$")
+    axes.set(xlim=(-3, 3), ylim=(-1.1 * np.pi, 1.1 * np.pi), xlabel=r"pseudorapidity $\eta$", ylabel=r"azimuth $\phi$")
     axes.set_yticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
     if index:
         axes.set_ylabel("")

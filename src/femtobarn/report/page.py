@@ -183,7 +183,9 @@ def _pictures(comparison: Comparison, events: Events | None, progress: Callable[
             distributions.draw_others(others, processes),
             "Shapes of the score, each process normalised to 1.",
         )
-    matrices = [best] if best.label == baseline else [best, comparison[baseline]]
+    rivals = [row for row in rows if row is not best]
+    rivals.sort(key=lambda row: (row.label != baseline, -(row.numbers["auc", "total"].value or 0.0)))
+    matrices = [best, *rivals[:1]]
     add(
         "confusion",
         "What is taken for what",
@@ -360,6 +362,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
     for run in runs:
         for name, value in (run.meta.get("versions") or {}).items():
             versions.setdefault(str(name), set()).add(str(value))
+    root = Path(os.path.commonpath([run.path.resolve().parent for run in runs]))
     inputs = [run.meta.get("inputs") or {} for run in runs]
     provenance = yaml.safe_dump(
         _plain(inputs[0].get("provenance") or {}), sort_keys=False, allow_unicode=True, width=110
@@ -376,17 +379,22 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
         "provenance": "\n".join(lines[:LINES]),
         "left_out": max(len(lines) - LINES, 0),
         "commands": list(dict.fromkeys(str(run.meta["command"]) for run in runs if run.meta.get("command"))),
-        "folders": [(row.label, [(run.seed, run.path.name) for run in row.runs]) for row in comparison.rows],
+        "folders": [
+            (row.label, [(run.seed, run.path.resolve().relative_to(root).as_posix()) for run in row.runs])
+            for row in comparison.rows
+        ],
     }
 
 
 def _differences(best: Row, row: Row) -> list[tuple[str, str]]:
     base, other = (_flat(each.runs[0].config) for each in (best, row))
     changed = [name for name in (*base, *(name for name in other if name not in base)) if name not in ("label", "seed")]
+    another = base.get("model.name") != other.get("model.name")
     return [
         (name, _short(other[name]) if name in other else "not there")
         for name in changed
-        if base.get(name, ...) != other.get(name, ...)
+        # another architecture has other settings, and those of the first one say nothing about it
+        if base.get(name, ...) != other.get(name, ...) and not (another and name not in other)
     ]
 
 
