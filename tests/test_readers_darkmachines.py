@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from femtobarn.events import EventError, Events, read_darkmachines, write_darkmachines
 from femtobarn.events import darkmachines as module
@@ -63,32 +65,34 @@ def samples(draw: st.DrawFn) -> Events:
     """Any events the format can hold, of the ugliest numbers."""
     counts = draw(st.lists(st.integers(0, 4), min_size=1, max_size=6))
     total = sum(counts)
-    size = {"min_size": total, "max_size": total}
-    eta = np.array(draw(st.lists(st.floats(-6, 6), **size)), dtype=np.float64)
-    pt = np.array(draw(st.lists(st.floats(0, 1e6), **size)), dtype=np.float64)
-    mass = np.array(draw(st.lists(st.floats(0, 1e3), **size)), dtype=np.float64)
+
+    def numbers(kind: st.SearchStrategy[Any], count: int, dtype: Any = np.float64) -> NDArray[Any]:
+        return np.array(draw(st.lists(kind, min_size=count, max_size=count)), dtype=dtype)
+
+    eta = numbers(st.floats(-6, 6), total)
+    pt = numbers(st.floats(0, 1e6), total)
+    mass = numbers(st.floats(0, 1e3), total)
     inside = st.floats(-np.pi, np.pi, exclude_max=True)
     events = len(counts)
-    each = {"min_size": events, "max_size": events}
     columns = {
         "pt": pt,
         "eta": eta,
-        "phi": np.array(draw(st.lists(inside, **size)), dtype=np.float64),
+        "phi": numbers(inside, total),
         "E": np.hypot(pt * np.cosh(eta), mass),
-        "kind": np.array(draw(st.lists(st.integers(1, len(NAMES) - 1), **size)), dtype=np.int8),
+        "kind": numbers(st.integers(1, len(NAMES) - 1), total, np.int8),
     }
     names = st.sampled_from(["tttt", "t t H", "10", "é"])
-    number = np.array(draw(st.lists(st.integers(-(10**15), 10**15), **each, unique=True)), dtype=np.int64)
+    number = numbers(st.integers(-(10**10), 10**10), events, np.int64) * 10 + np.arange(events)
     return Events(
         particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), counts),
         context=ak.zip(
             {
-                "MET": np.array(draw(st.lists(st.floats(0, 1e300), **each))),
-                "phi_MET": np.array(draw(st.lists(inside, **each))),
+                "MET": numbers(st.floats(0, 1e300), events),
+                "phi_MET": numbers(inside, events),
             }
         ),
-        weight=np.array(draw(st.lists(st.floats(allow_nan=False, allow_infinity=False), **each))),
-        process=np.array(draw(st.lists(names, **each))),
+        weight=numbers(st.floats(allow_nan=False, allow_infinity=False), events),
+        process=numbers(names, events, np.str_),
         number=number,
         hard=number,
     )
@@ -106,7 +110,9 @@ def test_any_events_come_back_to_the_last_bit(tmp_path, events):
 @given(
     st.integers(0, 2 * len(GOOD)),
     st.integers(0, 12),
-    st.one_of(st.text(max_size=6), st.sampled_from([";", ",", "\n", "nan", "-", "e", "9" * 30, "j,1,1,1,1;", '"', "\0"])),
+    st.one_of(
+        st.text(max_size=6), st.sampled_from([";", ",", "\n", "nan", "-", "e", "9" * 30, "j,1,1,1,1;", '"', "\0"])
+    ),
     st.booleans(),
 )
 def test_a_damaged_line_is_an_error_or_reads_right(tmp_path, start, length, put, tolerant):
@@ -117,7 +123,9 @@ def test_a_damaged_line_is_an_error_or_reads_right(tmp_path, start, length, put,
     try:
         events = read_darkmachines(path, tolerant=tolerant)
     except EventError as error:
-        assert str(path) in str(error)
+        events, message = None, str(error)
+    if events is None:
+        assert str(path) in message
         return
     assert len(events) + events.provenance["files"][0]["skipped"] <= damaged.count("\n") + 1
     again = tmp_path / "again.csv"
@@ -235,7 +243,7 @@ def test_empty_and_cut_files(tmp_path):
     with pytest.raises(EventError, match="ends early"):
         read_darkmachines(path)
     path.write_bytes(packed[:12] + b"\xff" * 30 + packed[42:])
-    with pytest.raises(EventError, match="damaged|ends early"):
+    with pytest.raises(EventError, match=r"damaged|ends early"):
         read_darkmachines(path)
     with pytest.raises(FileNotFoundError):
         read_darkmachines(tmp_path / "none.csv")

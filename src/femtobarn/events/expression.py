@@ -179,7 +179,7 @@ class Expression:
         if not isinstance(digit, ast.Constant) or type(digit.value) is not int:
             raise self._error(index, "an index is a whole number: [0] is the hardest object, [-1] the softest")
         counts = _chosen(self.objects(), value.collection).sum(axis=1)
-        wanted = sign * digit.value
+        wanted = sign * min(digit.value, 2**31)
         place = wanted if wanted >= 0 else counts + wanted
         there = (place >= 0) & (place < counts)
         if not value.values.shape[1]:
@@ -356,7 +356,8 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             tree = ast.parse(line[start:], mode="eval").body
     except SyntaxError as error:
-        column = min(start + max((error.offset or 1) - 1, 0), len(text))
+        # an expression that stops too early has no place of its own
+        column = min(start + error.offset - 1, len(text)) if error.offset else len(text.rstrip())
         raise SelectionError(text, column, f"cannot be read: {error.msg}") from None
     except (ValueError, MemoryError, RecursionError, OverflowError) as error:
         raise SelectionError(text, 0, f"cannot be read: {error}") from None

@@ -204,7 +204,7 @@ def _head(file: BufferedReader, path: str | Path) -> _Head:
         if number == 1 and not text.startswith(("<LesHouchesEvents", "<?xml")):
             what = f"is no Les Houches event file: it starts with {shorten(text)}"
             raise EventError(path, what, line=1, remedy="the first line should be <LesHouchesEvents ...>")
-        if text.startswith("<init"):
+        if re.match(r"<init[\s>]", text):
             break
         before.append(text)
     else:

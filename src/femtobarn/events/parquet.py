@@ -24,6 +24,9 @@ from femtobarn.events.record import Events
 #: Key of the file's metadata that says how the rows are to be read.
 KEY = b"femtobarn"
 
+#: Version of the layout.
+VERSION = 1
+
 #: Steps of the values in a compact file: relative for transverse momenta, absolute for the rest.
 MANTISSA, ANGLE, MASS = 2.0**11, 2.0**11, 2.0**6
 
@@ -58,7 +61,7 @@ def write_parquet(events: Events, path: str | Path, *, compact: bool = False) ->
         **{name: pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for name, values in lists.items()},
     }
     told = {
-        "version": 1,
+        "version": VERSION,
         "luminosity": events.luminosity,
         "objects": list(lists),
         "context": list(scalars),
@@ -78,6 +81,7 @@ def write_parquet(events: Events, path: str | Path, *, compact: bool = False) ->
             compression_level=19 if compact else 3,
             use_dictionary=["process"],
             use_byte_stream_split=leaves,
+            write_page_checksum=True,
         )
         os.replace(half, target)
     finally:
@@ -97,8 +101,10 @@ def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: s
         FileNotFoundError: no such file.
     """
     try:
-        table = pq.read_table(Path(path))
-    except pa.ArrowException as error:
+        table = pq.read_table(Path(path), page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
         what = f"cannot be read as Parquet ({str(error).splitlines()[0]})"
         raise EventError(path, what, remedy="it may be cut short or of another format") from error
     told = (table.schema.metadata or {}).get(KEY)
@@ -109,7 +115,11 @@ def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: s
         remedy = f"describe its columns with `data.mapping`; it has {has}"
         raise EventError(path, "is no event file of this package", remedy=remedy)
     else:
-        raw = _read_own(table, path, json.loads(told), process)
+        description = json.loads(told)
+        if description["version"] > VERSION:
+            what = f"was written by a later version of this package (layout {description['version']})"
+            raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
+        raw = _read_own(table, path, description, process)
     events = _checked(raw, path)
     record = {"path": str(path), "sha256": checksum(path), "events": len(events)}
     if "files" in raw.provenance:

@@ -1,0 +1,114 @@
+"""Inspect: numbers against plain Python, and problems that are found."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import awkward as ak
+import numpy as np
+import pytest
+from rich.console import Console
+
+from femtobarn.events import inspect, show
+from femtobarn.physics.objects import NAMES
+from tests.sample import make_events
+
+FLOW = [{"cut": "all", "events": 1000, "yield": 545.8}, {"cut": "2LSS or 3L", "events": 130, "yield": 70.9}]
+TOLD = {
+    "processes": {"tttt": {"cross_section_pb": 0.005458, "generated": 1000, "cut_flow": FLOW}},
+    "files": [{"path": "tttt.csv", "sha256": "0" * 64, "events": 40, "skipped": 3}],
+}
+
+
+def test_numbers_agree_with_plain_python():
+    events = replace(make_events(200), luminosity=50.0)
+    weight = events.weight.copy()
+    weight[::5] *= -1  # every tttt event
+    events = replace(events, weight=weight)
+    for name, sort in inspect(events, luminosity=100.0).processes.items():
+        part = events[events.process == name]
+        weights = [2 * w for w in part.weight.tolist()]
+        assert sort.events == len(weights)
+        assert sort.expected == pytest.approx(sum(weights))
+        assert sort.effective == pytest.approx(sum(weights) ** 2 / sum(w * w for w in weights))
+        assert sort.negative == sum(w < 0 for w in weights) / len(weights)
+        assert sort.hard == len(set(part.hard.tolist()))
+        kinds = part.particles.kind.tolist()
+        for code in range(1, len(NAMES)):
+            assert sort.objects[NAMES[code]] == pytest.approx(sum(k.count(code) for k in kinds) / len(kinds))
+        assert sort.most == max(map(len, kinds))
+        assert sort.dropped == sum(len(k) > 18 for k in kinds)
+        assert sort.ranges["pT"].median == pytest.approx(
+            np.median([pt for event in part.particles.pt.tolist() for pt in event])
+        )
+        assert sort.ranges["MET"].max == max(part.context.MET.tolist())
+    masses = ak.to_numpy(ak.flatten(events.particles[events.process == "ttH"].mass))
+    assert inspect(events).processes["ttH"].ranges["mass"].max == pytest.approx(masses.max(), rel=1e-6)
+
+
+def test_more_than_eighteen_objects_are_counted():
+    events = make_events(3)
+    many = ak.concatenate([events.particles] * 19, axis=1)
+    assert sum(sort.dropped for sort in inspect(replace(events, particles=many)).processes.values()) == 3
+
+
+def test_generation_and_cut_flow():
+    events = replace(make_events(100), provenance=TOLD)
+    seen = inspect(events)
+    expected = events.weight[events.process == "tttt"].sum() / 545.8
+    assert seen.generated["tttt"]["efficiency"] == pytest.approx(expected)
+    assert seen.problems == ["3 bad lines left out of tttt.csv"]
+
+
+def test_good_events_have_no_problems():
+    assert inspect(make_events(50)).problems == []
+
+
+def broken(column: str, value: float):
+    events = make_events(20)
+    counts = ak.to_numpy(ak.num(events.particles.pt))
+    flat = ak.to_numpy(ak.flatten(events.particles[column])).copy()
+    flat[counts[:3].sum()] = value
+    return replace(events, particles=ak.with_field(events.particles, ak.unflatten(flat, counts), column))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("pt", np.nan, "NaN or infinity: 1 objects, first in event 3 of ttWW"),
+        ("E", -1.0, "negative energy: 1 objects"),
+        ("E", 0.5, "energy below |p|"),
+        ("kind", 0, "unknown object"),
+        ("phi", 3.5, "phi outside [-π, π): 1 objects"),
+    ],
+)
+def test_bad_objects_are_found(column, value, problem):
+    assert any(found.startswith(problem) for found in inspect(broken(column, value)).problems)
+
+
+def test_bad_events_are_found():
+    events = make_events(20)
+    doubled = replace(events, number=np.where(events.number == 10, 0, events.number))  # both are tttt
+    assert inspect(doubled).problems == ["event number met before in the process: 1 events, first in event 0 of tttt"]
+    assert inspect(events[:0]).problems == ["no events at all"]
+    bare = replace(events, particles=events.particles[events.particles.pt < 0])
+    assert inspect(bare).problems[0].startswith("without any object: 20 events")
+    weight = events.weight.copy()
+    weight[4] = np.inf
+    assert inspect(replace(events, weight=weight)).problems[0].startswith("weight is NaN or infinite: 1 events")
+
+
+def test_it_is_written_as_json_and_printed():
+    for events in (replace(make_events(100), provenance=TOLD), broken("pt", np.nan), make_events(5)[:0]):
+        seen = inspect(events)
+        assert set(json.loads(seen.json())["processes"]) == set(events.processes)
+        out = io.StringIO()
+        show(seen, Console(file=out, width=150))
+        for name in events.processes:
+            assert name in out.getvalue()
+    out = io.StringIO()
+    show(inspect(replace(make_events(100), provenance=TOLD)), Console(file=out, width=150))
+    for text in ("Cut flow of tttt", "2LSS or 3L", "13.0%", "0.005458", "problem: 3 bad lines"):
+        assert text in out.getvalue()
