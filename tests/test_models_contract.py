@@ -104,13 +104,13 @@ def test_no_event_influences_another(network):
 def test_every_parameter_gets_a_gradient(network):
     network.train()
     labels = torch.arange(48) % OUTPUTS
-    cross_entropy(network(events()), labels).backward()
+    torch.autograd.backward(cross_entropy(network(events()), labels))
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not without
 
 
 def test_single_precision_is_enough(case, network):
-    single = build(*case, dtype=torch.float32)
+    single = build(case[0], case[1], torch.float32)
     single.load_state_dict(network.state_dict())
     torch.testing.assert_close(single(events(dtype=torch.float32)).double(), network(events()), rtol=1e-3, atol=1e-4)
 
@@ -133,7 +133,7 @@ def test_rare_events_are_finite(network, training, count, poor):
     logits = network(emptied(batch) if poor else batch)
     assert logits.shape == (count, OUTPUTS)
     assert logits.isfinite().all()
-    logits.square().sum().backward()
+    torch.autograd.backward(logits.square().sum())
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
@@ -152,7 +152,7 @@ def test_as_exported_it_is_the_same(network, monkeypatch):
 
 
 def test_it_can_learn_32_events_by_heart(case):
-    network = build(*case, dtype=torch.float32).train()
+    network = build(case[0], case[1], torch.float32).train()
     batch = events(32, dtype=torch.float32)
     labels = torch.arange(32) % OUTPUTS
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
@@ -162,6 +162,6 @@ def test_it_can_learn_32_events_by_heart(case):
         if loss < 0.02:
             break
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     assert loss < 0.02

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 
-def choose(name: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> torch.device:
+def choose(name: str = "auto") -> torch.device:
     """The device of that name; `auto` takes a GPU if there is one.
 
     Raises:

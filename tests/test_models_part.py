@@ -1,0 +1,129 @@
+"""Particle Transformer: sizes of the paper, and its parts against torch's own attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from femtobarn.inputs import Sizes
+from femtobarn.models import ParT
+from femtobarn.models.part import ClassBlock, ParticleBlock
+from femtobarn.nn import Rows, attend, closed
+
+WIDTH, HEADS = 12, 3
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parameters"),
+    [(Sizes(17, 4, 0, 10), 2_143_486), (Sizes(11, 4, 0, 2), 2_141_662), (Sizes(11, 0, 0, 2), 2_132_094)],
+)
+def test_parameters_of_the_paper(sizes, parameters):
+    assert count(ParT(sizes)) == parameters
+
+
+def test_context_joins_by_one_linear_layer():
+    assert count(ParT(Sizes(11, 4, 3, 2))) - count(ParT(Sizes(11, 4, 0, 2))) == 3 * 128 + 128
+
+
+def test_width_that_heads_do_not_divide():
+    with pytest.raises(ValueError, match="width 20 is not divisible among 8 heads"):
+        ParT(Sizes(11, 0, 0, 2), width=20)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def some_mask() -> torch.Tensor:
+    return torch.tensor([[True] * 5, [True, False, True, True, False], [False, True, False, False, False]])
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_attention_is_torchs(biased):
+    mask, (q, k, v) = some_mask(), (random(3, 5, WIDTH, seed=s) for s in range(3))
+    bias = random(HEADS, 3, 5, 5) if biased else torch.zeros(HEADS, 3, 5, 5, dtype=torch.float64)
+    heads = [x.reshape(3, 5, HEADS, -1).transpose(1, 2) for x in (q, k, v)]
+    logits = bias.transpose(0, 1).masked_fill(~mask[:, None, None, :], -torch.inf)
+    expected = nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=logits)
+    shut = closed(mask, torch.float64)
+    torch.testing.assert_close(attend(q, k, v, [u + shut for u in bias]), expected.transpose(1, 2).flatten(2))
+
+
+def like_torch(block: Any) -> nn.MultiheadAttention:
+    attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, dtype=torch.float64)
+    attention.load_state_dict(
+        {
+            "in_proj_weight": block.project.weight,
+            "in_proj_bias": block.project.bias,
+            "out_proj.weight": block.collect.weight,
+            "out_proj.bias": block.collect.bias,
+        }
+    )
+    return attention
+
+
+def finished(block: Any, x: torch.Tensor, a: torch.Tensor) -> Any:
+    """What follows the attention, written out from the recipe."""
+    scaled = torch.cat([part * scale for part, scale in zip(a.chunk(HEADS, -1), block.head_scale, strict=True)], -1)
+    x = x + block.after_attention(scaled)
+    f = block.contract(block.hidden(nn.functional.gelu(block.expand(block.before_feedforward(x)))))
+    return block.residual_scale * x + f
+
+
+def disturbed(block: Any) -> Any:
+    """Every parameter away from its initial 0 or 1, so that each one counts."""
+    for seed, parameter in enumerate(block.double().parameters()):
+        parameter.data += 0.3 * random(*parameter.shape, seed=seed)
+    return block
+
+
+def test_particle_block_against_multihead_attention():
+    block, mask, x = disturbed(ParticleBlock(WIDTH, HEADS, 2, 0.0)), some_mask(), random(3, 5, WIDTH)
+    bias = random(3, HEADS, 5, 5, seed=1)
+    h = block.before_attention(x)
+    a, _ = like_torch(block)(
+        h, h, h, attn_mask=bias.masked_fill(~mask[:, None, None], -torch.inf).flatten(0, 1), need_weights=False
+    )
+    rows = Rows(mask)
+    found = block(rows.pack(x), rows, (bias + closed(mask, torch.float64)[:, None]).unbind(1))
+    torch.testing.assert_close(found, rows.pack(finished(block, x, a)))
+
+
+def test_class_block_against_multihead_attention():
+    block, mask, x, token = (
+        disturbed(ClassBlock(WIDTH, HEADS, 2, 0.0)),
+        some_mask(),
+        random(3, 5, WIDTH),
+        random(3, WIDTH),
+    )
+    u = block.before_attention(torch.cat([token[:, None], x], 1))
+    padded = torch.cat([torch.zeros(3, 1, dtype=torch.bool), ~mask], 1)
+    a, _ = like_torch(block)(token[:, None], u, u, key_padding_mask=padded, need_weights=False)
+    rows = Rows(mask)
+    torch.testing.assert_close(block(token, rows.pack(x), rows), finished(block, token, a[:, 0]))
+
+
+def test_bias_is_that_of_each_pair_alone():
+    """U of a pair is the pair embedding of its features, in both orders, and nothing else."""
+    torch.manual_seed(0)
+    network: Any = ParT(Sizes(4, 2, 0, 2), width=WIDTH, heads=HEADS, pair_embedding=(5,)).double().eval()
+    mask, pairs = some_mask(), random(3, 5, 5, 2)
+    pairs = pairs + pairs.transpose(1, 2)
+    bias = network.bias(pairs, mask)
+    for event, i, j in (mask[:, :, None] & mask[:, None, :]).nonzero().tolist():
+        alone = network.embed_pairs(pairs[event, i, j][None])[0] if i != j else torch.zeros(HEADS, dtype=torch.float64)
+        torch.testing.assert_close(torch.stack([u[event, i, j] for u in bias]), alone)
+
+
+def test_dropout_only_while_training():
+    network: Any = ParT(Sizes(4, 0, 0, 2), width=WIDTH, heads=HEADS, blocks=1, dropout=0.5)
+    assert network.train().blocks[0].attention_dropout == 0.5
+    assert network.eval().blocks[0].attention_dropout == 0.0
+    assert network.train().class_blocks[0].attention_dropout == 0.0

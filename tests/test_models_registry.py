@@ -1,0 +1,67 @@
+"""The registry: names, strict settings, descriptions."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from femtobarn.models import MODELS, describe, find, model, networks, settings
+from femtobarn.models.registry import SMALL
+
+
+def test_networks_are_those_the_loop_trains():
+    assert {"part", "particlenet"} <= set(networks())
+    assert "bdt" in MODELS
+    assert "bdt" not in networks()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_small_settings_are_settings(name):
+    settings(name)(**SMALL[name])
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_descriptions_cite_a_paper(name):
+    described = describe(name)
+    assert described.title.endswith(".")
+    assert "arXiv:" in described.paper or "NeurIPS" in described.paper
+    assert [key for key, _, _ in described.settings] == list(settings(name).model_fields)
+
+
+def test_types_as_one_writes_them():
+    written = {key: (kind, default) for key, kind, default in describe("particlenet").settings}
+    assert written == {
+        "k": ("int > 0", "16"),
+        "blocks": ("list of list of int > 0", "[[64, 64, 64], [128, 128, 128], [256, 256, 256]]"),
+        "fc": ("list of int > 0", "[256]"),
+        "dropout": ("0 <= float < 1", "0.1"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"widht": 64}, "widht\n  Extra inputs are not permitted"),
+        ({"width": 0}, "greater than 0"),
+        ({"dropout": 1.0}, "less than 1"),
+        ({"embedding": [64, -1]}, "greater than 0"),
+    ],
+)
+def test_settings_are_strict(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        settings("part")(**wrong)
+
+
+def test_lists_of_a_config_become_what_a_model_takes():
+    chosen = settings("particlenet")(blocks=[[8, 8], [16]], k=3)
+    assert chosen.model_dump()["blocks"] == ((8, 8), (16,))
+
+
+def test_names_are_taken_once():
+    with pytest.raises(ValueError, match="'part' is already the model ParT"):
+        model("part")(object)
+
+
+def test_unknown_name_is_answered_with_the_known():
+    with pytest.raises(ValueError, match=r"no model is called 'prt'; there are bdt, part, particlenet"):
+        find("prt")
