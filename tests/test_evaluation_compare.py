@@ -139,6 +139,14 @@ def test_a_study_folder_stands_for_its_runs(runs, tmp_path):
         run_folders([tmp_path / "missing"])
 
 
+def test_a_study_says_in_which_order_its_models_come(events, tmp_path):
+    make_runs(tmp_path, events, models={"a": 0.3, "b": 0.4, "c": 0.5}, seeds=1)
+    for label in "abc":
+        (tmp_path / f"{label}-0").rename(tmp_path / label)
+    (tmp_path / "study.yaml").write_text("models: {c: {}, a: {}, b: {}}")
+    assert [folder.name for folder in run_folders([tmp_path])] == ["c", "a", "b"]
+
+
 @pytest.mark.parametrize(
     ("error", "digits"),
     # 0.827 ± 0.119 -> 0.83 ± 0.12 and 0.827 ± 0.367 -> 0.8 ± 0.4 are the examples of the Review of Particle Physics

@@ -8,6 +8,7 @@ from femtobarn.evaluation.runs import Run, load_run, run_folders
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import luminosity_gain, significance
+from femtobarn.evaluation.table import csv_table, legend, markdown, tables
 
 __all__ = [
     "Comparison",
@@ -20,10 +21,14 @@ __all__ = [
     "Scores",
     "compare",
     "confusion",
+    "csv_table",
     "judge",
+    "legend",
     "load_run",
     "luminosity_gain",
+    "markdown",
     "measure",
     "run_folders",
     "significance",
+    "tables",
 ]

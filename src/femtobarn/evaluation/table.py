@@ -116,11 +116,11 @@ def cells(comparison: Comparison, column: Column) -> list[Cell]:
     return made
 
 
-def legend(comparison: Comparison) -> str:
+def legend(comparison: Comparison, best: str = "*") -> str:
     """What the errors and marks of the tables mean, in a sentence."""
     several = any(len(row.runs) > 1 for row in comparison.rows)
     errors = "value ± statistical error of the test events" + (" ± spread over seeds" if several else " (one seed)")
-    return f"{errors}; bold: the best of a column; ≈: less than {TIE:g} standard deviations from it"
+    return f"{errors}; {best}: the best of a column; ≈: less than {TIE:g} standard deviations from it"
 
 
 def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
@@ -136,8 +136,6 @@ def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
             name = Text.assemble(row.label, (f"\n{trainings(row)}", "dim"))
             table.add_row(name, *(_styled(column[index]) for column in columns))
         printed.append(table)
-    printed[-1].caption = legend(comparison).replace("bold:", "*:")
-    printed[-1].caption_justify = "left"
     return printed
 
 
@@ -161,7 +159,7 @@ def markdown(comparison: Comparison) -> str:
             )
             lines.append(f"| {row.label} | " + " | ".join(marked) + " |")
         lines.append("")
-    return "\n".join([*lines, legend(comparison) + ".", ""])
+    return "\n".join([*lines, legend(comparison, best="bold") + ".", ""])
 
 
 def csv_table(comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from femtobarn.evaluation import Comparison
+from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.compare import TIE
 from femtobarn.evaluation.judge import Key
 from femtobarn.evaluation.rounding import rounded
@@ -16,6 +16,11 @@ AREA: Key = ("auc", "total")
 def summary(comparison: Comparison) -> list[str]:
     """Who is best, whether that is significant, and what it is worth: a few sentences for everybody."""
     return [_what(comparison), *_best(comparison), *_worth(comparison)]
+
+
+def leader(comparison: Comparison) -> Row:
+    """The model with the largest area under the curve."""
+    return comparison.best(AREA) or comparison.rows[0]
 
 
 def listing(names: Sequence[str]) -> str:

@@ -1,0 +1,80 @@
+"""Facts: configuration, versions, data and commands behind a comparison, each told once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from femtobarn.evaluation import Comparison, Row
+from femtobarn.report.words import leader
+
+#: Lines of provenance that are shown; the whole of it lies in the run folders.
+LINES = 60
+
+
+def facts(comparison: Comparison) -> dict[str, Any]:
+    """Configuration, versions, data and commands, each told once."""
+    best = leader(comparison)
+    runs = [run for row in comparison.rows for run in row.runs]
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in (run.meta.get("versions") or {}).items():
+            versions.setdefault(str(name), set()).add(str(value))
+    root = Path(os.path.commonpath([run.path.resolve().parent for run in runs]))
+    inputs = [run.meta.get("inputs") or {} for run in runs]
+    provenance = yaml.safe_dump(
+        _plain(inputs[0].get("provenance") or {}), sort_keys=False, allow_unicode=True, width=110
+    )
+    lines = provenance.splitlines() if inputs[0].get("provenance") else []
+    return {
+        "best": best.label,
+        "config": yaml.safe_dump(
+            _plain(best.runs[0].config), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
+        ),
+        "differences": [(row.label, _differences(best, row)) for row in comparison.rows if row is not best],
+        "versions": {name: " or ".join(sorted(values)) for name, values in versions.items()},
+        "fingerprints": sorted({str(each["fingerprint"]) for each in inputs if each.get("fingerprint")}),
+        "provenance": "\n".join(lines[:LINES]),
+        "left_out": max(len(lines) - LINES, 0),
+        "commands": list(dict.fromkeys(str(run.meta["command"]) for run in runs if run.meta.get("command"))),
+        "folders": [
+            (row.label, [(run.seed, run.path.resolve().relative_to(root).as_posix()) for run in row.runs])
+            for row in comparison.rows
+        ],
+    }
+
+
+def _differences(best: Row, row: Row) -> list[tuple[str, str]]:
+    base, other = (_flat(each.runs[0].config) for each in (best, row))
+    changed = [name for name in (*base, *(name for name in other if name not in base)) if name not in ("label", "seed")]
+    another = base.get("model.name") != other.get("model.name")
+    return [
+        (name, _short(other[name]) if name in other else "not there")
+        for name in changed
+        # another architecture has other settings, and those of the first one say nothing about it
+        if base.get(name, ...) != other.get(name, ...) and not (another and name not in other)
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    """Through JSON and back, so that YAML writes tuples and the like as what they are."""
+    return json.loads(json.dumps(value, default=str))

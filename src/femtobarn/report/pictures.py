@@ -1,0 +1,141 @@
+"""Pictures: which figures a comparison gets, and what is said below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from femtobarn.evaluation import Comparison, Confusion, Row, confusion
+from femtobarn.events import Events
+from femtobarn.report import curves, display, distributions, histories, matrix, overview
+from femtobarn.report.style import Picture, model_looks, process_looks
+from femtobarn.report.words import leader, listing
+
+
+def pictures(comparison: Comparison, events: Events | None, progress: Callable[[str], None]) -> dict[str, Picture]:
+    """The figures of the page by name; the event display needs `events`, the others the runs alone."""
+    rows = _largest(comparison)
+    labels = [row.label for row in rows]
+    looks = model_looks(labels)
+    processes = process_looks((*comparison.signal, *comparison.backgrounds))
+    progress("measuring curves")
+    found = {row.label: curves.curve(row, comparison) for row in rows}
+    best, baseline = leader(comparison), comparison.baseline
+    signal = listing(comparison.signal)
+    several = len(labels) > 1
+    bands = "The band is the statistical error of the test events"
+    made: list[Picture] = []
+
+    def add(name: str, title: str, figure: Figure, caption: str) -> None:
+        progress(f"drawing {name}")
+        made.append(Picture(name, title, caption, figure))
+
+    if several:
+        add(
+            "overview",
+            "All models at a glance",
+            overview.draw_overview(comparison, rows, looks),
+            "Further right is better in both panels. The bar is the statistical error of the test events, each small "
+            "tick below is one training. The models share the test events, so that their differences are known better "
+            "than the bars suggest.",
+        )
+    if (sizes := _sizes(comparison)) is not None:
+        add(
+            "sizes",
+            "Does more data help?",
+            overview.draw_sizes(sizes, model_looks(list(sizes))),
+            "A line that still rises on the right says that the model would gain from more training events.",
+        )
+    add(
+        "curves",
+        "Efficiency and rejection",
+        curves.draw_roc(found, looks, signal),
+        f"Left: the part of {signal} kept against the part of the background kept, as the cut on the score moves; "
+        f"nearer to the upper left corner is better. Right: out of how many background events one is left. {bands}; "
+        "the curves end where it exceeds 50 %.",
+    )
+    if several and baseline in found:
+        add(
+            "ratios",
+            f"Rejection compared with {baseline}",
+            curves.draw_ratios(found, looks, baseline),
+            f"Background rejection divided by that of {baseline}: 1.2 means a fifth more background rejected at the "
+            f"same signal efficiency. {bands}, in which what both models share drops out. Thin dark lines are the "
+            "single trainings: their distance shows the spread over seeds.",
+        )
+    if len(comparison.backgrounds) > 1:
+        add(
+            "backgrounds",
+            "Rejection of each background",
+            curves.draw_backgrounds(found, looks, comparison.backgrounds),
+            f"The same cut on the score, seen by each background alone. {bands}.",
+        )
+    add(
+        "scores",
+        f"Score of {best.label}",
+        distributions.draw_best(best, comparison, processes),
+        f"Scores of {best.label} (seed {best.seeds[0]}) for the test events. Right: as many events as "
+        f"{comparison.settings.luminosity:g} fb⁻¹ would bring, {signal} as a line, not stacked; everything to the "
+        "right of a dotted line is kept at that signal efficiency.",
+    )
+    others = {row.label: row.runs[0].scores for row in rows if row is not best}
+    if others:
+        add(
+            "scores_others",
+            "Scores of the other models",
+            distributions.draw_others(others, processes),
+            "Shapes of the score, each process normalised to 1.",
+        )
+    rivals = [row for row in rows if row is not best]
+    rivals.sort(key=lambda row: (row.label != baseline, -(row.numbers["auc", "total"].value or 0.0)))
+    matrices = [best, *rivals[:1]]
+    add(
+        "confusion",
+        "What is taken for what",
+        matrix.draw_confusions({row.label: _mean_confusion(row, comparison) for row in matrices}),
+        "Each row is a process and sums to 100 %: where its events end up if every event is given to its most "
+        "probable class, all classes being taken as equally frequent."
+        if len(best.runs[0].scores.probabilities) > 2
+        else "Part of each process that passes the cut at each signal efficiency.",
+    )  # fmt: skip
+    add(
+        "histories",
+        "Training",
+        histories.draw_histories(rows, looks),
+        "Losses while training, one pair of lines a seed. The validation loss decides which epoch is kept (dot). A "
+        "validation loss that rises while the training loss falls is overtraining. During training, dropout makes "
+        "the training loss of a network worse than it is.",
+    )
+    if events is not None:
+        add(
+            "events",
+            "Three events",
+            display.draw_events(best.runs[0].scores, events),
+            f"Chosen by the score of {best.label}. Top: the detector unrolled, the area of a mark grows with "
+            "transverse momentum. Bottom: the same event seen along the beam. Dashed: missing transverse momentum.",
+        )
+    return {picture.name: picture for picture in made}
+
+
+def _largest(comparison: Comparison) -> list[Row]:
+    """The models that saw most training events; figures with a line for every size as well would show nothing."""
+    largest = max(row.runs[0].fraction for row in comparison.rows)
+    best = leader(comparison)
+    return [row for row in comparison.rows if row.runs[0].fraction == largest or row is best]
+
+
+def _sizes(comparison: Comparison) -> dict[str, list[Row]] | None:
+    if len({row.runs[0].fraction for row in comparison.rows}) == 1:
+        return None
+    found: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        found.setdefault(row.runs[0].label, []).append(row)
+    return found
+
+
+def _mean_confusion(row: Row, comparison: Comparison) -> Confusion:
+    found = [confusion(run.scores, comparison.settings.efficiencies) for run in row.runs]
+    mean = np.mean([each.fractions for each in found], axis=0)
+    return Confusion(found[0].processes, found[0].categories, mean, found[0].exclusive)
