@@ -49,7 +49,7 @@ class Bowl(nn.Module):
         loss = ((self.matrix - 1) ** 2).sum() + ((self.vector - 1) ** 2).sum()
         torch.autograd.backward(loss)
         opt.step()
-        return float(loss)
+        return float(loss.detach())
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
