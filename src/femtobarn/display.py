@@ -187,7 +187,7 @@ def describe(step: Step) -> str:
     return "  ".join([f"{step.stage} {step.done}/{step.total}", *told])
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float | int | None) -> str:
     """A time in words: 42 s, 3 min 05 s, 2 h 10 min; `?` where unknown."""
     if seconds is None:
         return "?"

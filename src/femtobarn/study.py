@@ -54,7 +54,7 @@ class Study(BaseModel):
 
     @field_validator("seeds", "sizes")
     @classmethod
-    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+    def _once(cls, values: tuple[float | int, ...]) -> tuple[float | int, ...]:
         if len(set(values)) < len(values):
             raise ValueError(f"a value stands twice in {list(values)}")
         return values

@@ -128,9 +128,14 @@ def _spawned(due: Sequence[Planned], watcher: Watcher, workers: int) -> Iterator
 
     def hand(process: SpawnProcess, connection: Connection) -> None:
         one = waiting.popleft()
+        job = experiment.dump(one.experiment), str(one.folder)
+        try:
+            connection.send(job)
+        except (BrokenPipeError, ConnectionResetError):  # it died idle, and no run with it
+            process, connection = _hire()
+            connection.send(job)
         busy[connection] = process, one
         watcher.started(one)
-        connection.send((experiment.dump(one.experiment), str(one.folder)))
 
     try:
         for _ in range(workers):
