@@ -1,0 +1,381 @@
+"""The command line: one verb for each step from collisions to significance.
+
+Heavy libraries are imported inside the verbs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from femtobarn.events import Events
+    from femtobarn.run import Progress as RunProgress
+    from femtobarn.simulate.production import Progress
+
+app = typer.Typer(
+    name="femtobarn",
+    help="From collision events to significance: every classifier on equal footing, judged in inverse femtobarns.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+#: Results go to standard output, progress and complaints to standard error.
+out, err = Console(), Console(stderr=True)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes, as in training.lr=1e-3 inputs.interactions=\\[mass,delta_r].")
+]
+Runs = Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a study for all runs in it.")]
+Baseline = Annotated[str | None, typer.Option(help="Model that luminosity gains refer to; the first one if not given.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")]
+
+
+@contextmanager
+def complaints() -> Iterator[None]:
+    """Mistakes of the user end in their own words, not in a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        err.print(f"[red]error:[/red] {typer.unstyle(str(error))}", highlight=False, soft_wrap=True, markup=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from here")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def simulate(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
+    source: Annotated[
+        Path | None, typer.Argument(help="Les Houches file (.lhe, .lhe.gz); none for a process built into Pythia.")
+    ] = None,
+    process: Annotated[str | None, typer.Option(help="Name of the process; after the file if not given.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A line for Pythia, as in 'Top:gg2ttbar = on'; may be repeated.")
+    ] = None,
+    events: Annotated[
+        int | None,
+        typer.Option(min=1, help="Hard processes to use; a file is begun anew when it ends. Default: the file once."),
+    ] = None,
+    target: Annotated[int | None, typer.Option(min=1, help="Stop when this many events are selected.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Keep events that pass, as in 'n_jet >= 6'; may be repeated.")
+    ] = None,
+    same_sign: Annotated[
+        bool, typer.Option("--same-sign", help="Veto early what has no two leptons of one charge and no three leptons.")
+    ] = False,
+    min_jets: Annotated[int, typer.Option(min=0, help="Veto early what has fewer jets.")] = 0,
+    min_ht: Annotated[float, typer.Option(min=0, help="Veto early what has less H_T, in GeV.")] = 0.0,
+    responses: Annotated[int, typer.Option(min=1, help="Detector responses to each generated event.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
+    luminosity: Annotated[float, typer.Option(min=0, help="Of the weights, in 1/fb.")] = 100.0,
+    cross_section: Annotated[
+        float | None, typer.Option(min=0, help="In pb, in place of that of the file or of Pythia.")
+    ] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Collisions with a detector: Pythia 8 decays, showers and hadronises, FastJet clusters, a detector measures.
+
+    A production that was stopped goes on where it stood, with the same result for any number of workers.
+
+    Example: femtobarn simulate ttW.lhe.gz --same-sign --min-jets 6 --select 'n_jet >= 6' -o ttW.parquet
+    """
+    with complaints():
+        from femtobarn.events import inspect, lhe_info, show
+        from femtobarn.events.files import stem
+        from femtobarn.simulate import Plan, Preselection, run
+
+        if source is None and not (process and setting):
+            raise ValueError("give a Les Houches file, or --process NAME and --setting for one built into Pythia")
+        plan = Plan(
+            source=source,
+            process=process or stem(source or ""),
+            settings=tuple(setting or ()),
+            events=events or (lhe_info(source).events if source else 10_000),
+            target=target,
+            responses=responses,
+            select=tuple(select or ()),
+            preselection=Preselection(same_sign, min_jets, min_ht),
+            seed=seed,
+            luminosity=luminosity,
+            cross_section=cross_section,
+        )
+        with bar(plan.process) as shown:
+            found = run(plan, output, workers=workers, compact=compact, progress=shown)
+        show(inspect(found, luminosity), out)
+        out.print(f"{len(found)} events in {output}", highlight=False)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Progress]:  # type: ignore[misc]
+    """A progress bar with events/s and the time left, plain lines where there is no terminal."""
+    import time
+
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from femtobarn.display import PAUSE, duration
+
+    begun = said = time.monotonic()
+    first: Progress | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+    with Bar(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as live:
+        task = live.add_task(what, total=None, rate="")
+
+        def shown(progress: Progress) -> None:
+            nonlocal first, said
+            first = first or progress
+            now = time.monotonic()
+            goal, done = (progress.target, progress.selected) if progress.target else (progress.total, progress.done)
+            # what an earlier attempt had done says nothing about the speed of this one
+            fresh = done - (first.selected if progress.target else first.done)
+            speed = fresh / (now - begun)
+            text = f"{progress.done} hard processes, {progress.selected} selected, {speed:.1f} events/s"
+            live.update(task, completed=min(done, goal), total=goal, rate=text)
+            if not err.is_terminal and (now - said > PAUSE or done >= goal):
+                said = now
+                left = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
+                err.print(f"{what}: {text}, {left} left", highlight=False, soft_wrap=True)
+
+        yield shown  # type: ignore[misc]
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Files or globs (.csv, .txt, .parquet, .lhe; .gz), or four-top.")],
+    select: Annotated[
+        list[str] | None, typer.Option(help="A cut of a cut flow, as in 'n_jet >= 6'; may be repeated.")
+    ] = None,
+    luminosity: Annotated[float, typer.Option(min=0, help="For the expected yields, in 1/fb.")] = 100.0,
+    process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Leave out and count what cannot be used (bad lines, undecayed particles).")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """What is in event files: processes, counts, weights, yields, objects, ranges, cut flow, problems.
+
+    Example: femtobarn inspect four-top --select 'HT > 800' --select 'n_bjet >= 3'
+    """
+    with complaints():
+        from femtobarn import events as room
+
+        found = load(files, luminosity, process, tolerant)
+        inspection = room.inspect(found, luminosity)
+        flow = room.cutflow(found, {cut: cut for cut in select}) if select else []
+        if json:
+            out.print_json(inspection.json())
+            return
+        room.show(inspection, out)
+        for step in flow:
+            share = f"{step.events / max(flow[0].events, 1):8.2%}"
+            expected = step.expected * luminosity / found.luminosity
+            out.print(f"{step.events:>9} events {expected:>12.4g} expected {share}  {step.cut}", highlight=False)
+
+
+def load(files: Sequence[str], luminosity: float, process: str | None = None, tolerant: bool = False) -> Events:
+    """Events of files, or of the sample that comes with the package."""
+    from femtobarn import four_top
+    from femtobarn.events import read
+
+    if list(files) == ["four-top"]:
+        return four_top()
+    return read(list(files), luminosity=luminosity, process=process, tolerant=tolerant)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Experiment in YAML.")],
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder; runs/LABEL/seed-N if not given.")
+    ] = None,
+) -> None:
+    """Train one model into a run folder; a training that was stopped goes on to the same numbers."""
+    with complaints():
+        from femtobarn import run
+        from femtobarn.experiment import load
+
+        experiment = load(config, overrides or [])
+        folder = output or Path("runs") / experiment.label / f"seed-{experiment.seed}"
+        with line() as shown:
+            run.train(experiment, folder, progress=shown)
+        out.print(f"trained in {folder}; judge it with: femtobarn evaluate {folder}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def line() -> Iterator[RunProgress]:
+    """One line that says where a run stands."""
+    import time
+
+    from femtobarn.display import PAUSE, describe
+
+    said = 0.0
+    with err.status("starting") as status:
+
+        def shown(step) -> None:  # type: ignore[no-untyped-def]
+            nonlocal said
+            text = describe(step)
+            if err.is_terminal:
+                status.update(text)
+            elif time.monotonic() - said > PAUSE or step.done == step.total:
+                said = time.monotonic()
+                err.print(text, highlight=False, soft_wrap=True)
+
+        yield shown
+
+
+@app.command()
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders with a trained model.")],
+) -> None:
+    """Judge trained models on the held-out events: AUC, background efficiencies, significances, with errors."""
+    with complaints():
+        from femtobarn import run
+
+        for folder in folders:
+            with line() as shown:
+                run.evaluate(folder, progress=shown)
+        print_tables(folders, None)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Study in YAML, or four-top-small, which comes along.")],
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; runs/NAME if not given.")] = None,
+    workers: Workers = None,
+    baseline: Baseline = None,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html into the folder.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and stop.")] = False,
+) -> None:
+    """Train and judge every model of a study, several at once, then compare them and write the report.
+
+    Finished runs are kept: a study that was stopped goes on where it stood.
+    """
+    with complaints():
+        from femtobarn import study as studies
+        from femtobarn.display import Display
+        from femtobarn.workers import cores, run_all
+
+        path = studies.find(name)
+        planned = studies.plan(plan := studies.load(path, overrides or []), folder := output or Path("runs") / path.stem)
+        if dry_run:
+            out.print(studies.listing(planned), highlight=False, soft_wrap=True)
+            return
+        studies.keep(plan, folder)
+        due = [one for one in planned if one.state != "finished"]
+        with Display(due, workers=workers or cores(), console=err) as display:
+            outcome = run_all(planned, display, workers=workers)
+        if outcome.finished:
+            print_tables(outcome.finished, baseline)
+            if page:
+                written = make_report(outcome.finished, folder / "report.html", baseline, None, plan.name)
+                out.print(f"report: {written}", highlight=False, soft_wrap=True)
+        for run, reason in outcome.failures.items():
+            err.print(f"[red]{run} failed:[/red] {reason}", highlight=False, soft_wrap=True)
+        if outcome.failures:
+            raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    baseline: Baseline = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="All numbers as CSV.")] = False,
+) -> None:
+    """Finished runs side by side: mean over seeds, statistical error and spread, the best in bold."""
+    with complaints():
+        if not (markdown or csv):
+            print_tables(runs, baseline, backgrounds=True)
+            return
+        from femtobarn import evaluation
+
+        comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
+        text = evaluation.markdown(comparison) if markdown else evaluation.csv_table(comparison)
+        typer.echo(text, nl=False)
+
+
+def print_tables(runs: Sequence[Path], baseline: str | None, *, backgrounds: bool = False) -> None:
+    """The comparison of runs on standard output."""
+    from femtobarn import evaluation
+
+    comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
+    for table in evaluation.tables(comparison, backgrounds=backgrounds):
+        out.print(table)
+    out.print(evaluation.legend(comparison), highlight=False)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),
+    baseline: Baseline = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures, as PDF and PNG.")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+) -> None:
+    """One self-contained HTML page of finished runs: tables, curves, score distributions, histories, event displays."""
+    with complaints():
+        out.print(f"report: {make_report(runs, output, baseline, figures, title)}", highlight=False, soft_wrap=True)
+
+
+def make_report(
+    runs: Sequence[Path], output: Path, baseline: str | None, figures: Path | None, title: str | None
+) -> Path:
+    """The page, with the events that the runs were judged on for the event displays."""
+    from femtobarn import evaluation
+    from femtobarn import report as room
+    from femtobarn.experiment import load
+    from femtobarn.run import CONFIG
+    from femtobarn.sample import prepare
+
+    folders = evaluation.run_folders(runs)
+    with err.status("reading the events") as status:
+        events = prepare(load(folders[0] / CONFIG)).test.events
+        return room.report(
+            folders,
+            output,
+            title=title,
+            baseline=baseline,
+            events=events,
+            figures=figures,
+            progress=lambda step: status.update(step),
+        )
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model, for its settings.")] = None,
+) -> None:
+    """The models there are, or the settings of one with types, defaults and paper."""
+    with complaints():
+        from rich.table import Table
+
+        from femtobarn.models import MODELS, describe
+
+        if name is None:
+            table = Table(box=None, show_header=False)
+            for known in sorted(MODELS):
+                table.add_row(f"[bold]{known}[/bold]", describe(known).title)
+            out.print(table)
+            return
+        about = describe(name)
+        out.print(f"[bold]{about.name}[/bold]  {about.title}\n{about.paper}\n", highlight=False)
+        table = Table("setting", "type", "default", box=None, pad_edge=False)
+        for setting in about.settings:
+            table.add_row(*setting)
+        out.print(table)
+
+
+def main() -> None:
+    """Entry point of the `femtobarn` command."""
+    app()
