@@ -213,7 +213,7 @@ def test_the_fingerprint_is_that_of_the_events_not_of_the_file(events, tmp_path)
 def test_smaller_training_sets_are_contained_in_larger_ones(path):
     sides = {share: sample.prepare(configured(path, f"data.fraction={share}")) for share in (0.3, 0.6, 1.0)}
 
-    def names(share):
+    def names(share: float) -> set[tuple[str, int]]:
         train = sides[share].train.events
         return set(zip(train.process, train.number, strict=True))
 

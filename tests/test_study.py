@@ -182,6 +182,7 @@ def test_changing_the_judgement_alone_does_not_train_again(tree, tmp_path):
     weights = (one[0].folder / "weights.safetensors").stat().st_mtime_ns
     before = json.loads((one[0].folder / "metrics.json").read_text())
     more = study.plan(study.load(tree, ["seeds=[1]", "evaluation.luminosity=400"]), tmp_path)[1:2]
+    assert [planned[0].state for planned in (one, more)] == ["finished", "changed"]
     outcome = workers.run_all(more, Silent(), workers=1)
     assert outcome.computed == ("ParT seed 1",)
     assert (one[0].folder / "weights.safetensors").stat().st_mtime_ns == weights

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from femtobarn import document, experiment
 from femtobarn.document import ConfigError, Mistake
 from femtobarn.experiment import Experiment, Label
-from femtobarn.run import is_finished, is_trained
+from femtobarn.run import differences, is_finished, is_trained
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Size = Annotated[float, Field(gt=0, le=1)]
@@ -77,9 +77,9 @@ class Planned:
 
     @property
     def state(self) -> str:
-        """`finished`, `trained` (to be judged), `started` or `to do`."""
+        """`finished`, `changed` (finished, but of other settings), `trained` (to be judged), `started` or `to do`."""
         if is_finished(self.folder):
-            return "finished"
+            return "changed" if differences(self.experiment, self.folder) else "finished"
         if is_trained(self.folder):
             return "trained"
         return "started" if self.folder.is_dir() else "to do"

@@ -76,7 +76,7 @@ def run_all(planned: Sequence[Planned], watcher: Watcher, *, workers: int | None
     """
     if workers is not None and workers < 1:
         raise ValueError(f"{workers} workers; at least 1 is needed")
-    due = [one for one in planned if not is_done(one)]
+    due = [one for one in planned if one.state != "finished"]
     several = min(workers or cores(), len(due))
     computed: list[str] = []
     failures: dict[str, str] = {}
@@ -89,11 +89,6 @@ def run_all(planned: Sequence[Planned], watcher: Watcher, *, workers: int | None
             watcher.failed(one, failure)
     finished = tuple(one.folder for one in planned if one.name not in failures)
     return Outcome(finished, tuple(computed), failures)
-
-
-def is_done(planned: Planned) -> bool:
-    """True for a run that is finished with just this experiment."""
-    return run.is_finished(planned.folder) and not run.differences(planned.experiment, planned.folder)
 
 
 def cores() -> int:
