@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -90,3 +91,11 @@ def test_samples_of_different_luminosity_do_not_mix():
     events = make_events(10)
     with pytest.raises(ValueError, match=r"different luminosities: \[36.0, 100.0\]"):
         concatenate([events, replace(events, luminosity=36.0)])
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_large_files_show_progress(folder, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(sys.modules["femtobarn.events.read"], "LARGE", 1)
+    monkeypatch.setenv("FORCE_COLOR", "1") if terminal else monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert len(read("tt*.*")) == 100
+    assert ("reading" in capsys.readouterr().err) or terminal

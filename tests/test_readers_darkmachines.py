@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events import EventError, Events, read_darkmachines, write_darkmachines
 from femtobarn.events import darkmachines as module
+from femtobarn.events.bulk import _thousandth
 from femtobarn.physics.objects import NAMES
 from tests.same_events import assert_same
 from tests.sample import make_events
@@ -265,3 +268,25 @@ def test_what_the_format_cannot_hold_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="weight has NaN"):
         write_darkmachines(replace(events, weight=np.full(4, np.nan)), path)
     assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(0, 6))
+def test_thousandths_are_those_of_exact_arithmetic(digits, places):
+    text = f"{Decimal(digits).scaleb(-places):f}"
+    divided = _thousandth(np.array([float(text)]))
+    assert divided is not None
+    assert divided.tolist() == [float(Fraction(text) / 1000)]
+
+
+@pytest.mark.parametrize("digits", [3, 6, 9, 14, 16])
+def test_short_numbers_are_rounded_once(tmp_path, digits):
+    rng = np.random.default_rng(digits)
+    values = [f"{value:.{digits}g}" for value in 10 ** rng.uniform(3.1, 6.9, 300)]
+    path = tmp_path / "events.csv"
+    path.write_text("".join(f"{i};x;1;{met};0;j,{met},{met},0,0\n" for i, met in enumerate(values)))
+    exact = [float(Fraction(value) / 1000) for value in values]
+    events = read_darkmachines(path)
+    assert ak.to_numpy(ak.flatten(events.particles.E)).tolist() == exact
+    assert ak.to_numpy(ak.flatten(events.particles.pt)).tolist() == exact
+    assert events.context.MET.tolist() == exact

@@ -1,4 +1,4 @@
-"""Lines of Dark Machines text as columns: a fast parser for good blocks, a careful one that says what is wrong."""
+"""Lines of Dark Machines text one by one, to say what is wrong with them and where."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.faults import event_faults, object_faults
@@ -67,56 +64,6 @@ class Fault(NamedTuple):
     objects: NDArray[np.int64] | None
 
 
-def fast(text: bytes, line: int, unit: Unit | None) -> Block | None:
-    """All events of a block without fault, or nothing where anything is unusual.
-
-    A line has five fields before its objects, and an object has five. So with objects put on lines of their own the
-    block is a table of five columns, and a parser of tables does the work.
-    """
-    for untidy, tidy in ((b"\r\n", b"\n"), (b"; ", b";"), (b", ", b","), (b";\n", b"\n")):
-        if untidy in text:
-            text = text.replace(untidy, tidy)
-    raw = np.frombuffer(text, dtype=np.uint8).copy()
-    newline = np.flatnonzero(raw == ord("\n"))
-    separator = np.flatnonzero(raw == ord(";"))
-    before = np.searchsorted(separator, newline)
-    fields = np.diff(before, prepend=0)
-    if not len(newline) or raw[-1] != ord("\n") or fields.min() < len(FIELDS) - 1:
-        return None
-    counts = fields - (len(FIELDS) - 1)
-    raw[separator] = ord("\n")
-    raw[separator[(before - fields)[:, None] + np.arange(len(FIELDS) - 1)]] = ord(",")
-    try:
-        table = _table(raw)
-        if len(table) != len(newline) + counts.sum():
-            return None
-        first, second, third, fourth, fifth = (column.combine_chunks() for column in table.columns)
-        head = np.zeros(len(table), dtype=np.bool_)
-        head[np.cumsum(counts + 1) - counts - 1] = True
-        event, rest = pa.array(head), pa.array(~head)
-        name = second.filter(event).dictionary_encode()
-        word = first.filter(rest).dictionary_encode()
-        kinds = [CODES.get(text, codes.PADDING) for text in word.dictionary.to_pylist()]
-        block = Block(
-            line=line + np.arange(len(newline)),
-            number=first.filter(event).cast(pa.int64()).to_numpy(),
-            process=np.array(name.dictionary.to_pylist(), dtype=np.str_)[name.indices.to_numpy()],
-            weight=_floats(third.filter(event)),
-            met=_energies(fourth.filter(event), unit),
-            phi_met=fifth.filter(event).to_numpy(),
-            counts=counts,
-            kind=np.array(kinds, dtype=np.int8)[word.indices.to_numpy()],
-            energy=_energies(second.filter(rest), unit),
-            pt=_energies(third.filter(rest), unit),
-            eta=_floats(fourth.filter(rest)),
-            phi=fifth.filter(rest).to_numpy(),
-        )
-    except (pa.ArrowInvalid, ValueError):
-        return None
-    good = all(map(_is_name, name.dictionary.to_pylist())) and not _faults(block, unit)
-    return block if good else None
-
-
 def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, tolerant: bool) -> tuple[Block, int]:
     """A block line by line, to name what is wrong with it, and the number of lines left out.
 
@@ -141,54 +88,20 @@ def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, toleran
                 break
             skipped += 1
     block = _block(rows)
-    faults = _faults(block, unit)
-    if faults and not tolerant:
-        fault = min(faults, key=lambda fault: fault.events[0])
+    wrong = faults(block, unit)
+    if wrong and not tolerant:
+        fault = min(wrong, key=lambda fault: fault.events[0])
         raise _error(fault, rows, block.counts, path)
     if failed is not None:
         raise failed
-    if faults:
-        bad = set(np.concatenate([fault.events for fault in faults]).tolist())
+    if wrong:
+        bad = set(np.concatenate([fault.events for fault in wrong]).tolist())
         skipped += len(bad)
         block = _block([row for at, row in enumerate(rows) if at not in bad])
     return block, skipped
 
 
-def _table(raw: NDArray[np.uint8]) -> pa.Table:
-    names = list("abcde")
-    return csv.read_csv(
-        pa.BufferReader(pa.py_buffer(raw)),
-        read_options=csv.ReadOptions(use_threads=False, block_size=len(raw) + 1, column_names=names),
-        parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
-        convert_options=csv.ConvertOptions(
-            column_types=dict.fromkeys(names[:-1], pa.string()) | {names[-1]: pa.float64()},
-            null_values=[],
-            strings_can_be_null=False,
-        ),
-    )
-
-
-def _energies(column: pa.Array, unit: Unit | None) -> NDArray[np.float64]:
-    """Numbers in GeV; from MeV by moving the decimal point, so that not the last bit is lost."""
-    if unit == "GeV":
-        return _floats(column)
-    try:
-        return _floats(pc.binary_join_element_wise(column, "e-3", ""))
-    except pa.ArrowInvalid:  # a number with an exponent of its own
-        powers = pc.or_(pc.match_substring(column, "e"), pc.match_substring(column, "E"))
-    places = np.flatnonzero(powers.to_numpy(zero_copy_only=False))
-    there = [_number(text, -3) for text in column.take(pa.array(places)).to_pylist()]
-    values = _floats(pc.binary_join_element_wise(pc.if_else(powers, "0", column), "e-3", "")).copy()
-    values[places] = there
-    return values
-
-
-def _floats(column: pa.Array) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
-    return values
-
-
-def _number(text: str, places: int = 0) -> float:
+def decimal(text: str, places: int = 0) -> float:
     """A decimal number with its point moved by some places, correctly rounded."""
     found = NUMBER.fullmatch(text)
     if not found:
@@ -196,11 +109,12 @@ def _number(text: str, places: int = 0) -> float:
     return float(f"{found[1]}e{int(found[2] or 0) + places}")
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether a process can be called that."""
     return bool(text) and text == text.strip() and text.isprintable() and "," not in text
 
 
-def _faults(block: Block, unit: Unit | None) -> list[Fault]:
+def faults(block: Block, unit: Unit | None) -> list[Fault]:
     """What is impossible in a block of well-formed lines."""
     owner = np.repeat(np.arange(len(block.counts)), block.counts)
     found = [
@@ -239,7 +153,7 @@ def _row(raw: bytes, line: int, path: str | Path, unit: Unit | None) -> _Row:
 
     def number(name: str, word: str, places: int = 0) -> float:
         try:
-            return _number(word, places)
+            return decimal(word, places)
         except ValueError:
             pass
         what = "NaN or infinity" if re.fullmatch(r"(?i)[+-]?(nan|inf|infinity)", word) else "no number"
@@ -254,7 +168,7 @@ def _row(raw: bytes, line: int, path: str | Path, unit: Unit | None) -> _Row:
         raise wrong(what, "complete or drop the line")
     if not INTEGER.fullmatch(fields[0]):
         raise wrong(f"event ID {shorten(fields[0])} is no whole number", "mend or drop the line")
-    if not _is_name(fields[1]):
+    if not is_name(fields[1]):
         raise wrong(f"process ID {shorten(fields[1])} is no name", "name a process with printable characters, no comma")
     event = (number("weight", fields[2]), number("MET", fields[3], places), number("phi_MET", fields[4]))
     objects: list[tuple[int, float, float, float, float]] = []

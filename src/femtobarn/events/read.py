@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,10 @@ SUFFIXES: dict[str, Format] = {
     ".lhe": "lhe",
     ".lhe.gz": "lhe",
 }
+
+
+#: Bytes that take more than a moment to read.
+LARGE = 60_000_000
 
 
 def read(
@@ -65,18 +70,24 @@ def read(
     paths = find(files)
     formats = [format or _format(path) for path in paths]
     parts: list[Events] = []
-    for path, kind in zip(paths, formats, strict=True):
-        match kind:
-            case "darkmachines":
-                part = read_darkmachines(path, unit=unit, process=process, luminosity=luminosity, tolerant=tolerant)
-            case "lhe":
-                undecayed: Literal["skip", "raise"] = "skip" if tolerant else "raise"
-                part = read_lhe(path, process=process, luminosity=luminosity, undecayed=undecayed)
-            case "parquet":
-                part = read_parquet(path, mapping, process=process)
-                weight = part.weight if mapping else part.expected(luminosity)
-                part = replace(part, weight=weight, luminosity=luminosity)
-        parts.append(part if selection is None else part.select(selection))
+    with _progress(paths) as advance:
+        for path, kind in zip(paths, formats, strict=True):
+            match kind:
+                case "darkmachines":
+                    tell = None if path.suffix == ".gz" else advance
+                    part = read_darkmachines(
+                        path, unit=unit, process=process, luminosity=luminosity, tolerant=tolerant, progress=tell
+                    )
+                case "lhe":
+                    undecayed: Literal["skip", "raise"] = "skip" if tolerant else "raise"
+                    part = read_lhe(path, process=process, luminosity=luminosity, undecayed=undecayed)
+                case "parquet":
+                    part = read_parquet(path, mapping, process=process)
+                    weight = part.weight if mapping else part.expected(luminosity)
+                    part = replace(part, weight=weight, luminosity=luminosity)
+            if kind != "darkmachines" or path.suffix == ".gz":
+                advance(path.stat().st_size)
+            parts.append(part if selection is None else part.select(selection))
     events = concatenate(parts)
     sums: dict[str, str] = {}
     for file in events.provenance["files"]:
@@ -85,6 +96,26 @@ def read(
             raise EventError(file["path"], what, remedy="give every file once, or its events count twice")
         sums[file["sha256"]] = file["path"]
     return events
+
+
+@contextmanager
+def _progress(paths: Sequence[Path]) -> Iterator[Callable[[int], object]]:
+    """A bar over the bytes of large files, which is told how many more are done."""
+    size = sum(path.stat().st_size for path in paths)
+    if size < LARGE:
+        yield lambda _: None
+        return
+    from rich.console import Console  # small files need no bar
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"reading {size / 1e6:.0f} MB in {len(paths)} files", highlight=False)
+        yield lambda _: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=size)
+        yield lambda done: bar.advance(task, done)
 
 
 def write(events: Events, path: str | Path) -> None:
