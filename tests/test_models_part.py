@@ -53,7 +53,9 @@ def test_attention_is_torchs(biased):
     logits = bias.transpose(0, 1).masked_fill(~mask[:, None, None, :], -torch.inf)
     expected = nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=logits)
     shut = closed(mask, torch.float64)
-    torch.testing.assert_close(attend(q, k, v, [u + shut for u in bias]), expected.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(
+        attend(torch.cat([q, k, v], -1), [u + shut for u in bias]), expected.transpose(1, 2).flatten(2)
+    )
 
 
 def like_torch(block: Any) -> nn.MultiheadAttention:

@@ -145,8 +145,7 @@ class ParticleBlock(Block):
         rows: Rows,
         bias: Sequence[Float[Tensor, "batch _ particles"]],
     ) -> Float[Tensor, "rows width"]:
-        queries, keys, values = rows.unpack(self.project(self.before_attention(x))).chunk(3, dim=-1)
-        mixed = attend(queries, keys, values, bias, self.attention_dropout)
+        mixed = attend(rows.unpack(self.project(self.before_attention(x))), bias, self.attention_dropout)
         return self.finish(x, rows.pack(mixed))
 
 

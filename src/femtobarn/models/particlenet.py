@@ -141,9 +141,9 @@ class EdgeConv(nn.Module):
         of_self, of_difference, of_pair = weight[:, :f], weight[:, f : 2 * f], weight[:, 2 * f :]
         # W [x_i, x_j - x_i] = (W1 - W2) x_i + W2 x_j: once per object, not once per edge
         edge = linear(x, of_self - of_difference).index_select(0, graph.centre)
-        edge = edge + linear(x, of_difference).index_select(0, graph.neighbour)
+        edge = edge.add_(linear(x, of_difference).index_select(0, graph.neighbour))
         if self.pairs:
-            edge = edge + linear(graph.pairs, of_pair)
+            edge = edge.addmm_(graph.pairs, of_pair.T)
         edge = self.rest(self.first_norm(edge))
         return torch.relu(self.shortcut_norm(self.shortcut(x)) + graph.edges.mean(edge))
 

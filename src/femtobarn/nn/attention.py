@@ -19,32 +19,31 @@ def closed(mask: Bool[Tensor, "batch keys"], dtype: torch.dtype) -> Float[Tensor
 
 
 def attend(
-    queries: Float[Tensor, "batch queries width"],
-    keys: Float[Tensor, "batch keys width"],
-    values: Float[Tensor, "batch keys width"],
-    bias: Sequence[Float[Tensor, "batch _ keys"]],
+    projected: Float[Tensor, "batch objects three_widths"],
+    bias: Sequence[Float[Tensor, "batch _ objects"]],
     dropout: float = 0.0,
-) -> Float[Tensor, "batch queries width"]:
-    r"""What each query gathers from the keys, head by head.
+) -> Float[Tensor, "batch objects width"]:
+    r"""What each object gathers from the real objects, head by head.
 
     .. math:: \mathrm{softmax}(Q K^T / \sqrt{d} + U)\, V
 
     Args:
-        queries, keys, values: projected; the width is split evenly among the heads.
-        bias: U of each head, with `closed` in it. A query without any real key gets a finite answer that means nothing.
+        projected: queries, keys and values side by side; each width is split evenly among the heads.
+        bias: U of each head, with `closed` in it. For an event without objects the answer means nothing.
         dropout: probability with which an attention weight is dropped (0 outside training: the caller decides).
 
     Source: Vaswani et al., arXiv:1706.03762; with U: Qu, Li and Qian, arXiv:2202.03772, eq. 4.
     """
-    part = queries.shape[-1] // len(bias)
-    split = [torch.split(x, part, -1) for x in (queries, keys, values)]
-    heads = list(zip(*split, bias, strict=True))
-    if queries.is_cuda:
-        q, k, v, u = (torch.stack(each, dim=1) for each in zip(*heads, strict=True))
-        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, u.expand(-1, -1, q.shape[2], -1), dropout)
+    heads = len(bias)
+    parts = torch.split(projected, projected.shape[-1] // (3 * heads), dim=-1)
+    queries, keys, values = parts[:heads], parts[heads : 2 * heads], parts[2 * heads :]
+    if projected.is_cuda:
+        q, k, v = (torch.stack(each, dim=1) for each in (queries, keys, values))
+        u = torch.stack(tuple(bias), dim=1).expand(-1, -1, q.shape[2], -1)
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, u, dropout)
         return mixed.transpose(1, 2).flatten(2)
     # on processors torch's fused attention knows no trained bias, and its fallback copies everything several times
-    return torch.cat([_head(q, k, v, u, dropout) for q, k, v, u in heads], dim=-1)
+    return torch.cat([_head(*each, dropout) for each in zip(queries, keys, values, bias, strict=True)], dim=-1)
 
 
 def _head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float) -> Tensor:
