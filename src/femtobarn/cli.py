@@ -5,17 +5,19 @@ Heavy libraries are imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from femtobarn.events import Events
     from femtobarn.run import Progress as RunProgress
+    from femtobarn.run import Step
     from femtobarn.simulate.production import Progress
 
 app = typer.Typer(
@@ -44,7 +46,7 @@ def complaints() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        err.print(f"[red]error:[/red] {typer.unstyle(str(error))}", highlight=False, soft_wrap=True, markup=True)
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         err.print("stopped; the same command goes on from here")
@@ -116,11 +118,12 @@ def simulate(
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Progress]:  # type: ignore[misc]
+def bar(what: str) -> Iterator[Callable[[Progress], None]]:
     """A progress bar with events/s and the time left, plain lines where there is no terminal."""
     import time
 
-    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     from femtobarn.display import PAUSE, duration
 
@@ -145,7 +148,7 @@ def bar(what: str) -> Iterator[Progress]:  # type: ignore[misc]
                 left = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
                 err.print(f"{what}: {text}, {left} left", highlight=False, soft_wrap=True)
 
-        yield shown  # type: ignore[misc]
+        yield shown
 
 
 @app.command()
@@ -157,7 +160,7 @@ def inspect(
     luminosity: Annotated[float, typer.Option(min=0, help="For the expected yields, in 1/fb.")] = 100.0,
     process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
     tolerant: Annotated[
-        bool, typer.Option("--tolerant", help="Leave out and count what cannot be used (bad lines, undecayed particles).")
+        bool, typer.Option("--tolerant", help="Leave out and count bad lines and undecayed particles.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
@@ -221,7 +224,7 @@ def line() -> Iterator[RunProgress]:
     said = 0.0
     with err.status("starting") as status:
 
-        def shown(step) -> None:  # type: ignore[no-untyped-def]
+        def shown(step: Step) -> None:
             nonlocal said
             text = describe(step)
             if err.is_terminal:
@@ -262,16 +265,22 @@ def study(
     Finished runs are kept: a study that was stopped goes on where it stood.
     """
     with complaints():
+        from femtobarn import document
         from femtobarn import study as studies
         from femtobarn.display import Display
+        from femtobarn.evaluation.runs import STUDY
+        from femtobarn.provenance import write_text
         from femtobarn.workers import cores, run_all
 
         path = studies.find(name)
-        planned = studies.plan(plan := studies.load(path, overrides or []), folder := output or Path("runs") / path.stem)
+        folder = output or Path("runs") / path.stem
+        plan = studies.load(path, overrides or [])
+        planned = studies.plan(plan, folder)
         if dry_run:
             out.print(studies.listing(planned), highlight=False, soft_wrap=True)
             return
-        studies.keep(plan, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / STUDY, document.write(plan.model_dump(mode="json")))
         due = [one for one in planned if one.state != "finished"]
         with Display(due, workers=workers or cores(), console=err) as display:
             outcome = run_all(planned, display, workers=workers)
@@ -334,8 +343,8 @@ def make_report(
     """The page, with the events that the runs were judged on for the event displays."""
     from femtobarn import evaluation
     from femtobarn import report as room
+    from femtobarn.evaluation.runs import CONFIG
     from femtobarn.experiment import load
-    from femtobarn.run import CONFIG
     from femtobarn.sample import prepare
 
     folders = evaluation.run_folders(runs)

@@ -67,7 +67,7 @@ def jet_resolution(pt: Array, eta: Array) -> Array:
         0.74 * (1.0 / 0.5205) / np.sqrt(energy),
     )
     constant = np.where(absolute < 3.2, 0.04, 0.094)
-    return np.sqrt((3.4 / pt) ** 2 + stochastic**2 + constant**2)
+    return np.asarray(np.sqrt((3.4 / pt) ** 2 + stochastic**2 + constant**2))
 
 
 def electromagnetic_resolution(energy: Array, eta: Array) -> Array:
@@ -76,7 +76,7 @@ def electromagnetic_resolution(energy: Array, eta: Array) -> Array:
     The constant term is 1.2 % in the endcap (:math:`|\eta| > 1.52`); energies in GeV. Source: JINST 3 S08003 (test
     beam), arXiv:1908.00005 (constant terms).
     """
-    return np.sqrt(0.101**2 / energy + np.where(np.abs(eta) < CRACK[1], 0.007, 0.012) ** 2)
+    return np.asarray(np.sqrt(0.101**2 / energy + np.where(np.abs(eta) < CRACK[1], 0.007, 0.012) ** 2))
 
 
 def muon_resolution(pt: Array, eta: Array) -> Array:
@@ -162,7 +162,7 @@ def track_efficiency(pt: Array, eta: Array) -> Array:
 
 def smear(generator: np.random.Generator, resolution: Array) -> Array:
     """Factors around 1 with a relative Gaussian resolution, cut at 4 sigma and never below 0.1."""
-    return np.maximum(1 + resolution * np.clip(generator.standard_normal(len(resolution)), -4, 4), 0.1)
+    return np.asarray(np.maximum(1 + resolution * np.clip(generator.standard_normal(len(resolution)), -4, 4), 0.1))
 
 
 def delta_r(a: ak.Array, b: ak.Array) -> ak.Array:
@@ -186,7 +186,7 @@ def keep(generator: np.random.Generator, candidates: ak.Array, probability: Any)
 
 def flat(array: ak.Array) -> Array:
     """All values of a ragged column, one after the other."""
-    return ak.to_numpy(ak.flatten(array)).astype(np.float64)
+    return np.asarray(ak.to_numpy(ak.flatten(array)), dtype=np.float64)
 
 
 def isolated(candidates: ak.Array, tracks: ak.Array, deposits: ak.Array) -> ak.Array:

@@ -1,0 +1,47 @@
+"""The rooms import one way, and help answers without heavy libraries."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import femtobarn
+
+ROOT = Path(femtobarn.__file__).parent
+
+#: Each room may import those before it, and itself.
+ORDER = ("physics", "events", "inputs", "nn", "models", "tasks", "training", "evaluation", "report")
+
+#: Rooms beside the line.
+BESIDE = {"simulate": ("physics", "events", "simulate")}
+
+
+def imported(path: Path) -> set[str]:
+    """First names below `femtobarn` that a file imports, in whatever way."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "femtobarn":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("femtobarn."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("femtobarn.")}
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()))
+def test_rooms_import_only_what_stands_before_them(room):
+    assert room in ORDER or room in BESIDE, f"say in this test where {room} stands"
+    allowed = set(BESIDE.get(room) or ORDER[: ORDER.index(room) + 1]) | {"__version__"}
+    for path in (ROOT / room).rglob("*.py"):
+        assert imported(path) <= allowed, f"{path.relative_to(ROOT)} imports {sorted(imported(path) - allowed)}"
+
+
+def test_the_package_itself_and_its_help_are_light():
+    heavy = ("torch", "awkward", "numpy", "pandas", "matplotlib", "lightgbm", "sklearn", "pydantic")
+    code = f"import sys, femtobarn.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
