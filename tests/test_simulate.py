@@ -50,6 +50,7 @@ def test_enriched_and_unbiased_yields_agree(tmp_path):
     # and the enriched sample was cheaper: most of its events never saw the shower
     flow = enriched.provenance["processes"]["ttWW"]["cut_flow"]
     assert flow[2]["events"] < 0.1 * flow[0]["events"]
+    assert flow[-1]["yield"] == pytest.approx(other)
 
 
 def test_no_selected_event_was_near_a_veto(ttww, tmp_path):

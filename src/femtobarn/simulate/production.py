@@ -280,8 +280,10 @@ def merge(plan: Plan, parts: Sequence[Events]) -> Events:
     each = expected / (generated * plan.responses)
     open_fractions = [unit["branching"] for unit in told if unit["branching"] is not None]
     branching = float(np.mean(open_fractions)) if open_fractions else 1.0
-    flow = [{"cut": "generated", "events": generated, "yield": expected * branching}]
-    for name, what in (("leptons", "2LSS/3L before the shower"), ("survived", "after all vetoes")):
+    flow = [{"cut": "cross section x luminosity", "events": generated, "yield": expected}]
+    if branching < 1:
+        flow.append({"cut": "decays left open", "events": generated, "yield": expected * branching})
+    for name, what in (("leptons", "leptons before the shower"), ("survived", "partons, leptons after it")):
         left = sum(unit[name] for unit in told)
         flow.append({"cut": what, "events": left, "yield": expected * branching * left / generated})
     for number, cut in enumerate(("reconstructed", *plan.select)):

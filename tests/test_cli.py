@@ -1,0 +1,171 @@
+"""Every verb of the command line on tiny data, as a user would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from femtobarn.cli import app
+from femtobarn.events import read, write
+from tests.sample import make_events
+
+TINY_BDT = {"name": "bdt", "trees": 5}
+TINY_PART = {"name": "part", "width": 16, "blocks": 1, "class_blocks": 1, "heads": 2, "embedding": [16]}
+
+
+def call(*arguments: object, code: int = 0) -> str:
+    """What a command says; it must end with this exit code."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    file = tmp_path_factory.mktemp("data") / "events.parquet"
+    write(make_events(600, seed=3), file)
+    return file
+
+
+def experiment(data, model, interactions=()):
+    return {
+        "data": {"files": [str(data)]},
+        "inputs": {"interactions": list(interactions)},
+        "model": model,
+        "task": {"signal": ["tttt"]},
+        "training": {"epochs": 1, "batch_size": 64},
+        "evaluation": {"bootstrap": 20},
+    }
+
+
+@pytest.fixture(scope="module")
+def study(data, tmp_path_factory):
+    """A finished study of two models."""
+    folder = tmp_path_factory.mktemp("study")
+    base = experiment(data, TINY_BDT)
+    models = {"BDT": {"model": TINY_BDT}, "ParT_int": {"model": TINY_PART, "inputs": {"interactions": ["mass"]}}}
+    file = folder / "two.yaml"
+    file.write_text(yaml.safe_dump({"name": "two models", "base": base, "models": models, "seeds": [1, 2]}))
+    said = call("study", file, "--output", folder / "runs", "--workers", "1")
+    return folder / "runs", said, file
+
+
+@pytest.mark.parametrize("verb", ["simulate", "inspect", "train", "evaluate", "study", "compare", "report", "models"])
+def test_every_verb_explains_itself(verb):
+    said = call(verb, "--help")
+    assert "Usage" in said
+    assert verb in call("--help")
+
+
+def test_inspect_tells_what_is_in_a_file(data):
+    said = call("inspect", data, "--select", "n_jet >= 4")
+    assert all(name in said for name in ("tttt", "ttZ", "b-jet", "no problems found"))
+    assert re.search(r"\d+ events .* n_jet >= 4", said)
+    told = json.loads(call("inspect", data, "--json"))
+    assert told
+
+
+def test_inspect_scales_yields_to_a_luminosity(data):
+    total = read(data).weight.sum()
+    said = call("inspect", data, "--luminosity", "200", "--select", "n_jet >= 0")
+    assert f"{2 * total:.4g}" in said
+
+
+def test_a_study_trains_compares_and_reports(study):
+    folder, said, file = study
+    assert "BDT" in said
+    assert "ParT_int" in said
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "ParT_int" in page
+    assert "<html" in page
+    # finished runs are kept
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
+    assert len(before) == 4
+    call("study", file, "--output", folder, "--no-report", "--workers", "1")
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
+    assert "4 finished" in call("study", file, "--output", folder, "--dry-run")
+
+
+def test_compare_prints_tables_in_three_forms(study):
+    folder, _, _ = study
+    assert "AUC" in call("compare", folder)
+    assert "| model |" in call("compare", folder, "--markdown")
+    lines = call("compare", folder, "--csv", "--baseline", "ParT_int").splitlines()
+    assert lines[0].startswith("model,trainings,quantity")
+    assert any(line.startswith("BDT,2,auc") for line in lines)
+
+
+def test_report_writes_page_and_figures(study, tmp_path):
+    folder, _, _ = study
+    call("report", folder, "--output", tmp_path / "page.html", "--figures", tmp_path / "figures", "--title", "Tiny")
+    assert "Tiny" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert list((tmp_path / "figures").glob("*.png"))
+
+
+def test_train_and_evaluate_one_experiment(data, tmp_path):
+    config = tmp_path / "one.yaml"
+    config.write_text(yaml.safe_dump(experiment(data, TINY_BDT)))
+    run = tmp_path / "run"
+    assert "femtobarn evaluate" in call("train", config, "model.trees=3", "--output", run)
+    assert "AUC" in call("evaluate", run)
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["trees"] == 3
+
+
+def test_models_are_listed_and_described():
+    assert all(name in call("models") for name in ("bdt", "part", "particlenet"))
+    said = call("models", "part")
+    assert "2202.03772" in said
+    assert "int > 0" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("inspect", "nowhere.csv"), "no file matches"),
+        (("models", "parti"), "there are bdt, part"),
+        (("study", "nothing"), "four-top-small"),
+        (("train", "none.yaml"), "none.yaml"),
+        (("compare", "nowhere"), "no folder"),
+        (("evaluate", "nowhere"), "nowhere"),
+        (("simulate", "-o", "x.parquet"), "give a Les Houches file"),
+    ],
+)
+def test_mistakes_are_answered_in_plain_words(arguments, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = call(*arguments, code=2)
+    assert complaint in said
+    assert "Traceback" not in said
+
+
+def test_a_wrong_key_is_named_with_the_right_one(data, tmp_path):
+    config = tmp_path / "one.yaml"
+    config.write_text(yaml.safe_dump(experiment(data, TINY_PART)))
+    said = call("train", config, "training.epoch=3", "--output", tmp_path / "run", code=2)
+    assert "training.epoch" in said
+    assert "epochs" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_simulate_makes_a_file_that_inspect_reads(tmp_path):
+    pytest.importorskip("pythia8mc")
+    pytest.importorskip("fastjet")
+    file = tmp_path / "tt.parquet"
+    arguments = ("--process", "ttbar", "--setting", "Top:gg2ttbar = on", "--events", 60, "--select", "n_jet >= 2")
+    said = call("simulate", *arguments, "--output", file, "--workers", 1)
+    assert "n_jet >= 2" in said
+    assert "ttbar" in call("inspect", file)
+    assert 20 < len(read(file)) <= 60
+
+
+def test_the_command_is_installed_and_answers():
+    said = subprocess.run(
+        [sys.executable, "-m", "femtobarn", "--help"], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert "simulate" in said.stdout
