@@ -16,15 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -35,96 +33,17 @@ from torch import nn
 from femtobarn import document
 from femtobarn.document import Tree
 from femtobarn.evaluation import Evaluation
-from femtobarn.events import Mapping as Columns
-from femtobarn.events.lines import Unit
-from femtobarn.events.read import Format
-from femtobarn.events.selection import check as check_selection
 from femtobarn.inputs import INTERACTIONS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
+from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
-
-#: Samples that come with the package.
-SAMPLES = ("four-top",)
 
 Label = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\s.][^/\\\s]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Split(_Strict):
-    """Shares of the events for training, for choosing the best epoch and for judging; they sum to 1."""
-
-    train: float = Field(default=0.6, gt=0, lt=1)
-    validation: float = Field(default=0.2, gt=0, lt=1)
-    test: float = Field(default=0.2, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _whole(self) -> Split:
-        total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-9:
-            raise ValueError(f"the shares sum to {total:g}, not to 1")
-        return self
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-class Data(_Strict):
-    """Which events: a sample of the package or files, which of them, and how they are shared out.
-
-    Args:
-        sample: `four-top`, the events that come with the package.
-        files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
-            process each and do not say which.
-        format: darkmachines, parquet or lhe, where the suffix does not tell.
-        unit: of energies in text, where it is not MeV.
-        tolerant: leave out lines that can't be used, and count them, instead of stopping there.
-        mapping: for flat Parquet of another layout, which column holds what.
-        selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
-        luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
-        split: shares for training, validation and test; fixed by process and event number for ever.
-        fraction: share of the training events to use; smaller shares are contained in larger ones, validation and
-            test stay as they are.
-    """
-
-    sample: Literal["four-top"] | None = None
-    files: (
-        Annotated[tuple[str, ...], BeforeValidator(_listed)]
-        | dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
-    ) = ()
-    format: Format | None = None
-    unit: Unit | None = None
-    tolerant: bool = False
-    mapping: Columns | None = None
-    selection: str | None = None
-    luminosity: PositiveFloat | None = None
-    split: Split = Split()
-    fraction: float = Field(default=1.0, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Data:
-        if (self.sample is None) == (not self.files):
-            given = "both" if self.files else "neither"
-            raise ValueError(f"give either sample ({', '.join(SAMPLES)}) or files; {given} given")
-        described = [name for name in ("format", "unit", "tolerant", "mapping", "luminosity") if getattr(self, name)]
-        if self.sample is not None and described:
-            raise ValueError(f"{', '.join(described)}: only for files; the sample needs no description")
-        return self
-
-    @field_validator("selection")
-    @classmethod
-    def _understood(cls, selection: str | None) -> str | None:
-        if selection is not None:
-            check_selection(selection)
-        return selection
-
-
-class View(_Strict):
+class View(Strict):
     """What of an event the model gets to see.
 
     Args:
@@ -173,7 +92,7 @@ class Model(BaseModel):
         return issubclass(find(self.name), nn.Module)
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """One run: data, inputs, model, task, training, evaluation, in the order the data take.
 
     Args:

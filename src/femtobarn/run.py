@@ -14,34 +14,42 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import Tensor
 
 from femtobarn import experiment as experiments
 from femtobarn import provenance
-from femtobarn.evaluation import Scores, judge
+from femtobarn.evaluation import judge
 from femtobarn.evaluation.runs import CONFIG, HISTORY, META, METRICS, SCORES
-from femtobarn.events import Events
 from femtobarn.experiment import Experiment
-from femtobarn.inputs import Batch, Inputs, make_batch
-from femtobarn.inputs.columns import columns
-from femtobarn.models import BDT, Network, find
+from femtobarn.inputs import Inputs
+from femtobarn.models import BDT
 from femtobarn.sample import Sample, Side, prepare
 from femtobarn.tasks import Classifier
-from femtobarn.training import choose, fit, use_threads
-from femtobarn.training.devices import on
-from femtobarn.training.loop import outputs
+from femtobarn.trained import TREES, WEIGHTS, Trained, as_scores, build, is_trained, load_network, score
+from femtobarn.training import choose, fit
 from femtobarn.training.settings import INCIDENTAL
 
-WEIGHTS, TREES, CHECKPOINT = "weights.safetensors", "trees.txt", "checkpoint.safetensors"
+__all__ = [
+    "Progress",
+    "Step",
+    "Trained",
+    "build",
+    "differences",
+    "evaluate",
+    "is_finished",
+    "is_trained",
+    "load_network",
+    "score",
+    "train",
+]
+
+CHECKPOINT = "checkpoint.safetensors"
 
 #: Settings that may change between a kill and the resumption.
 INCIDENTAL_PATHS = {f"training.{name}" for name in INCIDENTAL}
@@ -110,17 +118,12 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
             if sample.fingerprint != trained.meta["inputs"]["fingerprint"]:
                 raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
             table = None if experiment.model.is_network else sample.table(experiment.inputs.interactions).test
-            columns = trained.task.scores(trained.outputs(sample.test.batch, table))
-            scores = _scores(trained.task, sample.test.events, columns, experiment.evaluation.luminosity, sample.yields)
+            said = trained.task.scores(trained.outputs(sample.test.batch, table))
+            scores = as_scores(trained.task, sample.test.events, said, experiment.evaluation.luminosity, sample.yields)
             scores.write(folder / SCORES)
             provenance.write_json(folder / METRICS, judge(scores, experiment.evaluation))
     metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return metrics
-
-
-def is_trained(folder: Path) -> bool:
-    """True for a folder in which the training is complete."""
-    return (folder / META).is_file()
 
 
 def is_finished(folder: Path) -> bool:
@@ -132,93 +135,6 @@ def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
     """What an experiment changes against the one in a run folder, by path; device and threads change no result."""
     found = experiments.differences(experiments.load(folder / CONFIG), experiment)
     return {path: change for path, change in found.items() if path not in INCIDENTAL_PATHS}
-
-
-def load_network(folder: str | Path) -> Network:
-    """The trained network of a run, ready to score: raw objects in, logits out.
-
-    Raises:
-        ValueError: no trained run in the folder, or one of boosted trees.
-    """
-    trained = Trained.load(folder)
-    if not isinstance(trained.model, Network):
-        raise ValueError(f"{folder} holds boosted trees, no network")
-    return trained.model
-
-
-def score(folder: str | Path, events: Events) -> Scores:
-    """Scores of other events of the same processes by the model of a run; their weights are kept.
-
-    Raises:
-        ValueError: no trained run in the folder, or an event of a process that the task does not know.
-    """
-    trained = Trained.load(folder)
-    trained.task.labels(events)
-    columns = trained.score(events)
-    return _scores(trained.task, events, columns, trained.experiment.evaluation.luminosity, None)
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained run, read back: any events can be scored with it.
-
-    Args:
-        experiment: the configuration.
-        meta: what `meta.json` holds.
-        model: network or boosted trees.
-        task: classes, priors and score.
-    """
-
-    experiment: Experiment
-    meta: Mapping[str, Any]
-    model: Network | BDT
-    task: Classifier
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Trained:
-        """The trained run in a folder.
-
-        Raises:
-            ValueError: no trained run in the folder.
-        """
-        folder = Path(folder)
-        if not (folder / CONFIG).is_file():
-            raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
-        if not is_trained(folder):
-            raise ValueError(f"the training in {folder} is not finished; `femtobarn train` goes on with it")
-        experiment = experiments.load(folder / CONFIG)
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        task = Classifier(experiment.task, **meta["task"])
-        if experiment.model.is_network:
-            network = build(experiment, task.outputs)
-            network.load_state_dict(load_file(folder / WEIGHTS))
-            return cls(experiment, meta, network.eval(), task)
-        sizes = Inputs(experiment.inputs.interactions).sizes(task.outputs)
-        trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
-        return cls(experiment, meta, trees, task)
-
-    def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
-        """Columns `score` and `probability_<class>` for any events, of whatever process."""
-        return self.task.scores(self.outputs(make_batch(events, self.experiment.inputs.slots)))
-
-    def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
-        """Logits of each event; `table` are its columns, if they are known already."""
-        if isinstance(self.model, BDT):
-            table = columns(batch, self.experiment.inputs.interactions)[1] if table is None else table
-            return torch.from_numpy(self.model.predict(table)).clamp_min(1e-300).log()
-        settings = self.experiment.training
-        use_threads(settings.threads)
-        device = choose(settings.device)
-        return outputs(self.model.to(device), on(device, batch)).cpu()
-
-
-def build(experiment: Experiment, outputs: int) -> Network:
-    """The untrained network of an experiment; the same seed gives the same initial weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(experiment.seed)
-        inputs = Inputs(experiment.inputs.interactions)
-        architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **experiment.model.settings)
-    return Network(inputs, architecture)
 
 
 def _claim(experiment: Experiment, folder: Path) -> None:
@@ -292,33 +208,6 @@ def _train_trees(
 
 def _targets(task: Classifier, side: Side) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(task.labels(side.events)), torch.from_numpy(task.weights(side.events)).float()
-
-
-def _scores(
-    task: Classifier,
-    events: Events,
-    columns: Mapping[str, NDArray[np.float32]],
-    luminosity: float,
-    yields: Mapping[str, float] | None,
-) -> Scores:
-    """Scores with weights at `luminosity`; with `yields` (at the events' own) they sum to each process's full yield."""
-    weight = events.expected(luminosity)
-    for name, total in (yields or {}).items():
-        mine = events.process == name
-        held_out = float(events.weight[mine].sum())
-        if not held_out > 0:
-            raise ValueError(f"the {int(mine.sum())} held-out events of {name} have no weight; more events are needed")
-        weight[mine] *= total / held_out
-    return Scores(
-        process=events.process,
-        number=events.number,
-        hard=events.hard,
-        weight=weight,
-        score=columns["score"],
-        signal=task.signal,
-        probabilities={name: columns[f"probability_{name}"] for name in task.names},
-        luminosity=luminosity,
-    )
 
 
 def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]], parameters: int) -> dict[str, Any]:

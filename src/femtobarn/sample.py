@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 import femtobarn
 from femtobarn.events import Events, concatenate, read, split, subset
 from femtobarn.events.read import find
-from femtobarn.experiment import Data, Experiment, Split
+from femtobarn.experiment import Experiment
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.columns import columns
+from femtobarn.source import Data, Split
 from femtobarn.tasks import Classification, Classifier
 
 #: Luminosity in 1/fb of weights in files that do not say, where the configuration does not either.

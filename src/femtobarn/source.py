@@ -1,0 +1,90 @@
+"""Source: which events an experiment is about, the `data` part of its YAML."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, field_validator, model_validator
+
+from femtobarn.events import Mapping as Columns
+from femtobarn.events.lines import Unit
+from femtobarn.events.read import Format
+from femtobarn.events.selection import check as check_selection
+
+#: Samples that come with the package.
+SAMPLES = ("four-top",)
+
+
+class Strict(BaseModel):
+    """Settings that can't be changed, and know no other keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(Strict):
+    """Shares of the events for training, for choosing the best epoch and for judging; they sum to 1."""
+
+    train: float = Field(default=0.6, gt=0, lt=1)
+    validation: float = Field(default=0.2, gt=0, lt=1)
+    test: float = Field(default=0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Split:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares sum to {total:g}, not to 1")
+        return self
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Data(Strict):
+    """Which events: a sample of the package or files, which of them, and how they are shared out.
+
+    Args:
+        sample: `four-top`, the events that come with the package.
+        files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
+            process each and do not say which.
+        format: darkmachines, parquet or lhe, where the suffix does not tell.
+        unit: of energies in text, where it is not MeV.
+        tolerant: leave out lines that can't be used, and count them, instead of stopping there.
+        mapping: for flat Parquet of another layout, which column holds what.
+        selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
+        luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
+        split: shares for training, validation and test; fixed by process and event number for ever.
+        fraction: share of the training events to use; smaller shares are contained in larger ones, validation and
+            test stay as they are.
+    """
+
+    sample: Literal["four-top"] | None = None
+    files: (
+        Annotated[tuple[str, ...], BeforeValidator(_listed)]
+        | dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
+    ) = ()
+    format: Format | None = None
+    unit: Unit | None = None
+    tolerant: bool = False
+    mapping: Columns | None = None
+    selection: str | None = None
+    luminosity: PositiveFloat | None = None
+    split: Split = Split()
+    fraction: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Data:
+        if (self.sample is None) == (not self.files):
+            given = "both" if self.files else "neither"
+            raise ValueError(f"give either sample ({', '.join(SAMPLES)}) or files; {given} given")
+        described = [name for name in ("format", "unit", "tolerant", "mapping", "luminosity") if getattr(self, name)]
+        if self.sample is not None and described:
+            raise ValueError(f"{', '.join(described)}: only for files; the sample needs no description")
+        return self
+
+    @field_validator("selection")
+    @classmethod
+    def _understood(cls, selection: str | None) -> str | None:
+        if selection is not None:
+            check_selection(selection)
+        return selection

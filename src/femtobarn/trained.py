@@ -1,0 +1,149 @@
+"""Trained: a run read back, ready to score any events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from femtobarn import experiment as experiments
+from femtobarn.evaluation import Scores
+from femtobarn.evaluation.runs import CONFIG, META
+from femtobarn.events import Events
+from femtobarn.experiment import Experiment
+from femtobarn.inputs import Batch, Inputs, make_batch
+from femtobarn.inputs.columns import columns
+from femtobarn.models import BDT, Network, find
+from femtobarn.tasks import Classifier
+from femtobarn.training import choose, use_threads
+from femtobarn.training.devices import on
+from femtobarn.training.loop import outputs
+
+WEIGHTS, TREES = "weights.safetensors", "trees.txt"
+
+
+def is_trained(folder: Path) -> bool:
+    """True for a folder in which the training is complete."""
+    return (folder / META).is_file()
+
+
+def load_network(folder: str | Path) -> Network:
+    """The trained network of a run, ready to score: raw objects in, logits out.
+
+    Raises:
+        ValueError: no trained run in the folder, or one of boosted trees.
+    """
+    trained = Trained.load(folder)
+    if not isinstance(trained.model, Network):
+        raise ValueError(f"{folder} holds boosted trees, no network")
+    return trained.model
+
+
+def score(folder: str | Path, events: Events) -> Scores:
+    """Scores of other events of the same processes by the model of a run; their weights are kept.
+
+    Raises:
+        ValueError: no trained run in the folder, or an event of a process that the task does not know.
+    """
+    trained = Trained.load(folder)
+    trained.task.labels(events)
+    columns = trained.score(events)
+    return as_scores(trained.task, events, columns, trained.experiment.evaluation.luminosity, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained run, read back: any events can be scored with it.
+
+    Args:
+        experiment: the configuration.
+        meta: what `meta.json` holds.
+        model: network or boosted trees.
+        task: classes, priors and score.
+    """
+
+    experiment: Experiment
+    meta: Mapping[str, Any]
+    model: Network | BDT
+    task: Classifier
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Trained:
+        """The trained run in a folder.
+
+        Raises:
+            ValueError: no trained run in the folder.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG).is_file():
+            raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
+        if not is_trained(folder):
+            raise ValueError(f"the training in {folder} is not finished; `femtobarn train` goes on with it")
+        experiment = experiments.load(folder / CONFIG)
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        task = Classifier(experiment.task, **meta["task"])
+        if experiment.model.is_network:
+            network = build(experiment, task.outputs)
+            network.load_state_dict(load_file(folder / WEIGHTS))
+            return cls(experiment, meta, network.eval(), task)
+        sizes = Inputs(experiment.inputs.interactions).sizes(task.outputs)
+        trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
+        return cls(experiment, meta, trees, task)
+
+    def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
+        """Columns `score` and `probability_<class>` for any events, of whatever process."""
+        return self.task.scores(self.outputs(make_batch(events, self.experiment.inputs.slots)))
+
+    def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
+        """Logits of each event; `table` are its columns, if they are known already."""
+        if isinstance(self.model, BDT):
+            table = columns(batch, self.experiment.inputs.interactions)[1] if table is None else table
+            return torch.from_numpy(self.model.predict(table)).clamp_min(1e-300).log()
+        settings = self.experiment.training
+        use_threads(settings.threads)
+        device = choose(settings.device)
+        return outputs(self.model.to(device), on(device, batch)).cpu()
+
+
+def build(experiment: Experiment, outputs: int) -> Network:
+    """The untrained network of an experiment; the same seed gives the same initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(experiment.seed)
+        inputs = Inputs(experiment.inputs.interactions)
+        architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **experiment.model.settings)
+    return Network(inputs, architecture)
+
+
+def as_scores(
+    task: Classifier,
+    events: Events,
+    columns: Mapping[str, NDArray[np.float32]],
+    luminosity: float,
+    yields: Mapping[str, float] | None,
+) -> Scores:
+    """Scores with weights at `luminosity`; with `yields` (at the events' own) they sum to each process's full yield."""
+    weight = events.expected(luminosity)
+    for name, total in (yields or {}).items():
+        mine = events.process == name
+        held_out = float(events.weight[mine].sum())
+        if not held_out > 0:
+            raise ValueError(f"the {int(mine.sum())} held-out events of {name} have no weight; more events are needed")
+        weight[mine] *= total / held_out
+    return Scores(
+        process=events.process,
+        number=events.number,
+        hard=events.hard,
+        weight=weight,
+        score=columns["score"],
+        signal=task.signal,
+        probabilities={name: columns[f"probability_{name}"] for name in task.names},
+        luminosity=luminosity,
+    )
