@@ -1,0 +1,109 @@
+"""The card of a simulated data set: how it was made, and what must be known before it is used."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from femtobarn.events import Events
+from femtobarn.events.files import checksum
+
+LIMITS = """\
+- Leading order, normalised to the cross sections of the Les Houches files; no matching or merging of matrix elements
+  and showers, no pile-up, no trigger, no other backgrounds (tt with misidentified leptons, tt + photon, diboson, ...).
+- Only decays with two same-sign or three prompt electrons and muons were generated. Selected events that owe their
+  leptons to a charge flip or to a hadron decay in other final states are missing.
+- A hard event of the file may be decayed and showered several times, and each generated event was measured by the
+  detector several times, with other efficiencies, resolutions and b-tags. Such copies share `hard`; the split keeps
+  them on one side, and statistical errors treat them as one. Count `distinct generated events` when you ask how much
+  there is to learn from.
+"""
+
+
+def card(events: Events, file: str | Path, *, title: str, licence: str, command: str) -> str:
+    """A data set's card in Markdown: commands, versions, seeds, cross sections, cut flow, licence, checksum.
+
+    Args:
+        events: the events of the file, with the provenance that `femtobarn.simulate.run` gave them.
+        file: the file that the card stands beside.
+        title: heading.
+        licence: terms of use.
+        command: how the file was put together.
+
+    Raises:
+        KeyError: a process without the provenance of a simulation.
+    """
+    records = events.provenance["processes"]
+    lines = [f"# {title}", "", f"`{Path(file).name}`, {Path(file).stat().st_size / 1e6:.1f} MB, {len(events)} events."]
+    lines += [f"SHA-256 `{checksum(file)}`. Licence: {licence}.", "", "## Processes", ""]
+    lines += ["| process | events | distinct generated events | distinct hard events | cross section [pb] | expected |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    for name, record in records.items():
+        part = events[events.process == name]
+        generated = len(np.unique(part.number // record["simulation"]["responses"]))
+        section = f"{record['cross_section_pb']:.4g} ± {record['cross_section_error_pb']:.2g}"
+        yields = f"{part.weight.sum():.4g} ± {error(part, record):.2g}"
+        hard = len(np.unique(part.hard))
+        lines.append(f"| {name} | {len(part)} | {generated} | {hard} | {section} | {yields} |")
+    lines += [
+        "",
+        f"Expected: events in the region at {events.luminosity:g}/fb, with the statistical error of the sample.",
+    ]
+    lines += ["", "## Read this first", "", LIMITS]
+    lines += ["## How it was made", "", f"`{command}` does the same as", "", "```"]
+    lines += [shell(name, record) for name, record in records.items()]
+    lines += [
+        "```",
+        "",
+        "The seeds of the pieces follow from `--seed`; any number of workers gives the same events.",
+        "",
+    ]
+    lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions(records).items()) + ".", ""]
+    lines += ["Sources:", ""]
+    lines += [
+        f"- `{record['simulation']['source']}`, SHA-256 `{record['source_sha256']}`: {name}"
+        for name, record in records.items()
+    ]
+    lines += ["", "## Cut flow", ""]
+    for name, record in records.items():
+        lines += [f"{name}: events (of all copies), and expected at {events.luminosity:g}/fb", ""]
+        lines += ["| cut | events | expected |", "|---|---:|---:|"]
+        lines += [f"| {row['cut']} | {row['events']} | {row['yield']:.4g} |" for row in record["cut_flow"]]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def error(part: Events, record: Mapping[str, Any]) -> float:
+    """Statistical error of the yield: copies of one generated event count as one."""
+    _, group = np.unique(part.number // record["simulation"]["responses"], return_inverse=True)
+    return float(np.sqrt((np.bincount(group, part.weight) ** 2).sum()))
+
+
+def versions(records: Mapping[str, Any]) -> dict[str, str]:
+    """Versions of the programs, which all processes share.
+
+    Raises:
+        ValueError: they do not.
+    """
+    found = [record["versions"] for record in records.values()]
+    if any(other != found[0] for other in found):
+        raise ValueError("the processes were made with different versions")
+    return dict(found[0])
+
+
+def shell(process: str, record: Mapping[str, Any]) -> str:
+    """The command that makes one process."""
+    plan = record["simulation"]
+    veto = plan["preselection"]
+    words = ["femtobarn", "simulate", plan["source"] or "", "--process", process]
+    words += [word for setting in plan["settings"] for word in ("--setting", setting)]
+    words += ["--events", str(record["generated"]), "--responses", str(plan["responses"]), "--seed", str(plan["seed"])]
+    words += ["--same-sign"] if veto["same_sign"] else []
+    words += ["--min-jets", str(veto["jets"]), "--min-ht", f"{veto['ht']:g}"]
+    words += [word for cut in plan["select"] for word in ("--select", cut)]
+    words += ["--output", f"{process}.parquet"]
+    return shlex.join(word for word in words if word)
