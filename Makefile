@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: study test check install clean
+.PHONY: study test check install results clean
 
 install: $(VENV)/installed
 
@@ -27,6 +27,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the README and docs/results show.
+results: study
+	$(BIN)/python docs/update_readme.py runs/four-top-small
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache
