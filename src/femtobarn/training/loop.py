@@ -19,7 +19,7 @@ from femtobarn.training import checkpoint as files
 from femtobarn.training.devices import choose, on, use_threads
 from femtobarn.training.ema import Average
 from femtobarn.training.history import Epoch, stalled
-from femtobarn.training.optimizers import optimizer as make_optimizer
+from femtobarn.training.optimizers import optimizer
 from femtobarn.training.schedules import factor
 from femtobarn.training.settings import INCIDENTAL, Training
 
@@ -95,7 +95,7 @@ class _Run:
     ) -> None:
         self.network, self.loss, self.train, self.valid = network, loss, train, valid
         self.settings, self.seed = settings, seed
-        self.optimizer = make_optimizer(settings.optimizer, network, settings.lr, settings.weight_decay)
+        self.optimizer = optimizer(settings.optimizer, network, settings.lr, settings.weight_decay)
         self.average = Average(network, settings.ema) if settings.ema else None
         self.forward: Any = torch.compile(network) if settings.compile else network
         self.steps = math.ceil(len(train[0]) / settings.batch_size)  # in an epoch
@@ -188,17 +188,13 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         facts, groups = files.load(path)
-        mine, theirs = self.identity(), facts["identity"]
-        for key in mine:
-            if mine[key] != theirs.get(key):
-                raise ValueError(
-                    f"{path} is of another training: {key} was {theirs.get(key)} there and is {mine[key]} here; "
-                    "delete it to start anew"
-                )
+        for key, mine in self.identity().items():
+            if mine != (theirs := facts["identity"].get(key)):
+                where = f"{path} is of another training: {key} was {theirs} there and is {mine} here"
+                raise ValueError(f"{where}; delete it to start anew")
         self.history = [Epoch(**entry) for entry in facts["history"]]
         self.network.load_state_dict(groups["network"])
         if self.average is not None:
             self.average.network.load_state_dict(groups["average"])
-        device = next(self.network.parameters()).device
-        self.best = {name: value.to(device) for name, value in groups["best"].items()}
+        self.best = groups["best"]
         files.restore_optimizer(self.optimizer, groups.get("optimizer", {}), facts["optimizer"])
