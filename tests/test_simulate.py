@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,13 @@ import pytest
 pytest.importorskip("pythia8mc")
 pytest.importorskip("fastjet")
 
+from typer.testing import CliRunner
+
+from femtobarn.cli import app
 from femtobarn.events import lhe_info, read_parquet
+from femtobarn.events.files import checksum
 from femtobarn.simulate import Generator, Plan, Preselection, production, reconstruct, run
+from femtobarn.simulate.card import card
 from femtobarn.simulate.generator import hadronic, same_sign
 from femtobarn.simulate.production import Unit
 
@@ -205,3 +211,21 @@ def test_mistakes_are_told(tmp_path):
         Generator(("Top:nonsense = on",), 1, Preselection())
     with pytest.raises(FileNotFoundError):
         run(plan(source=tmp_path / "none.lhe"), tmp_path / "out.parquet")
+
+
+def test_the_card_tells_how_to_make_the_same_events_again(tmp_path):
+    """The command on the card, typed as it stands, gives the file back."""
+    cheap = ("PartonLevel:MPI = off",)
+    made = run(plan(events=400, select=(SAME_SIGN,), settings=cheap, responses=2), tmp_path / "ttWW.parquet")
+    text = card(
+        read_parquet(tmp_path / "ttWW.parquet"), tmp_path / "ttWW.parquet", title="A card", licence="CC0", command="-"
+    )
+    assert checksum(tmp_path / "ttWW.parquet") in text
+    assert f"| ttWW | {len(made)} |" in text
+    command = next(line for line in text.splitlines() if line.startswith("femtobarn simulate"))
+    words = [str(TTWW) if word == TTWW.name else word for word in shlex.split(command)[1:]]
+    words[words.index("--output") + 1] = str(tmp_path / "again.parquet")
+    assert CliRunner().invoke(app, words).exit_code == 0
+    again = read_parquet(tmp_path / "again.parquet")
+    assert ak.array_equal(made.particles, again.particles)
+    np.testing.assert_array_equal(made.weight, again.weight)
