@@ -19,7 +19,7 @@ from femtobarn.cli import app
 from femtobarn.events import lhe_info, read_parquet
 from femtobarn.events.files import checksum
 from femtobarn.simulate import Generator, Plan, Preselection, production, reconstruct, run
-from femtobarn.simulate.card import card
+from femtobarn.simulate.card import card, error
 from femtobarn.simulate.generator import hadronic, same_sign
 from femtobarn.simulate.production import Unit
 
@@ -101,6 +101,31 @@ def test_forced_decays_carry_their_branching_fraction(ttww):
     light = (abs(part.particles.id) == 11) | (abs(part.particles.id) == 13)
     prompt = part.particles[part.particles.final & light & ~part.particles.hadronic]
     assert ak.all(ak.num(prompt) >= 4)
+
+
+def test_particle_and_antiparticle_may_be_left_different_decays(ttww):
+    one_lepton = settings(ttww, "24:onMode = off", "24:onPosIfAny = 11 13", "24:onNegIfAny = 1 2 3 4 5")
+    generator = Generator((*one_lepton, "PartonLevel:MPI = off"), 5, Preselection())
+    (part,) = generator.run(5)
+    share = [generator.pythia.particleData.resOpenFrac(code) for code in (24, -24)]
+    assert share[0] == pytest.approx(0.216, abs=0.01)
+    assert share[1] == pytest.approx(0.676, abs=0.01)
+    np.testing.assert_allclose(part.branching, (share[0] * share[1]) ** 2, rtol=1e-6)
+
+
+def test_weighted_hard_processes_are_refused(ttww, tmp_path):
+    head, *events = ttww.read_text().split("<event>")
+    head = head.replace(" 3 1\n", " -4 1\n")
+    assert " -4 1\n" in head
+    for number, event in enumerate(events):
+        words = event.split(maxsplit=3)
+        words[2] = "-0.3" if number % 2 else "0.6"
+        events[number] = f"\n{' '.join(words)}"
+    file = tmp_path / "weighted.lhe"
+    file.write_text("<event>".join([head, *events]))
+    generator = Generator(settings(file, "PartonLevel:MPI = off"), 1, Preselection())
+    with pytest.raises(ValueError, match=r"hard processes of weights -0\.3 and 0\.6"):
+        list(generator.run(4))
 
 
 def test_imposed_tau_decays_are_obeyed(ttww):
@@ -195,6 +220,23 @@ def test_built_in_processes_know_their_cross_section(tmp_path):
     known = vetoed.provenance["processes"]["ttbar"]["cross_section_pb"]
     assert known == pytest.approx(record["cross_section_pb"], abs=3 * error)
     assert len(vetoed) < len(events)
+
+
+def test_open_decays_of_a_built_in_process_count_once(tmp_path):
+    """Pythia's cross sections leave out closed decays by themselves; a given one is that of all decays."""
+    cheap = (*GG_TTBAR, "PartonLevel:MPI = off")
+    top = Plan(None, "ttbar", settings=cheap, events=100)
+    every = run(top, tmp_path / "all.parquet", workers=1)
+    dilepton = replace(top, settings=(*cheap, "24:onMode = off", "24:onIfAny = 11 13"))
+    forced = run(dilepton, tmp_path / "ll.parquet", workers=1)
+    assert forced.weight.sum() / every.weight.sum() == pytest.approx(0.2162**2, rel=0.2)
+    given = run(replace(dilepton, cross_section=500.0), tmp_path / "given.parquet", workers=1)
+    assert given.weight.sum() == pytest.approx(500.0 * 1000 * 100 * 0.2162**2, rel=0.01)
+
+
+def test_the_error_of_a_yield_counts_hard_events(tmp_path):
+    events = run(plan(events=600, preselection=Preselection(), settings=("PartonLevel:MPI = off",)), tmp_path / "a")
+    assert error(events) == pytest.approx(events.weight.sum() / np.sqrt(300))
 
 
 def test_truth_travels_along_and_is_written(tmp_path):

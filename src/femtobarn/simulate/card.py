@@ -46,7 +46,7 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
         part = events[events.process == name]
         generated = len(np.unique(part.number // record["simulation"]["responses"]))
         section = f"{record['cross_section_pb']:.4g} ± {record['cross_section_error_pb']:.2g}"
-        yields = f"{part.weight.sum():.4g} ± {error(part, record):.2g}"
+        yields = f"{part.weight.sum():.4g} ± {error(part):.2g}"
         hard = len(np.unique(part.hard))
         lines.append(f"| {name} | {len(part)} | {generated} | {hard} | {section} | {yields} |")
     lines += [
@@ -77,9 +77,9 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
     return "\n".join(lines)
 
 
-def error(part: Events, record: Mapping[str, Any]) -> float:
-    """Statistical error of the yield: copies of one generated event count as one."""
-    _, group = np.unique(part.number // record["simulation"]["responses"], return_inverse=True)
+def error(part: Events) -> float:
+    """Statistical error of the yield: copies of one hard event count as one, as in the evaluation."""
+    _, group = np.unique(part.hard, return_inverse=True)
     return float(np.sqrt((np.bincount(group, part.weight) ** 2).sum()))
 
 

@@ -44,9 +44,10 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
     """Stops the generation of an event as soon as it cannot pass the preselection.
 
     Once after the decays of the resonances, by their leptons: a tau counts if it decays to a lepton, which is drawn
-    here and then imposed on Pythia's decay table. Once when the evolution of radiation and multiparton interactions has
-    come down to 10 GeV, long before its end, by its partons and those of the decays. Once after the parton shower,
-    before hadronisation, by parton jets.
+    here and then imposed on Pythia's decay table. What is imposed holds for all taus of that charge in the event, the
+    few from heavy hadrons included, and overrides settings of the tau's channels. Once when the evolution of radiation
+    and multiparton interactions has come down to 10 GeV, long before its end, by its partons and those of the decays.
+    Once after the parton shower, before hadronisation, by parton jets.
     """
 
     def __init__(self, pythia: Any, preselection: Preselection) -> None:
@@ -151,7 +152,7 @@ class Generated(NamedTuple):
 
     particles: ak.Array  # all particles of each surviving event: id, final, hadronic, px, py, pz, E
     hard: NDArray[np.int64]  # position in the run of the hard process of each surviving event
-    branching: NDArray[np.float64]  # open branching fraction of the resonances of each surviving event
+    branching: NDArray[np.float64]  # share of the decays of each surviving event's resonances that was left open
 
 
 class Generator:
@@ -180,15 +181,25 @@ class Generator:
         if not self.pythia.init():
             raise ValueError(f"Pythia cannot start with the settings {', '.join(settings)}")
         self.survived = 0
+        self.weights: set[float] = set()
 
     def run(self, count: int) -> Iterator[Generated]:
-        """The next `count` hard processes, batch by batch, without those that were vetoed."""
+        """The next `count` hard processes, batch by batch, without those that were vetoed.
+
+        Raises:
+            ValueError: the hard processes are weighted.
+        """
         for start in range(0, count, BATCH):
             events = self.pythia.nextBatch(min(BATCH, count - start), "none")
             survived = np.flatnonzero(~ak.to_numpy(ak.is_none(events, axis=0)))
             if not len(survived):
                 continue
-            record = ak.drop_none(events.prt, axis=0)
+            kept = ak.drop_none(events, axis=0)
+            self.weights |= set(kept.info.weights[:, 0].to_list())
+            if len(self.weights) > 1:
+                told = " and ".join(f"{one:g}" for one in sorted(self.weights)[:2])
+                raise ValueError(f"hard processes of weights {told}; unweight the file, all must have the same")
+            record = kept.prt
             particles = ak.zip(
                 {
                     "id": record.id,
@@ -212,7 +223,8 @@ class Generator:
 
     def branching(self, particles: ak.Array) -> NDArray[np.float64]:
         """Product over the hard process's resonances of the fraction of their decays that the settings leave open."""
-        resonances = abs(particles.id[(particles.status == -22) & (particles.mother1 == 3)])
+        # with the sign: W+ and W- may be left different decays
+        resonances = particles.id[(particles.status == -22) & (particles.mother1 == 3)]
         fraction = np.ones(len(particles))
         for kind in np.unique(ak.to_numpy(ak.flatten(resonances))):
             here = ak.to_numpy(ak.sum(resonances == kind, axis=1))
@@ -220,7 +232,10 @@ class Generator:
         return fraction
 
     def cross_section(self) -> tuple[float, float]:
-        """Cross section of the hard process and its error in pb, before any veto; 0 when every event was vetoed."""
+        """Cross section of the hard process and its error in pb, before any veto; 0 when every event was vetoed.
+
+        That of a process built into Pythia counts only the decays of its resonances that the settings leave open.
+        """
         info = self.pythia.infoPython()
         if info.nAccepted() == 0:
             return 0.0, 0.0

@@ -49,7 +49,7 @@ class Plan:
         preselection: vetoes in the generator that fit the selections.
         seed: any whole number; the same one gives the same events.
         luminosity: integrated luminosity of the weights in 1/fb.
-        cross_section: in pb, in place of that of the file or of Pythia.
+        cross_section: in pb and with all decays, in place of that of the file or of Pythia.
     """
 
     source: Path | None
@@ -102,8 +102,8 @@ def run(
         progress: told after every unit.
 
     Raises:
-        ValueError: Pythia refuses a setting, the file has other events than it should, or the folder of units belongs
-            to another plan.
+        ValueError: Pythia refuses a setting, the file has other events than it should or weighted ones, or the folder
+            of units belongs to another plan.
         EventError: the Les Houches file is damaged.
     """
     target = Path(output)
@@ -227,13 +227,15 @@ def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: 
     for generated in generator.run(unit.count):
         particles, context = reconstruct(generated.particles, random, plan.responses)
         hard = unit.start + generated.hard
-        branching.extend(generated.branching)
+        # Pythia's own cross sections count open decays only
+        share = generated.branching if source or plan.cross_section is not None else np.ones(len(hard))
+        branching.extend(share)
         number = (np.arange(plan.responses)[:, None] + plan.responses * hard).ravel()
         parts.append(
             Events(
                 particles=ak.with_name(particles, "Momentum4D"),
                 context=context,
-                weight=np.tile(generated.branching, plan.responses),
+                weight=np.tile(share, plan.responses),
                 process=np.full(len(number), plan.process),
                 number=number,
                 hard=np.tile(hard % available, plan.responses),
