@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from femtobarn.events import inspect, show
+from femtobarn.events import concatenate, inspect, show
 from femtobarn.physics.objects import NAMES
 from tests.sample import make_events
 
@@ -48,6 +48,15 @@ def test_numbers_agree_with_plain_python():
     assert inspect(events).processes["ttH"].ranges["mass"].max == pytest.approx(masses.max(), rel=1e-6)
 
 
+def test_copies_of_a_hard_event_are_one_event_to_the_statistics():
+    events = make_events(100)
+    copied = concatenate([events, replace(events, number=events.number + 1000)])
+    once, twice = inspect(events).processes, inspect(copied).processes
+    for name, sort in once.items():
+        assert twice[name].events == 2 * sort.events
+        assert twice[name].effective == pytest.approx(sort.effective)
+
+
 def test_more_than_eighteen_objects_are_counted():
     events = make_events(3)
     many = ak.concatenate([events.particles] * 19, axis=1)
@@ -60,6 +69,11 @@ def test_generation_and_cut_flow():
     expected = events.weight[events.process == "tttt"].sum() / 545.8
     assert seen.generated["tttt"]["efficiency"] == pytest.approx(expected)
     assert seen.problems == ["3 bad lines left out of tttt.csv"]
+    assert [step["yield"] for step in seen.generated["tttt"]["cut_flow"]] == pytest.approx([545.8, 70.9])
+    # all numbers stand for the luminosity that was asked for
+    longer = inspect(events, luminosity=300.0).generated["tttt"]
+    assert [step["yield"] for step in longer["cut_flow"]] == pytest.approx([3 * 545.8, 3 * 70.9])
+    assert longer["efficiency"] == pytest.approx(expected)
 
 
 def test_good_events_have_no_problems():

@@ -37,7 +37,8 @@ class Sort:
     Args:
         events: number of events.
         expected: sum of weights: expected events at the luminosity of the sample.
-        effective: (sum w)^2 / sum w^2, the number of unweighted events with the same statistical error.
+        effective: (sum w)^2 / sum w^2 with the weights of a hard event's copies added up: the number of independent,
+            unweighted events with the same statistical error.
         negative: share of events with a negative weight.
         hard: number of different hard events.
         objects: mean number of objects an event, by name.
@@ -88,8 +89,14 @@ def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
     known: dict[str, dict[str, Any]] = {}
     for name, record in events.provenance.get("processes", {}).items():
         known[name] = dict(record)
-        if name in sorts and record.get("cross_section_pb"):
-            known[name]["efficiency"] = sorts[name].expected / (record["cross_section_pb"] * 1000 * luminosity)
+        produced = (record.get("cross_section_pb") or 0) * 1000 * luminosity
+        if name in sorts and produced:
+            known[name]["efficiency"] = sorts[name].expected / produced
+        flow = record.get("cut_flow")
+        if flow and flow[0]["yield"] and produced:
+            # its first step is the whole cross section, at the luminosity it was made for
+            scale = produced / flow[0]["yield"]
+            known[name]["cut_flow"] = [step | {"yield": step["yield"] * scale} for step in flow]
     files = [dict(file) for file in events.provenance.get("files", [])]
     return Inspection(luminosity, sorts, known, files, problems(events))
 
@@ -161,7 +168,6 @@ def tables(inspection: Inspection) -> list[Table]:
         if record.get("cut_flow"):
             flow = _table(f"Cut flow of {name}", ["cut", "events", "expected", "of those before"])
             before = 0.0
-            # the yields of a cut flow stand for the luminosity of the file they were made for
             for step in record["cut_flow"]:
                 share = f"{step['yield'] / before:.1%}" if before else ""
                 flow.add_row(step["cut"], str(step["events"]), f"{step['yield']:.4g}", share)
@@ -196,7 +202,8 @@ def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
     with np.errstate(over="ignore", invalid="ignore"):
         along = pt * np.sinh(eta)
         mass = np.sqrt(np.maximum((energy - along) * (energy + along) - pt**2, 0))
-        squared = float(np.sum(weight**2))
+        hard, copy = np.unique(events.hard, return_inverse=True)
+        squared = float(np.sum(np.bincount(copy, weight) ** 2))
         effective = float(np.sum(weight)) ** 2 / squared if squared > 0 else 0.0
     values = (pt, eta, mass, ak.to_numpy(events.context["MET"]))
     return Sort(
@@ -204,7 +211,7 @@ def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
         expected=float(weight.sum()),
         effective=effective,
         negative=float(np.mean(weight < 0)),
-        hard=len(np.unique(events.hard)),
+        hard=len(hard),
         objects={name: float(np.sum(kind == code)) / len(events) for code, name in enumerate(NAMES) if code},
         most=int(counts.max(initial=0)),
         dropped=int(np.sum(counts > SLOTS)),
