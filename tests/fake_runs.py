@@ -27,6 +27,24 @@ LOGITS = np.array(
 MODELS = {"BDT": 0.80, "ParticleNet": 0.85, "ParticleNet_int_SM": 1.0, "ParT": 0.82, "ParT_int_SM": 1.03}
 
 
+#: What a simulation tells of its processes; one had decay channels switched off, which is a step more.
+RECORDS = {
+    name: {
+        "cross_section_pb": 0.37,
+        "cross_section_error_pb": 0.002,
+        "cross_section_from": "Les Houches file",
+        "generated": 120_000,
+        "simulation": {"source": f"{name}.lhe.gz", "responses": 3},
+        "cut_flow": [
+            {"cut": "cross section x luminosity", "events": 120_000, "yield": 37_000.0},
+            *([{"cut": "decays left open", "events": 120_000, "yield": 12_345.0}] if name == "ttH" else []),
+            {"cut": "n_jet >= 6", "events": 500, "yield": 27.0},
+        ],
+    }
+    for name in PROCESSES
+}
+
+
 def make_scores(events: Events, sharpness: float = 1.0, seed: int = 0, kind: str = "process") -> Scores:
     """Scores of an imagined model: part of its noise is the event's own and common to all models."""
     true = np.array([PROCESSES.index(name) for name in events.process])
@@ -92,7 +110,7 @@ def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, setting
         "device": "Imagined processor at 2 GHz",
         "command": "femtobarn study four-top.yaml --output study",
         "versions": {"femtobarn": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
-        "inputs": {"fingerprint": "ab" * 32, "provenance": {"generator": "none", "processes": list(PROCESSES)}},
+        "inputs": {"fingerprint": "ab" * 32, "provenance": {"generator": "none", "processes": RECORDS}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "meta.json").write_text(json.dumps(meta))

@@ -119,6 +119,16 @@ def test_page_tells_the_numbers_of_the_comparison(page, study):
     assert str(study) not in text
 
 
+def test_page_tells_how_the_events_were_made(page):
+    text = Page(page.read_text(encoding="utf-8")).text
+    assert text.count("decays left open") == 1  # a step of one process: a line of the one cut flow
+    assert text.index("cross section x luminosity") < text.index("decays left open") < text.index("n_jet >= 6")
+    assert "1.234e+04" in text or "1.235e+04" in text
+    assert "ttW.lhe.gz" in text
+    assert "120\u202f000" in text
+    assert "generator: none" in text  # what has no table is told as it is
+
+
 def test_nothing_is_left_in_pyplot(page):
     assert plt.get_fignums() == []
 

@@ -27,10 +27,9 @@ def facts(comparison: Comparison) -> dict[str, Any]:
             versions.setdefault(str(name), set()).add(str(value))
     root = Path(os.path.commonpath([run.path.resolve().parent for run in runs]))
     inputs = [run.meta.get("inputs") or {} for run in runs]
-    provenance = yaml.safe_dump(
-        _plain(inputs[0].get("provenance") or {}), sort_keys=False, allow_unicode=True, width=110
-    )
-    lines = provenance.splitlines() if inputs[0].get("provenance") else []
+    told = _plain(inputs[0].get("provenance") or {})
+    made = told.pop("processes") if isinstance(told.get("processes"), dict) else {}
+    lines = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110).splitlines() if told else []
     return {
         "best": best.label,
         "config": yaml.safe_dump(
@@ -39,6 +38,8 @@ def facts(comparison: Comparison) -> dict[str, Any]:
         "differences": [(row.label, _differences(best, row)) for row in comparison.rows if row is not best],
         "versions": {name: " or ".join(sorted(values)) for name, values in versions.items()},
         "fingerprints": sorted({str(each["fingerprint"]) for each in inputs if each.get("fingerprint")}),
+        "processes": [_process(name, record) for name, record in made.items() if isinstance(record, dict)],
+        "cut_flow": _cut_flow(made),
         "provenance": "\n".join(lines[:LINES]),
         "left_out": max(len(lines) - LINES, 0),
         "commands": list(dict.fromkeys(str(run.meta["command"]) for run in runs if run.meta.get("command"))),
@@ -47,6 +48,31 @@ def facts(comparison: Comparison) -> dict[str, Any]:
             for row in comparison.rows
         ],
     }
+
+
+def _process(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name, cross section, where it is from, events generated and how, as far as the events say it."""
+    simulation = record.get("simulation") or {}
+    section, error = record.get("cross_section_pb"), record.get("cross_section_error_pb")
+    return (
+        name,
+        "" if section is None else f"{section:.4g}" + (f" ± {error:.2g}" if error else ""),
+        str(record.get("cross_section_from", "")),
+        "" if record.get("generated") is None else f"{record['generated']:,}".replace(",", "\u202f"),
+        str(simulation.get("source") or ", ".join(simulation.get("settings", ()))),
+        str(simulation.get("responses", "")),
+    )
+
+
+def _cut_flow(made: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Expected events after each cut: the processes, and a line for each cut; a process without the cut has none."""
+    flows = {
+        name: {step["cut"]: f"{step['yield']:.4g}" for step in record["cut_flow"]}
+        for name, record in made.items()
+        if isinstance(record, dict) and record.get("cut_flow")
+    }
+    cuts = dict.fromkeys(cut for flow in sorted(flows.values(), key=len, reverse=True) for cut in flow)
+    return list(flows), [(cut, [flow.get(cut, "") for flow in flows.values()]) for cut in cuts]
 
 
 def _differences(best: Row, row: Row) -> list[tuple[str, str]]:
