@@ -60,7 +60,7 @@ def test_enriched_and_unbiased_yields_agree(tmp_path):
 
 
 def test_no_selected_event_was_near_a_veto(ttww, tmp_path):
-    """Every event that an unbiased sample selects would have passed the vetoes of the preselection."""
+    """Every event of an unbiased sample with the leptons measured, and prompt, would have passed the lepton veto."""
     generator = Generator(settings(ttww, "PartonLevel:MPI = off"), 3, Preselection())
     particles = ak.concatenate([part.particles for part in generator.run(300)])
     found, _ = reconstruct(particles, np.random.default_rng(1), responses=5)

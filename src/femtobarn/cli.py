@@ -80,7 +80,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
     luminosity: Annotated[float, typer.Option(min=0, help="Of the weights, in 1/fb.")] = 100.0,
     cross_section: Annotated[
-        float | None, typer.Option(min=0, help="In pb, in place of that of the file or of Pythia.")
+        float | None, typer.Option(min=0, help="In pb, of all decays, in place of that of the file or of Pythia.")
     ] = None,
     compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
     workers: Workers = None,
