@@ -271,3 +271,12 @@ def test_the_card_tells_how_to_make_the_same_events_again(tmp_path):
     again = read_parquet(tmp_path / "again.parquet")
     assert ak.array_equal(made.particles, again.particles)
     np.testing.assert_array_equal(made.weight, again.weight)
+
+
+def test_partons_are_judged_before_they_radiate_in_decays(ttww):
+    """Pythia asks its hook again in the showers of resonance decays, when soft partons have fallen below the margin."""
+    generator = Generator(settings(ttww), 8, Preselection(jets=40))
+    veto = generator.veto
+    event = generator.pythia.event
+    assert veto.doVetoPT(2, event)  # no event has forty jets
+    assert not veto.doVetoPT(5, event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,6 @@ LIMITS = """\
   and showers, no pile-up, no trigger, no other backgrounds (tt with misidentified leptons, tt + photon, diboson, ...).
 - ttW and ttZ carry exactly one further parton of the matrix element (pT > 25 GeV, |eta| < 3); events that reach six
   jets by the shower alone are missing. Production and decay have no spin correlations.
-- Vetoes before hadronisation spare hopeless events, and lose some others: 9 +- 2 % of the selected ttW events (those
-  with a soft sixth jet; 0.6 +- 0.6 % of tttt), measured by letting
-  vetoed events go on. Yields are low by as much.
 - Only decays with two same-sign or three prompt electrons and muons were generated. Selected events that owe their
   leptons to a charge flip or to a hadron decay in other final states are missing.
 - A hard event of the file may be decayed and showered several times, and each generated event was measured by the
@@ -29,7 +26,7 @@ LIMITS = """\
 """
 
 
-def card(events: Events, file: str | Path, *, title: str, licence: str, command: str) -> str:
+def card(events: Events, file: str | Path, *, title: str, licence: str, command: str, notes: Sequence[str] = ()) -> str:
     """A data set's card in Markdown: commands, versions, seeds, cross sections, cut flow, licence, checksum.
 
     Args:
@@ -38,6 +35,7 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
         title: heading.
         licence: terms of use.
         command: how the file was put together.
+        notes: what else must be known of these events, a sentence or two each.
 
     Raises:
         KeyError: a process without the provenance of a simulation.
@@ -58,7 +56,7 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
         "",
         f"Expected: events in the region at {events.luminosity:g}/fb, with the statistical error of the sample.",
     ]
-    lines += ["", "## Read this first", "", LIMITS]
+    lines += ["", "## Read this first", "", LIMITS.rstrip(), *(f"- {note}" for note in notes), ""]
     lines += ["## How it was made", "", f"`{command}` does the same as", "", "```"]
     lines += [shell(name, record) for name, record in records.items()]
     lines += [

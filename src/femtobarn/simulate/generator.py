@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 BATCH = 5000
 
 #: Margins of the vetoes: what an object may gain between generation and measurement. `tests/test_simulate.py` compares
-#: yields with and without vetoes at four jets. At six jets and 500 GeV, where ttW + 1 parton needs its softest jets,
-#: the vetoes cost 9 +- 2 % of the events that would be selected.
+#: yields with and without vetoes.
 LEPTON_PT, TAU_PT, LEPTON_ETA = 10.0, 16.0, 2.7
 PARTON_PT, PARTON_ETA = 15.0, 3.2
-EVOLUTION_PT, EVOLUTION_HT_FRACTION = 10.0, 0.9
+#: Pythia's number for the showers of resonance decays in `doVetoPT`.
+DECAYS = 4
+EVOLUTION_PT, EVOLUTION_PARTON_PT, EVOLUTION_HT_FRACTION = 10.0, 12.0, 0.9
 HT_FRACTION = 0.95
 
 
@@ -48,9 +49,7 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
     here and then imposed on Pythia's decay table. What is imposed holds for all taus of that charge in the event, the
     few from heavy hadrons included, and overrides settings of the tau's channels. Once when the evolution of radiation
     and multiparton interactions has come down to 10 GeV, long before its end, by its partons and those of the decays.
-    Pythia asks again at each decay of a resonance, when those partons have radiated further and some are below the
-    margin: most of what the vetoes lose (`PARTON_PT`), they lose there. Once after the parton shower, before
-    hadronisation, by parton jets.
+    Once after the parton shower, before hadronisation, by parton jets.
     """
 
     def __init__(self, pythia: Any, preselection: Preselection) -> None:
@@ -128,6 +127,9 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
         return EVOLUTION_PT
 
     def doVetoPT(self, stage: int, event: Any) -> bool:
+        # asked again at every decay of a resonance, when partons have radiated below the margin: too late to judge
+        if stage >= DECAYS:
+            return False
         momenta = list(self.decayed)
         for index in range(5, event.size()):
             particle = event[index]
@@ -135,7 +137,7 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
             coloured = particle.idAbs() < 6 or particle.idAbs() == 21
             if particle.isFinal() and coloured and abs(particle.eta()) < PARTON_ETA:
                 momenta.append(particle.pT())
-        hard = [momentum for momentum in momenta if momentum > PARTON_PT]
+        hard = [momentum for momentum in momenta if momentum > EVOLUTION_PARTON_PT]
         few = len(hard) < self.preselection.jets
         return few or sum(hard) + self.other < EVOLUTION_HT_FRACTION * self.preselection.ht
 
