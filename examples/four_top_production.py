@@ -26,6 +26,12 @@ SAMPLES: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     "ttZ": ("ttZj", ("23:onMode = off", "23:onIfAny = 11 13 15"), 260_000, 4),
 }
 
+#: What the card must say of these samples beside what is true of all simulations.
+NOTES = (
+    "ttW and ttZ carry exactly one further parton of the matrix element (pT > 25 GeV, |eta| < 3): events that reach "
+    "six jets by the shower alone, or that need two further partons, are missing or modelled by the shower.",
+)
+
 
 def plan(process: str, folder: Path) -> Plan:
     """What to simulate for one process."""
@@ -60,6 +66,7 @@ def main(sources: Path, results: Path) -> None:
         title="Four tops and their look-alikes",
         licence="CC0 1.0",
         command="python examples/four_top_production.py LHE_FOLDER OUTPUT_FOLDER",
+        notes=NOTES,
     )
     target.with_suffix(".md").write_text(text, encoding="utf-8")
 

@@ -14,9 +14,8 @@ from femtobarn.events.files import checksum
 
 LIMITS = """\
 - Leading order, normalised to the cross sections of the Les Houches files; no matching or merging of matrix elements
-  and showers, no pile-up, no trigger, no other backgrounds (tt with misidentified leptons, tt + photon, diboson, ...).
-- ttW and ttZ carry exactly one further parton of the matrix element (pT > 25 GeV, |eta| < 3); events that reach six
-  jets by the shower alone are missing. Production and decay have no spin correlations.
+  and showers, no spin correlations between production and decay, no pile-up, no trigger, no other backgrounds (tt with
+  misidentified leptons, tt + photon, diboson, ...).
 - Only decays with two same-sign or three prompt electrons and muons were generated. Selected events that owe their
   leptons to a charge flip or to a hadron decay in other final states are missing.
 - A hard event of the file may be decayed and showered several times, and each generated event was measured by the
