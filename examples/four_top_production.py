@@ -20,8 +20,8 @@ REGION = ("n_jet >= 6", "n_bjet >= 2", "HT >= 500", "(n_lep == 2 and abs(charge)
 #: Les Houches file, decays that can give the leptons, hard processes, detector responses to each generated event.
 SAMPLES: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     "tttt": ("tttt", (), 260_000, 3),
-    "ttH": ("ttH", ("25:offIfAny = 5 21 4",), 1_000_000, 8),
-    "ttW": ("ttWj", (), 1_500_000, 6),
+    "ttH": ("ttH", ("25:offIfAny = 5 21 4",), 1060000, 8),
+    "ttW": ("ttWj", (), 1_660_000, 6),
     "ttWW": ("ttWW", (), 660_000, 5),
     "ttZ": ("ttZj", ("23:onMode = off", "23:onIfAny = 11 13 15"), 260_000, 4),
 }
