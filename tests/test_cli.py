@@ -7,6 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -34,7 +37,7 @@ def data(tmp_path_factory):
     return file
 
 
-def experiment(data, model, interactions=()):
+def experiment(data: Path, model: dict[str, Any], interactions: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "data": {"files": [str(data)]},
         "inputs": {"interactions": list(interactions)},
@@ -151,6 +154,57 @@ def test_a_wrong_key_is_named_with_the_right_one(data, tmp_path):
     assert "training.epoch" in said
     assert "epochs" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_never_began_leaves_its_folder_free(data, tmp_path):
+    config = tmp_path / "experiment.yaml"
+    config.write_text(yaml.safe_dump(experiment(data, TINY_BDT)), encoding="utf-8")
+    folder = tmp_path / "run"
+    assert "no file matches" in call("train", config, "data.files=nowhere.parquet", "-o", folder, code=2)
+    call("train", config, "-o", folder)
+
+
+def test_a_study_with_failures_says_so_once_and_ends_with_1(data, tmp_path):
+    config = tmp_path / "study.yaml"
+    base = experiment(data, TINY_BDT) | {"task": {"signal": ["tttx"]}}
+    config.write_text(yaml.safe_dump({"base": base, "models": {"BDT": {}}}), encoding="utf-8")
+    said = call("study", config, "-o", tmp_path / "runs", "--workers", 1, code=1)
+    assert said.count("no process is called 'tttx'") == 1
+    assert "1 of 1 runs failed" in said
+
+
+def test_a_report_is_made_without_the_events(data, study, tmp_path, monkeypatch):
+    def gone(experiment):
+        raise FileNotFoundError("no file matches 'events.parquet'")
+
+    monkeypatch.setattr("femtobarn.sample.prepare", gone)
+    page = tmp_path / "report.html"
+    assert "no event displays: no file matches" in call("report", study[0], "-o", page)
+    assert page.is_file()
+
+
+def test_files_that_are_no_configuration_are_named(tmp_path):
+    file = tmp_path / "wrong.yaml"
+    for content, complaint in {
+        b"label: ttH\nname: \xe9\n": "line 2: is no text in UTF-8",
+        b"label: \x00\n": "is no YAML text",
+        b"": "must hold keys and values, but there is nothing",
+        b"models: {}\n": "run `femtobarn study`",
+        b"data: 5\nmodel: part\ntask: {signal: a}\n": "data: should hold keys and values (sample, files",
+        b"inputs: {interactions: mass}\n": "should be a list, as in [mass]",
+    }.items():
+        file.write_bytes(content)
+        said = call("train", file, code=2)
+        assert complaint in said
+        assert str(file) in said
+
+
+def test_the_version_is_told():
+    assert call("--version").startswith("femtobarn ")
+
+
+def test_the_sample_stands_alone():
+    assert "four-top stands alone" in call("inspect", "four-top", "--process", "ttH", code=2)
 
 
 def test_simulate_makes_a_file_that_inspect_reads(tmp_path):

@@ -115,7 +115,7 @@ def test_missing_sections_are_named():
         experiment.load({"data": {"sample": "four-top"}, "model": {"name": "part"}})
     with pytest.raises(ConfigError, match=r"model\.name: is missing"):
         experiment.load({**PLAIN, "model": {"width": 64}})
-    with pytest.raises(ConfigError, match="model: should be a"):
+    with pytest.raises(ConfigError, match=r"model: should hold keys and values \(name\); got 'part'"):
         experiment.load({**PLAIN, "model": "part"})
 
 
@@ -143,7 +143,7 @@ def test_yaml_mistakes_have_line_and_column(tmp_path):
     with pytest.raises(ConfigError, match=r"line 3, column 1: the key 'seed' stands twice"):
         experiment.load(path)
     path.write_text("- a\n- b\n")
-    with pytest.raises(ConfigError, match="must hold keys and values, not list"):
+    with pytest.raises(ConfigError, match="must hold keys and values, but there is a list"):
         experiment.load(path)
     with pytest.raises(FileNotFoundError, match=r"absent\.yaml"):
         experiment.load(tmp_path / "absent.yaml")

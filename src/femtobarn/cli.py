@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="femtobarn",
-    help="From collision events to significance: every classifier on equal footing, judged in inverse femtobarns.",
+    help="From collision events to significance: classifiers on equal footing, judged in inverse femtobarns.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,11 +33,30 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Changes, as in training.lr=1e-3 inputs.interactions=\\[mass,delta_r].")
+    list[str] | None, typer.Argument(help="Changes, as in training.lr=1e-3 'inputs.interactions=\\[mass,delta_r]'.")
 ]
 Runs = Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a study for all runs in it.")]
 Baseline = Annotated[str | None, typer.Option(help="Model that luminosity gains refer to; the first one if not given.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")]
+
+
+def told(version: bool) -> bool:
+    """The version, in place of any verb."""
+    if version:
+        from femtobarn import __version__
+
+        typer.echo(f"femtobarn {__version__}")
+        raise typer.Exit
+    return version
+
+
+@app.callback()
+def shared(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=told)
+    ] = False,
+) -> None:
+    pass
 
 
 @contextmanager
@@ -45,8 +64,13 @@ def complaints() -> Iterator[None]:
     """Mistakes of the user end in their own words, not in a traceback."""
     try:
         yield
+    except typer.Exit:
+        raise  # which is a RuntimeError, but no complaint
     except (ValueError, OSError, RuntimeError) as error:
-        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            text = f"{error.filename}: {error.strerror.lower()}"
+        err.print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         err.print("stopped; the same command goes on from here")
@@ -162,6 +186,9 @@ def inspect(
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Leave out and count bad lines and undecayed particles.")
     ] = False,
+    unit: Annotated[
+        Literal["MeV", "GeV"] | None, typer.Option(help="Of energies in Dark Machines text; MeV if not given.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """What is in event files: processes, counts, weights, yields, objects, ranges, cut flow, problems.
@@ -171,7 +198,7 @@ def inspect(
     with complaints():
         from femtobarn import events as room
 
-        found = load(files, luminosity, process, tolerant)
+        found = load(files, luminosity, process, tolerant, unit)
         inspection = room.inspect(found, luminosity)
         flow = room.cutflow(found, {cut: cut for cut in select}) if select else []
         if json:
@@ -184,14 +211,18 @@ def inspect(
             out.print(f"{step.events:>9} events {expected:>12.4g} expected {share}  {step.cut}", highlight=False)
 
 
-def load(files: Sequence[str], luminosity: float, process: str | None = None, tolerant: bool = False) -> Events:
+def load(
+    files: Sequence[str], luminosity: float, process: str | None, tolerant: bool, unit: Literal["MeV", "GeV"] | None
+) -> Events:
     """Events of files, or of the sample that comes with the package."""
     from femtobarn import four_top
     from femtobarn.events import read
 
-    if list(files) == ["four-top"]:
+    if "four-top" in files and not Path("four-top").exists():
+        if len(files) > 1 or process or unit or tolerant:
+            raise ValueError("four-top stands alone: without other files, --process, --unit or --tolerant")
         return four_top()
-    return read(list(files), luminosity=luminosity, process=process, tolerant=tolerant)
+    return read(list(files), luminosity=luminosity, process=process, tolerant=tolerant, unit=unit)
 
 
 @app.command()
@@ -289,9 +320,11 @@ def study(
             if page:
                 written = make_report(outcome.finished, folder / "report.html", baseline, None, plan.name)
                 out.print(f"report: {written}", highlight=False, soft_wrap=True)
-        for run, reason in outcome.failures.items():
-            err.print(f"[red]{run} failed:[/red] {reason}", highlight=False, soft_wrap=True)
         if outcome.failures:
+            told = (
+                f"{len(outcome.failures)} of {len(planned)} runs failed; error.txt in their folders has the full story"
+            )
+            err.print(f"[red]{told}[/red]", highlight=False, soft_wrap=True)
             raise typer.Exit(1)
 
 
@@ -348,8 +381,14 @@ def make_report(
     from femtobarn.sample import prepare
 
     folders = evaluation.run_folders(runs)
+    for folder in folders:
+        evaluation.load_run(folder)  # an unfinished run is told first
     with err.status("reading the events") as status:
-        events = prepare(load(folders[0] / CONFIG)).test.events
+        try:
+            events = prepare(load(folders[0] / CONFIG)).test.events
+        except (ValueError, OSError) as error:
+            events = None
+            err.print(f"no event displays: {escape(str(error))}", highlight=False, soft_wrap=True)
         return room.report(
             folders,
             output,

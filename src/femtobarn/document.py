@@ -73,6 +73,8 @@ def parse(text: str, origin: str = "YAML") -> Any:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(origin, [Mistake(where, error.problem or "not YAML")]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(origin, [Mistake("", f"is no YAML text: {' '.join(str(error).split())}")]) from None
 
 
 def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
@@ -87,9 +89,15 @@ def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}" + (" (it is a folder)" if path.is_dir() else ""))
-    tree = parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ConfigError(str(path), [Mistake(f"line {line}", "is no text in UTF-8")]) from None
+    tree = parse(text, str(path))
     if not isinstance(tree, Mapping):
-        raise ConfigError(str(path), [Mistake("", f"must hold keys and values, not {type(tree).__name__}")])
+        what = "nothing" if tree is None else f"a {type(tree).__name__}"
+        raise ConfigError(str(path), [Mistake("", f"must hold keys and values, but there is {what}")])
     return tree, str(path), path.resolve().parent
 
 
@@ -153,6 +161,11 @@ def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Sequence[
             message = _wrong_key(str(place[-1]), keys(tuple(map(str, place[:-1]))))
         elif kind == "missing":
             message = "is missing"
+        elif kind in ("tuple_type", "list_type"):
+            message = f"should be a list, as in [{given}]; got {given!r}"
+        elif kind in ("model_type", "model_attributes_type", "dict_type"):
+            right = ", ".join(keys(tuple(map(str, place))))
+            message = "should hold keys and values" + (f" ({right})" if right else "") + f"; got {given!r}"
         elif kind != "value_error":
             message = f"{message[0].lower()}{message[1:].replace('Input should', 'should')}; got {given!r}"
             message = message.replace("input should", "should")
@@ -171,5 +184,6 @@ def _wrong_key(key: str, right: Sequence[str]) -> str:
 def _dotted(place: Sequence[str | int]) -> str:
     text = ""
     for step in place:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+        if step != "[key]":  # pydantic's word for the key itself
+            text += f"[{step}]" if isinstance(step, int) else f".{step}"
     return text.removeprefix(".")

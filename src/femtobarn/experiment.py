@@ -158,6 +158,8 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         'part'
     """
     tree, origin, folder = document.read(source)
+    if "models" in tree and "model" not in tree:
+        raise document.ConfigError(origin, [document.Mistake("", "is a study (it has models); run `femtobarn study`")])
     return build(override(tree, overrides), origin, folder)
 
 
@@ -227,5 +229,7 @@ def _anchored(tree: Tree, folder: Path) -> Tree:
 
 def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:
     if place == ("model",):
-        return ["name", *settings(tree["model"]["name"]).model_fields]
+        given = tree.get("model")
+        name = given.get("name") if isinstance(given, Mapping) else None
+        return ["name", *(settings(name).model_fields if isinstance(name, str) else ())]
     return list(SECTIONS[place].model_fields) if place in SECTIONS else []

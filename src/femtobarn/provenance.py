@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "awkward", "lightgbm", "scikit-learn", "pyarrow")
+PACKAGES = ("torch", "numpy", "awkward", "lightgbm", "pyarrow")
 
 
 def versions() -> dict[str, str]:

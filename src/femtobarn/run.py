@@ -141,7 +141,8 @@ def _claim(experiment: Experiment, folder: Path) -> None:
     """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
     if (folder / CONFIG).is_file():
         found = differences(experiment, folder)
-        if any(not path.startswith("evaluation.") for path in found):
+        begun = any((folder / name).exists() for name in (CHECKPOINT, HISTORY, META, METRICS, WEIGHTS, TREES))
+        if begun and any(not path.startswith("evaluation.") for path in found):
             lines = "\n".join(f"  {path}: {change}" for path, change in found.items())
             raise ValueError(f"{folder} holds another experiment; choose another folder or delete it:\n{lines}")
         if not found:

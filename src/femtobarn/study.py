@@ -115,6 +115,8 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         FileNotFoundError: no such study.
     """
     tree, origin, folder = document.read(source if isinstance(source, Mapping) else find(source))
+    if "model" in tree and "models" not in tree:
+        raise ConfigError(origin, [Mistake("", "is one experiment (it has no models); run `femtobarn train`")])
     own = [text for text in overrides if document.assignment(text)[0][0] in Study.model_fields]
     for text in own:
         tree = document.put(tree, *document.assignment(text))

@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from femtobarn.events.faults import event_faults, object_faults
@@ -160,7 +161,7 @@ def tables(inspection: Inspection) -> list[Table]:
         ranges.add_row(name, *(_span(sort.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
     out = [yields, objects, ranges]
     if inspection.generated:
-        origin = _table("Generation", ["process", "cross section [pb]", "generated", "efficiency"])
+        origin = _table("Generation", ["process", r"cross section \[pb]", "generated", "efficiency"])
         for name, record in inspection.generated.items():
             origin.add_row(name, *(_number(record.get(key)) for key in ("cross_section_pb", "generated", "efficiency")))
         out.append(origin)
@@ -182,10 +183,11 @@ def show(inspection: Inspection, console: Console | None = None) -> None:
     for table in tables(inspection):
         console.print(table)
     for file in inspection.files:
-        console.print(f"{file['path']}  sha256 {file['sha256'][:16]}…  {file['events']} events", highlight=False)
+        path = escape(str(file["path"]))
+        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {file['events']} events", highlight=False)
     if inspection.problems:
         for problem in inspection.problems:
-            console.print(f"[bold red]problem:[/] {problem}", highlight=False)
+            console.print(f"[bold red]problem:[/] {escape(problem)}", highlight=False)
     else:
         console.print("no problems found")
 
