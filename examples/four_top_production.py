@@ -43,7 +43,7 @@ def plan(process: str, folder: Path) -> Plan:
         source=folder / f"{file}.lhe.gz",
         process=process,
         settings=settings,
-        events=2_000_000,  # more than any of them needs
+        events=4_000_000,  # more than any of them needs
         target=TARGET,
         responses=responses,
         select=REGION,
