@@ -5,7 +5,7 @@ Heavy libraries are imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,9 +16,6 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from femtobarn.events import Events
-    from femtobarn.run import Progress as RunProgress
-    from femtobarn.run import Step
-    from femtobarn.simulate.production import Progress
 
 app = typer.Typer(
     name="femtobarn",
@@ -116,6 +113,7 @@ def simulate(
     Example: femtobarn simulate ttW.lhe.gz --same-sign --min-jets 6 --select 'n_jet >= 6' -o ttW.parquet
     """
     with complaints():
+        from femtobarn.display import bar
         from femtobarn.events import inspect, lhe_info, show
         from femtobarn.events.files import stem
         from femtobarn.simulate import Plan, Preselection, run
@@ -135,44 +133,10 @@ def simulate(
             luminosity=luminosity,
             cross_section=cross_section,
         )
-        with bar(plan.process) as shown:
+        with bar(plan.process, err) as shown:
             found = run(plan, output, workers=workers, compact=compact, progress=shown)
         show(inspect(found, luminosity), out)
         out.print(f"{len(found)} events in {output}", highlight=False)
-
-
-@contextmanager
-def bar(what: str) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar with events/s and the time left, plain lines where there is no terminal."""
-    import time
-
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from femtobarn.display import PAUSE, duration
-
-    begun = said = time.monotonic()
-    first: Progress | None = None
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as live:
-        task = live.add_task(what, total=None, rate="")
-
-        def shown(progress: Progress) -> None:
-            nonlocal first, said
-            first = first or progress
-            now = time.monotonic()
-            goal, done = (progress.target, progress.selected) if progress.target else (progress.total, progress.done)
-            # what an earlier attempt had done says nothing about the speed of this one
-            fresh = done - (first.selected if progress.target else first.done)
-            speed = fresh / (now - begun)
-            text = f"{progress.done} hard processes, {progress.selected} selected, {speed:.1f} events/s"
-            live.update(task, completed=min(done, goal), total=goal, rate=text)
-            if not err.is_terminal and (now - said > PAUSE or done >= goal):
-                said = now
-                left = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
-                err.print(f"{what}: {text}, {left} left", highlight=False, soft_wrap=True)
-
-        yield shown
 
 
 @app.command()
@@ -236,35 +200,14 @@ def train(
     """Train one model into a run folder; a training that was stopped goes on to the same numbers."""
     with complaints():
         from femtobarn import run
+        from femtobarn.display import line
         from femtobarn.experiment import load
 
         experiment = load(config, overrides or [])
         folder = output or Path("runs") / experiment.label / f"seed-{experiment.seed}"
-        with line() as shown:
+        with line(err) as shown:
             run.train(experiment, folder, progress=shown)
         out.print(f"trained in {folder}; judge it with: femtobarn evaluate {folder}", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def line() -> Iterator[RunProgress]:
-    """One line that says where a run stands."""
-    import time
-
-    from femtobarn.display import PAUSE, describe
-
-    said = 0.0
-    with err.status("starting") as status:
-
-        def shown(step: Step) -> None:
-            nonlocal said
-            text = describe(step)
-            if err.is_terminal:
-                status.update(text)
-            elif time.monotonic() - said > PAUSE or step.done == step.total:
-                said = time.monotonic()
-                err.print(text, highlight=False, soft_wrap=True)
-
-        yield shown
 
 
 @app.command()
@@ -274,9 +217,10 @@ def evaluate(
     """Judge trained models on the held-out events: AUC, background efficiencies, significances, with errors."""
     with complaints():
         from femtobarn import run
+        from femtobarn.display import line
 
         for folder in folders:
-            with line() as shown:
+            with line(err) as shown:
                 run.evaluate(folder, progress=shown)
         print_tables(folders, None)
 

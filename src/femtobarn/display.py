@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from femtobarn.run import Step
+from femtobarn.run import Progress, Step
 from femtobarn.study import Planned
+
+if TYPE_CHECKING:
+    from femtobarn.simulate.production import Progress as Production
 
 #: Seconds between two plain lines about one run.
 PAUSE = 15.0
@@ -197,3 +204,48 @@ def duration(seconds: float | int | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextmanager
+def line(console: Console) -> Iterator[Progress]:
+    """One line that says where a run stands."""
+    said = 0.0
+    with console.status("starting") as status:
+
+        def shown(step: Step) -> None:
+            nonlocal said
+            text = describe(step)
+            if console.is_terminal:
+                status.update(text)
+            elif time.monotonic() - said > PAUSE or step.done == step.total:
+                said = time.monotonic()
+                console.print(text, highlight=False, soft_wrap=True)
+
+        yield shown
+
+
+@contextmanager
+def bar(what: str, console: Console) -> Iterator[Callable[[Production], None]]:
+    """How a production goes on: events/s and the time left, plain lines where there is no terminal."""
+    begun = said = time.monotonic()
+    first: Production | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as live:
+        task = live.add_task(what, total=None, rate="")
+
+        def shown(progress: Production) -> None:
+            nonlocal first, said
+            first = first or progress
+            now = time.monotonic()
+            goal, done = (progress.target, progress.selected) if progress.target else (progress.total, progress.done)
+            # what an earlier attempt had done says nothing about the speed of this one
+            fresh = done - (first.selected if progress.target else first.done)
+            speed = fresh / (now - begun)
+            text = f"{progress.done} hard processes, {progress.selected} selected, {speed:.1f} events/s"
+            live.update(task, completed=min(done, goal), total=goal, rate=text)
+            if not console.is_terminal and (now - said > PAUSE or done >= goal):
+                said = now
+                left = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
+                console.print(f"{what}: {text}, {left} left", highlight=False, soft_wrap=True)
+
+        yield shown
