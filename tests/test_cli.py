@@ -75,6 +75,23 @@ def test_inspect_tells_what_is_in_a_file(data):
     assert told
 
 
+def test_inspect_reads_the_data_that_an_experiment_names(data, tmp_path):
+    """Mapping, selection and processes are in the YAML already, and need not be told again."""
+    file = tmp_path / "experiment.yaml"
+    config = experiment(data, TINY_BDT)
+    config["data"]["selection"] = "n_jet >= 4"
+    file.write_text(yaml.safe_dump(config))
+    found = json.loads(call("inspect", file, "--json"))["processes"]
+    assert sum(one["events"] for one in found.values()) == len(read(data).select("n_jet >= 4"))
+    file.write_text(yaml.safe_dump({"models": {"A": {}}, "base": config}))
+    assert json.loads(call("inspect", file, "--json"))["processes"] == found
+    assert "stands alone" in call("inspect", file, data, code=2)
+    file.write_text(yaml.safe_dump({"data": {"filez": "x"}}))
+    assert "did you mean files?" in call("inspect", file, code=2)
+    file.write_text(yaml.safe_dump({"model": {"name": "bdt"}}))
+    assert "data: is missing" in call("inspect", file, code=2)
+
+
 def test_inspect_scales_yields_to_a_luminosity(data):
     total = read(data).weight.sum()
     said = call("inspect", data, "--luminosity", "200", "--select", "n_jet >= 0")

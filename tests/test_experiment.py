@@ -98,6 +98,12 @@ def test_mistakes_name_path_and_remedy(override, message):
     assert "http" not in str(caught.value)
 
 
+@pytest.mark.parametrize("override", ["training.epochs=true", "training.lr=yes", "model.blocks=true", "seed=true"])
+def test_true_is_no_number(override):
+    with pytest.raises(ConfigError, match=rf"{override.split('=')[0]}: should be a number; got True"):
+        experiment.load(PLAIN, [override])
+
+
 def test_all_mistakes_are_told_at_once(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text(

@@ -141,7 +141,12 @@ def simulate(
 
 @app.command()
 def inspect(
-    files: Annotated[list[str], typer.Argument(help="Files or globs (.csv, .txt, .parquet, .lhe; .gz), or four-top.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files or globs (.csv, .txt, .parquet, .lhe; .gz), four-top, or an experiment's YAML for its data."
+        ),
+    ],
     select: Annotated[
         list[str] | None, typer.Option(help="A cut of a cut flow, as in 'n_jet >= 6'; may be repeated.")
     ] = None,
@@ -186,6 +191,12 @@ def load(
         if len(files) > 1 or process or unit or tolerant:
             raise ValueError("four-top stands alone: without other files, --process, --unit or --tolerant")
         return four_top()
+    if any(Path(file).suffix in (".yaml", ".yml") for file in files):
+        if len(files) > 1 or process or unit or tolerant:
+            raise ValueError("a YAML file stands alone: it says itself what is to be known of its data")
+        from femtobarn import experiment, sample
+
+        return sample.everything(experiment.data(files[0]))
     return read(list(files), luminosity=luminosity, process=process, tolerant=tolerant, unit=unit)
 
 

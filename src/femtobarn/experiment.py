@@ -170,9 +170,38 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
         document.ConfigError: lists every mistake by its path, with the right names.
     """
     try:
-        return Experiment.model_validate(_anchored(tree, folder))
+        experiment = Experiment.model_validate(_anchored(tree, folder))
     except ValidationError as error:
         raise document.ConfigError(origin, document.mistakes(error, lambda place: _keys(place, tree))) from None
+    understood = document.flatten(experiment.model_dump(mode="json"))
+    wrong = [
+        document.Mistake(path, f"should be a number; got {value!r}")
+        for path, value in document.flatten(tree).items()
+        # pydantic takes true for 1, and would train one epoch
+        if isinstance(value, bool) and isinstance(understood.get(path), int | float) and understood[path] is not value
+    ]
+    if wrong:
+        raise document.ConfigError(origin, wrong)
+    return experiment
+
+
+def data(source: str | Path) -> Data:
+    """The `data` section of an experiment's or a study's YAML, whatever else the file holds.
+
+    Raises:
+        document.ConfigError: no such section, or mistakes in it.
+        FileNotFoundError: no such YAML file.
+    """
+    tree, origin, folder = document.read(source)
+    base = tree.get("base") if "models" in tree else tree
+    given = base.get("data") if isinstance(base, Mapping) else None
+    if not isinstance(given, Mapping):
+        raise document.ConfigError(origin, [document.Mistake("data", "is missing: nothing says which events")])
+    try:
+        return Data.model_validate(_anchored({"data": given}, folder)["data"])
+    except ValidationError as error:
+        found = document.mistakes(error, lambda place: _keys(("data", *place), {}))
+        raise document.ConfigError(origin, [document.Mistake(f"data.{path}", text) for path, text in found]) from None
 
 
 def dump(experiment: Experiment) -> str:

@@ -88,6 +88,17 @@ def prepare(experiment: Experiment) -> Sample:
     )
 
 
+def everything(data: Data) -> Events:
+    """All events that the data section of an experiment stands for, before they are shared out.
+
+    Raises:
+        FileNotFoundError: a path or glob that no file matches.
+        EventError: events that can't be right.
+    """
+    whole = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
+    return _read(whole.model_dump_json(), _state(data))[0]
+
+
 def forget() -> None:
     """Drops the events kept in memory."""
     _prepared.cache_clear()
