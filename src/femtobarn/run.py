@@ -28,9 +28,9 @@ from femtobarn.evaluation import judge
 from femtobarn.evaluation.runs import CONFIG, HISTORY, META, METRICS, SCORES
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Inputs
-from femtobarn.models import BDT
+from femtobarn.models import BDT, Network
 from femtobarn.sample import Sample, Side, prepare
-from femtobarn.tasks import Classifier
+from femtobarn.tasks import Calibration, Classifier, calibrate
 from femtobarn.trained import TREES, WEIGHTS, Trained, as_scores, build, is_trained, load_network, score
 from femtobarn.training import choose, fit
 from femtobarn.training.settings import INCIDENTAL
@@ -92,9 +92,10 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
             progress(Step("reading"))
             sample = prepare(experiment)
             grow = _train_network if experiment.model.is_network else _train_trees
-            history, parameters = grow(experiment, sample, folder, progress)
+            history, model = grow(experiment, sample, folder, progress)
+            found = _calibration(experiment, sample, model)
             provenance.write_json(folder / HISTORY, history)
-            provenance.write_json(folder / META, _meta(experiment, sample, history, parameters))
+            provenance.write_json(folder / META, _meta(experiment, sample, history, model, found))
             (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
 
@@ -155,7 +156,7 @@ def _claim(experiment: Experiment, folder: Path) -> None:
 
 def _train_network(
     experiment: Experiment, sample: Sample, folder: Path, progress: Progress
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], Network]:
     network = build(experiment, sample.task.outputs)
     network.inputs.fit(sample.train.batch, torch.from_numpy(sample.task.weights(sample.train.events)))
     train, valid = ((side.batch, _targets(sample.task, side)) for side in (sample.train, sample.validation))
@@ -174,12 +175,12 @@ def _train_network(
         progress(Step("training", epoch.number, settings.epochs, epoch.train_loss, epoch.valid_loss, best))
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     provenance.write_bytes(folder / WEIGHTS, save(weights))
-    return history, sum(parameter.numel() for parameter in network.parameters())
+    return history, network
 
 
 def _train_trees(
     experiment: Experiment, sample: Sample, folder: Path, progress: Progress
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], BDT]:
     table = sample.table(experiment.inputs.interactions)
     trees = BDT(Inputs(experiment.inputs.interactions).sizes(sample.task.outputs), **experiment.model.settings)
     best = float("inf")
@@ -204,14 +205,24 @@ def _train_trees(
         watch,
     )
     trees.save(folder / TREES)
-    return history, 0
+    return history, trees
+
+
+def _calibration(experiment: Experiment, sample: Sample, model: Network | BDT) -> Calibration:
+    """The temperature from the validation events, weighted as in training."""
+    side = sample.validation
+    table = sample.table(experiment.inputs.interactions).validation if isinstance(model, BDT) else None
+    logits = Trained(experiment, {}, model, sample.task).outputs(side.batch, table)
+    return calibrate(sample.task, logits, *_targets(sample.task, side))
 
 
 def _targets(task: Classifier, side: Side) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(task.labels(side.events)), torch.from_numpy(task.weights(side.events)).float()
 
 
-def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]], parameters: int) -> dict[str, Any]:
+def _meta(
+    experiment: Experiment, sample: Sample, history: list[dict[str, Any]], model: Network | BDT, found: Calibration
+) -> dict[str, Any]:
     seconds = sum(entry["seconds"] for entry in history)
     device = choose(experiment.training.device).type if experiment.model.is_network else "cpu"
     events = {
@@ -223,7 +234,7 @@ def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]],
         "label": experiment.label,
         "model": experiment.model.name,
         "seed": experiment.seed,
-        "parameters": parameters,
+        "parameters": 0 if isinstance(model, BDT) else sum(parameter.numel() for parameter in model.parameters()),
         "epochs": len(history),
         "events": events,
         "seconds": seconds,
@@ -233,7 +244,13 @@ def _meta(experiment: Experiment, sample: Sample, history: list[dict[str, Any]],
         "command": provenance.command(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": provenance.versions(),
-        "task": {"signal": sample.task.signal, "background": sample.task.background, "yields": sample.task.yields},
+        "task": {
+            "signal": sample.task.signal,
+            "background": sample.task.background,
+            "yields": sample.task.yields,
+            "temperature": found.temperature,
+        },
+        "calibration": found._asdict(),
         "classes": dict(zip(sample.task.names, sample.task.priors.tolist(), strict=True)),
         "inputs": {"fingerprint": sample.fingerprint, "provenance": sample.provenance},
     }

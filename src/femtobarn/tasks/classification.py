@@ -6,6 +6,7 @@ the labels, the weights, the loss and how outputs turn into a score.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated, Literal
@@ -112,17 +113,20 @@ class Classification(BaseModel):
 class Classifier(nn.Module):
     """A classification with its classes settled: labels, training weights, loss and score.
 
-    The relative expected yields of the processes are buffers, so that outputs -> score can be exported as one
-    function with the network.
+    The relative expected yields of the processes and the temperature are buffers, so that outputs -> score can be
+    exported as one function with the network.
 
     Args:
         settings: loss and kind of classes.
         signal, background: names of the processes.
         yields: expected number of events of each process, in any common unit.
+        temperature: what the log-probabilities are divided by: above 1 for a model that is too sure of itself; see
+            `femtobarn.tasks.calibrate`.
     """
 
     priors: Tensor
     alpha: Tensor
+    temperature: Tensor
 
     def __init__(
         self,
@@ -130,8 +134,11 @@ class Classifier(nn.Module):
         signal: Sequence[str],
         background: Sequence[str],
         yields: dict[str, float],
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"the temperature of a classifier is {temperature}; it must be a positive number")
         self.settings = settings
         self.signal = tuple(signal)
         self.background = tuple(background)
@@ -147,6 +154,7 @@ class Classifier(nn.Module):
         alpha = 0.5 if settings.alpha is None else settings.alpha
         shares = [alpha] * self.signals + [1 - alpha] * (len(self.names) - self.signals)
         self.register_buffer("alpha", torch.tensor(shares))
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float64))
 
     @property
     def outputs(self) -> int:
@@ -211,11 +219,12 @@ class Classifier(nn.Module):
         return (weights * self.losses(logits, labels)).mean()
 
     def log_posterior(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        """Logarithm of the probability of each class if all had the same yield, whatever the loss."""
+        """Logarithm of the probability of each class if all had the same yield, whatever the loss; calibrated."""
+        temperature = self.temperature.to(logits)
         if self.settings.loss == "cross_entropy":
-            return nn.functional.log_softmax(logits, dim=-1)
+            return nn.functional.log_softmax(logits / temperature, dim=-1)
         alpha = None if self.settings.alpha is None else self.alpha.to(logits)
-        return unfocal(logits, self.settings.gamma or 0.0, alpha)
+        return unfocal(logits, self.settings.gamma or 0.0, alpha, temperature)
 
     def forward(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
         r"""Signal score of each event in [0, 1]: the best test of signal against the expected mixture of backgrounds.

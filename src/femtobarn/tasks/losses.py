@@ -39,7 +39,10 @@ def focal(
 
 
 def unfocal(
-    logits: Float[Tensor, "batch classes"], gamma: float, alpha: Float[Tensor, " classes"] | None = None
+    logits: Float[Tensor, "batch classes"],
+    gamma: float,
+    alpha: Float[Tensor, " classes"] | None = None,
+    temperature: Float[Tensor, ""] | float = 1.0,
 ) -> Float[Tensor, "batch classes"]:
     r"""Logarithms of class probabilities from the outputs of a network trained with the focal loss.
 
@@ -48,7 +51,8 @@ def unfocal(
 
     .. math:: \alpha_k \eta_k \propto \frac{v_k}{(1 - v_k)^\gamma - \gamma (1 - v_k)^{\gamma - 1} v_k \ln v_k}
 
-    which is the softmax itself for :math:`\gamma = 0`.
+    which is the softmax itself for :math:`\gamma = 0`. The :math:`\ln \eta_k` are divided by the temperature and
+    normalised anew.
 
     Source: Charoenphakdee et al., *On Focal Loss for Class-Posterior Probability Estimation*, arXiv:2011.09172,
     theorem 11; the division by alpha follows from weighting class k by it.
@@ -64,4 +68,4 @@ def unfocal(
         log_v = log_v - (gamma - 1) * others - bracket.log()
     if alpha is not None:
         log_v = log_v - alpha.log()
-    return nn.functional.log_softmax(log_v, dim=-1)
+    return nn.functional.log_softmax(log_v / temperature, dim=-1)
