@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,3 +283,26 @@ def test_partons_are_judged_before_they_radiate_in_decays(ttww):
     event = generator.pythia.event
     assert veto.doVetoPT(2, event)  # no event has forty jets
     assert not veto.doVetoPT(5, event)
+
+
+def test_workers_end_with_a_killed_parent():
+    """They share its standard output, which ends when the last of them does."""
+    script = (
+        "import time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from femtobarn.simulate.production import end_with_parent\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(2, mp_context=get_context('spawn'), initializer=end_with_parent)\n"
+        "    list(pool.map(abs, range(4)))\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "parent.py"
+        file.write_text(script)
+        with subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == "ready\n"
+            parent.kill()
+            parent.communicate(timeout=120)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
@@ -200,7 +201,8 @@ def work(
             note(unit, len(read_parquet(unit_file(folder, unit))))
     missing = iter([unit for unit in units if unit not in selected])
     used = enough()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         running: dict[Future[int], Unit] = {}
         while used is None:
             while len(running) < workers and (upcoming := next(missing, None)) is not None:
@@ -210,6 +212,18 @@ def work(
                 note(running.pop(future), future.result())
             used = enough()
     return used
+
+
+def end_with_parent() -> None:
+    """A worker whose parent was killed ends too; otherwise it would wait for work, and hold its memory, for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: int) -> int:
