@@ -149,7 +149,7 @@ def test_models_are_listed_and_described():
     ("arguments", "complaint"),
     [
         (("inspect", "nowhere.csv"), "no file matches"),
-        (("models", "parti"), "there are bdt, part"),
+        (("models", "parti"), "there are bdt, cnn"),
         (("study", "nothing"), "four-top-small"),
         (("train", "none.yaml"), "none.yaml"),
         (("compare", "nowhere"), "no folder"),

@@ -63,5 +63,5 @@ def test_names_are_taken_once():
 
 
 def test_unknown_name_is_answered_with_the_known():
-    with pytest.raises(ValueError, match=r"no model is called 'prt'; there are bdt, part, particlenet"):
+    with pytest.raises(ValueError, match=r"no model is called 'prt'; there are bdt, .*part, particlenet"):
         find("prt")

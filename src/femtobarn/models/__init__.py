@@ -1,6 +1,7 @@
 """The zoo of architectures; importing it registers them all."""
 
 from femtobarn.models.bdt import BDT
+from femtobarn.models.cnn import CNN
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
@@ -8,6 +9,7 @@ from femtobarn.models.registry import MODELS, Description, describe, find, model
 
 __all__ = [
     "BDT",
+    "CNN",
     "MODELS",
     "Description",
     "Network",

@@ -1,0 +1,79 @@
+"""1D convolutional network: filters that slide over the list of objects, hardest first.
+
+LeCun et al., *Gradient-Based Learning Applied to Document Recognition*, doi:10.1109/5.726791; over the objects of a
+four-top event: Moskvitina et al., arXiv:2211.05143.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import AfterValidator, Field, PositiveInt
+from torch import Tensor, nn
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.models.registry import model
+from femtobarn.nn import BatchNorm, Rows
+
+#: Sums over the objects of an event are in units of this, about their number, so that they are of order 1.
+OBJECTS = 10
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError(f"{number} is even; a filter that is centred on an object spans an odd number of them")
+    return number
+
+
+@model("cnn", small={"channels": (16, 16), "fc": (16,), "dropout": 0.0}, ordered=True)
+class CNN(nn.Module):
+    """Convolutions over the list of objects by falling pT, then sum and maximum over the list.
+
+    Every filter sees an object with its neighbours in the list, so the answer depends on the order. Beyond either end
+    of the list there are zeros; padding is blanked after each layer and so can't be told from the end. Made of
+    linear layers, batch norm, ReLU and pooling alone, for which layer-wise relevance propagation is well defined.
+    It takes no pairwise features.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        channels: filters of each convolution.
+        kernel: objects that a filter spans, an odd number.
+        fc: widths of the fully connected layers before the last; MET and its direction join here.
+        dropout: after each of those.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128, 128),
+        kernel: Annotated[PositiveInt, AfterValidator(_odd)] = 3,
+        fc: tuple[PositiveInt, ...] = (128, 64),
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+    ) -> None:
+        super().__init__()
+        widths = (sizes.particles, *channels)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(before, after, kernel, padding=_odd(kernel) // 2, bias=False)
+            for before, after in zip(widths, channels, strict=False)
+        )
+        self.norms = nn.ModuleList(BatchNorm(width) for width in channels)
+        layers: list[nn.Module] = []
+        before = 2 * channels[-1] + sizes.context
+        for after in fc:
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+            before = after
+        self.fc = nn.Sequential(*layers, nn.Linear(before, sizes.outputs))
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        rows = Rows(encoded.mask)
+        x = encoded.particles.transpose(1, 2)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            seen = rows.pack(convolution(x).transpose(1, 2))
+            x = rows.unpack(torch.relu(norm(seen))).transpose(1, 2)
+        # nothing is below 0 after a ReLU, so padding is no maximum
+        logits: Tensor = self.fc(torch.cat([x.sum(-1) / OBJECTS, x.amax(-1), encoded.context], dim=-1))
+        return logits
