@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastjet")
 
 from femtobarn.physics import objects
+from femtobarn.physics.jets import b_tag_efficiency
 from femtobarn.simulate import detector
 from femtobarn.simulate.detector import reconstruct
 
@@ -60,7 +61,7 @@ def test_jets_are_measured_better_at_higher_momentum(eta):
 
 def test_b_tagging_is_the_70_percent_working_point():
     pt = np.linspace(40, 200, 50)
-    tagged = {flavour: detector.b_tag_efficiency(pt, np.full_like(pt, flavour)).mean() for flavour in (5, 4, 15, 0)}
+    tagged = {flavour: b_tag_efficiency(pt, np.full_like(pt, flavour)).mean() for flavour in (5, 4, 15, 0)}
     assert tagged[5] == pytest.approx(0.70, abs=0.02)
     assert 1 / tagged[4] == pytest.approx(8, abs=1.5)
     assert 1 / tagged[15] == pytest.approx(36)
@@ -75,7 +76,7 @@ def test_every_probability_is_one():
         detector.photon_efficiency,
         detector.charge_flip,
         detector.track_efficiency,
-        *(lambda pt, eta, f=f: detector.b_tag_efficiency(pt, np.full_like(pt, f)) for f in (0, 4, 5, 15)),
+        *(lambda pt, eta, f=f: b_tag_efficiency(pt, np.full_like(pt, f)) for f in (0, 4, 5, 15)),
     ):
         values = response(pt, eta)
         assert (values >= 0).all()

@@ -9,9 +9,11 @@ from femtobarn.events.parquet import read_parquet, write_parquet
 from femtobarn.events.read import read, write
 from femtobarn.events.record import Events, Padded, concatenate
 from femtobarn.events.selection import SelectionError, Step, cutflow, select
+from femtobarn.events.shifts import SHIFTS, shift
 from femtobarn.events.split import Split, split, subset
 
 __all__ = [
+    "SHIFTS",
     "EventError",
     "Events",
     "Inspection",
@@ -30,6 +32,7 @@ __all__ = [
     "read_lhe",
     "read_parquet",
     "select",
+    "shift",
     "show",
     "split",
     "subset",

@@ -7,7 +7,7 @@ a simple function that passes through the values it quotes in the text.
 Sources:
     Calorimeters, magnet: ATLAS, JINST 3 (2008) S08003.
     Jets: ATLAS, arXiv:2007.02645 (resolution 24 % at 20 GeV, 6 % at 300 GeV).
-    b-tagging: ATL-PHYS-PUB-2015-022 and arXiv:1907.05120 (70 % working point).
+    b-tagging: ATL-PHYS-PUB-2015-022 and arXiv:1907.05120 (70 % working point), in femtobarn.physics.jets.
     Electrons: ATLAS, arXiv:1902.04655 and arXiv:1908.00005. Photons: arXiv:1908.00005.
     Muons: ATLAS, arXiv:1603.05598 (resolution) and arXiv:2012.00578 (efficiency).
     Tracks: efficiencies of the ATLAS card of Delphes, arXiv:1307.6346.
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from particle import PDGID
 
 from femtobarn.physics import objects
+from femtobarn.physics.jets import JET_PT, TAG_ETA, b_tag_efficiency
 
 vector.register_awkward()
 
@@ -34,8 +35,8 @@ Array = NDArray[Any]
 #: A probability or resolution as a function of pT (GeV) and eta.
 Response = Callable[[Array, Array], Array]
 
-#: Objects are kept above these transverse momenta (GeV) and within these pseudorapidities.
-JET_PT, JET_ETA = 20.0, 2.8
+#: Objects are kept above these transverse momenta (GeV; jets above `JET_PT`) and within these pseudorapidities.
+JET_ETA = 2.8
 LEPTON_PT, ELECTRON_ETA, MUON_ETA = 15.0, 2.47, 2.5
 PHOTON_PT, PHOTON_ETA = 20.0, 2.37
 CRACK = (1.37, 1.52)  # between barrel and endcap calorimeter: no electrons, no photons
@@ -131,22 +132,6 @@ def charge_flip(pt: Array, eta: Array) -> Array:
     absolute = np.abs(eta)
     rate = np.select([absolute < 0.6, absolute < 1.1, absolute < 1.52, absolute < 2.2], [2e-4, 5e-4, 1e-3, 3e-3], 1e-2)
     return rate * np.where(pt > 130, 4, np.where(pt > 60, 2, 1))
-
-
-def b_tag_efficiency(pt: Array, flavour: Array) -> Array:
-    r"""Probability that a jet of hadron flavour 5, 4, 15 (hadronic tau) or 0 carries a b-tag at the 70 % working point.
-
-    .. math::
-        \epsilon_b = \frac{24 \tanh(0.003\,p_T)}{1 + 0.086\,p_T}, \quad
-        \epsilon_c = \frac{0.2 \tanh(0.02\,p_T)}{1 + 0.0034\,p_T}, \quad
-        \epsilon_\mathrm{light} = 0.002 + 7.3 \times 10^{-6}\,p_T
-
-    with pT in GeV, after ATL-PHYS-PUB-2015-022 as parametrised for Delphes (arXiv:1307.6346); one tau in 36
-    (arXiv:1907.05120).
-    """
-    b = 24 * np.tanh(0.003 * pt) / (1 + 0.086 * pt)
-    c = 0.2 * np.tanh(0.02 * pt) / (1 + 0.0034 * pt)
-    return np.select([flavour == 5, flavour == 4, flavour == 15], [b, c, np.full_like(pt, 1 / 36)], 0.002 + 7.3e-6 * pt)
 
 
 def track_efficiency(pt: Array, eta: Array) -> Array:
@@ -262,7 +247,7 @@ def reconstruct(particles: ak.Array, generator: np.random.Generator, responses: 
     jets = scaled(jets, smear(generator, jet_resolution(flat(jets.pt), flat(jets.eta))))
     jets = jets[jets.pt > JET_PT]
     tagged = generator.random(len(flat(jets.pt))) < b_tag_efficiency(flat(jets.pt), flat(jets.truth_id))
-    jets = ak.with_field(jets, ak.unflatten(tagged, ak.num(jets, axis=1)) & (abs(jets.eta) < TRACK_ETA), "tagged")
+    jets = ak.with_field(jets, ak.unflatten(tagged, ak.num(jets, axis=1)) & (abs(jets.eta) < TAG_ETA), "tagged")
 
     # the order of ATLAS's standard overlap removal
     jets = jets[~near(jets, electrons, 0.2)]
