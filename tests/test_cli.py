@@ -139,7 +139,7 @@ def test_train_and_evaluate_one_experiment(data, tmp_path):
 
 
 def test_models_are_listed_and_described():
-    assert all(name in call("models") for name in ("bdt", "part", "particlenet"))
+    assert all(name in call("models") for name in ("bdt", "fcn", "part", "particlenet"))
     said = call("models", "part")
     assert "2202.03772" in said
     assert "int > 0" in said
@@ -149,7 +149,7 @@ def test_models_are_listed_and_described():
     ("arguments", "complaint"),
     [
         (("inspect", "nowhere.csv"), "no file matches"),
-        (("models", "parti"), "there are bdt, cnn"),
+        (("models", "parti"), "there are bdt, "),
         (("study", "nothing"), "four-top-small"),
         (("train", "none.yaml"), "none.yaml"),
         (("compare", "nowhere"), "no folder"),

@@ -73,7 +73,7 @@ def test_another_model_does_not_inherit_settings():
     [
         ("modle.name=part", r"modle: no such key \(did you mean model\?\); there are label, data, inputs"),
         ("model.widht=64", r"model.widht: no such key \(did you mean width\?\); there are name, width"),
-        ("model.name=prt", r"model: no model is called 'prt'.*bdt, part, particlenet"),
+        ("model.name=prt", r"model: no model is called 'prt'.*there are bdt, .*part, particlenet"),
         ("model.heads=eight", r"model.heads: should be a valid integer.*got 'eight'"),
         ("model.heads=7", "width 128 is not divisible among 7 heads"),
         ("inputs.interactions=[mas]", r"inputs.interactions: no interaction is called 'mas'.*did you mean mass\?"),

@@ -36,6 +36,7 @@ from femtobarn.evaluation import Evaluation
 from femtobarn.inputs import INTERACTIONS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
+from femtobarn.models.registry import PAIRLESS
 from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
@@ -118,6 +119,11 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> Experiment:
+        if self.model.name in PAIRLESS and self.inputs.interactions:
+            raise ValueError(
+                f"model {self.model.name} takes no interactions, but inputs.interactions is "
+                f"[{', '.join(self.inputs.interactions)}]; leave it empty"
+            )
         with torch.device("meta"):  # no memory, no time: only to see that the settings go together
             sizes = Inputs(self.inputs.interactions).sizes(2)
             try:

@@ -13,18 +13,8 @@ from numpy.typing import NDArray
 from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.interactions import INTERACTIONS, check
 from femtobarn.physics import lorentz
-from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PADDING, POSITRON
+from femtobarn.physics.objects import PADDING, SLOTS
 from femtobarn.physics.observables import Chosen, choose, observables
-
-#: Slots of each kind, as in arXiv:2211.05143: 12 in all, the hardest of each kind first; a j is a jet without b-tag.
-SLOTS = {
-    "j": (JET, 4),
-    "b": (BJET, 4),
-    "electron": (ELECTRON, 1),
-    "positron": (POSITRON, 1),
-    "muon": (MUON, 1),
-    "antimuon": (ANTIMUON, 1),
-}
 
 #: What stands in the columns of each slot: GeV and radians.
 KINEMATICS = ("E", "pt", "eta", "phi")

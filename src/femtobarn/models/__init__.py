@@ -2,6 +2,7 @@
 
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
+from femtobarn.models.fcn import FCN
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
@@ -10,6 +11,7 @@ from femtobarn.models.registry import MODELS, Description, describe, find, model
 __all__ = [
     "BDT",
     "CNN",
+    "FCN",
     "MODELS",
     "Description",
     "Network",

@@ -27,7 +27,7 @@ def _odd(number: int) -> int:
     return number
 
 
-@model("cnn", small={"channels": (16, 16), "fc": (16,), "dropout": 0.0}, ordered=True)
+@model("cnn", small={"channels": (16, 16), "fc": (16,), "dropout": 0.0}, ordered=True, pairs=False)
 class CNN(nn.Module):
     """Convolutions over the list of objects by falling pT, then sum and maximum over the list.
 

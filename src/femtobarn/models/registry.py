@@ -19,16 +19,22 @@ SMALL: dict[str, Mapping[str, Any]] = {}
 #: Models whose answer depends on the order of the objects, by declaration.
 ORDERED: set[str] = set()
 
+#: Models that look at objects only, by declaration: interactions in their experiment are a mistake.
+PAIRLESS: set[str] = set()
+
 T = TypeVar("T")
 
 
-def model(name: str, *, small: Mapping[str, Any] | None = None, ordered: bool = False) -> Callable[[type[T]], type[T]]:
+def model(
+    name: str, *, small: Mapping[str, Any] | None = None, ordered: bool = False, pairs: bool = True
+) -> Callable[[type[T]], type[T]]:
     """Register an architecture under the name that configs and the command line use; that is enough to be tested.
 
     Args:
         name: lower case.
         small: settings with which it trains in a moment; None means the defaults.
         ordered: the answer may depend on the order of the objects.
+        pairs: it takes pairwise features; False makes interactions in its experiment an error.
 
     Raises:
         ValueError: the name is taken.
@@ -41,6 +47,8 @@ def model(name: str, *, small: Mapping[str, Any] | None = None, ordered: bool = 
         SMALL[name] = dict(small or {})
         if ordered:
             ORDERED.add(name)
+        if not pairs:
+            PAIRLESS.add(name)
         return cls
 
     return register

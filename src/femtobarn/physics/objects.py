@@ -12,3 +12,13 @@ ELECTRONS = (ELECTRON, POSITRON)
 MUONS = (MUON, ANTIMUON)
 LEPTONS = (*ELECTRONS, *MUONS)
 JETS = (JET, BJET)
+
+#: Slots of each kind, as in arXiv:2211.05143: 12 in all, the hardest of each kind first; a j is a jet without b-tag.
+SLOTS = {
+    "j": (JET, 4),
+    "b": (BJET, 4),
+    "electron": (ELECTRON, 1),
+    "positron": (POSITRON, 1),
+    "muon": (MUON, 1),
+    "antimuon": (ANTIMUON, 1),
+}
