@@ -25,8 +25,8 @@ SAMPLES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "tttt": ("tttt", (), 3),
     "ttH": ("ttH", ("25:offIfAny = 5 21 4",), 5),
     "ttW": ("ttWj", (), 4),
-    "ttWW": ("ttWW", (), 3),
-    "ttZ": ("ttZj", ("23:onMode = off", "23:onIfAny = 11 13 15"), 3),
+    "ttWW": ("ttWW", (), 5),
+    "ttZ": ("ttZj", ("23:onMode = off", "23:onIfAny = 11 13 15"), 4),
 }
 
 #: What the card must say of these samples beside what is true of all simulations.
