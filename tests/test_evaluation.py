@@ -13,7 +13,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from femtobarn.evaluation import Evaluation, Scores, confusion, judge, luminosity_gain, measure, significance
-from femtobarn.evaluation.measure import spread
+from femtobarn.evaluation.replicas import spread
 from tests.fake_runs import YIELDS, make_scores
 from tests.sample import make_events
 
@@ -165,7 +165,7 @@ def test_replicas_belong_to_the_events_and_not_to_their_order():
 def test_blocks_of_replicas_change_nothing(monkeypatch):
     scores = random_scores()
     whole = measure(scores, [0.3], replicas=20)
-    monkeypatch.setattr(sys.modules["femtobarn.evaluation.measure"], "BLOCK", 3 * len(scores))
+    monkeypatch.setattr(sys.modules["femtobarn.evaluation.replicas"], "BLOCK", 3 * len(scores))
     np.testing.assert_array_equal(measure(scores, [0.3], replicas=20).auc["total"], whole.auc["total"])
 
 

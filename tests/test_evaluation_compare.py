@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from femtobarn.evaluation import Evaluation, compare, load_run, run_folders
-from femtobarn.evaluation.measure import spread
+from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.rounding import decimals, fixed, rounded
 from femtobarn.evaluation.table import cells, csv_table, markdown, sections, tables
 from tests.fake_runs import MODELS, make_run, make_runs, make_scores

@@ -1,24 +1,32 @@
 """From scores to numbers with errors: efficiencies, significances, luminosities, and models side by side."""
 
+from femtobarn.evaluation.best import Best, best_cut
 from femtobarn.evaluation.compare import Comparison, Number, Row, compare
 from femtobarn.evaluation.confusion import Confusion, confusion
 from femtobarn.evaluation.judge import judge
 from femtobarn.evaluation.measure import Measured, measure
+from femtobarn.evaluation.reliability import Calibrated, Reliability, calibrated
 from femtobarn.evaluation.runs import Run, load_run, run_folders
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
-from femtobarn.evaluation.significance import luminosity_gain, significance
+from femtobarn.evaluation.significance import asimov, luminosity_gain, significance
 from femtobarn.evaluation.table import csv_table, legend, markdown, tables
 
 __all__ = [
+    "Best",
+    "Calibrated",
     "Comparison",
     "Confusion",
     "Evaluation",
     "Measured",
     "Number",
+    "Reliability",
     "Row",
     "Run",
     "Scores",
+    "asimov",
+    "best_cut",
+    "calibrated",
     "compare",
     "confusion",
     "csv_table",

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation.judge import Key, floor, label, measured_by, numbers_of
-from femtobarn.evaluation.measure import spread
+from femtobarn.evaluation.judge import Key, best_by, floor, label, measured_by, numbers_of
+from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import Run, load_run
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import luminosity_gain
@@ -153,7 +153,7 @@ def _row(name: str, runs: Sequence[Run], settings: Evaluation) -> Row:
     floors: dict[Key, float] = {}
     for run in runs:
         measured = measured_by(run.scores, settings)
-        for key, values in numbers_of(measured, settings).items():
+        for key, values in numbers_of(measured, best_by(run.scores, settings), settings).items():
             collected.setdefault(key, []).append(values)
             floors[key] = floor(key, measured)
     vectors: dict[Key, NDArray[np.float64]] = {key: np.mean(values, axis=0) for key, values in collected.items()}

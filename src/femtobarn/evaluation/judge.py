@@ -9,15 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation.measure import Measured, measure, spread
+from femtobarn.evaluation.best import LEAST, Best, best_cut
+from femtobarn.evaluation.measure import Measured, measure
+from femtobarn.evaluation.reliability import calibrated, told
+from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
-from femtobarn.evaluation.significance import significance
+from femtobarn.evaluation.significance import asimov, significance
 
 #: ("auc", background), ("background_efficiency", working point, background) or ("significance", working point, kind).
 Key = tuple[str, ...]
 
-KINDS = ("plain", "systematic")
+#: s/√b, the same with the systematic uncertainty of the background, and the Asimov significances of both.
+KINDS = ("plain", "systematic", "asimov", "asimov_systematic")
+
+#: The working point of largest significance, and what is known of it.
+BEST: Key = ("significance", "best", "asimov_systematic")
 
 
 def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
@@ -26,15 +33,17 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
     Returns:
         What `metrics.json` holds: `auc` by background and in `total`; `background_efficiency` by working point, then
         background; `significance` by working point (`plain` for s/√b, `systematic` with the relative uncertainty of
-        the background, expected `signal` and `background` events, the `threshold` on the score); `events` by process
-        (number, effective number, expected yield). Each number is `{"value", "error"}`; null where the
-        test events leave no background to count.
+        the background, `asimov` and `asimov_systematic` for the median significance of a counting experiment, expected
+        `signal` and `background` events, the `threshold` on the score); `best`, the working point of largest
+        `asimov_systematic`, null where no cut leaves enough background events; `calibration`, see
+        `femtobarn.evaluation.reliability`; `events` by process (number, effective number, expected yield). Each number
+        is `{"value", "error"}`; null where the test events leave no background to count.
 
     Raises:
         ValueError: weights for another luminosity than the settings'.
     """
-    measured = measured_by(scores, settings)
-    numbers = numbers_of(measured, settings)
+    measured, best = measured_by(scores, settings), best_by(scores, settings)
+    numbers = numbers_of(measured, best, settings)
     entries = {key: _entry(values, floor(key, measured)) for key, values in numbers.items()}
     points = [label(efficiency) for efficiency in settings.efficiencies]
     backgrounds = list(measured.auc)
@@ -54,6 +63,17 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
             }
             for index, (point, efficiency) in enumerate(zip(points, settings.efficiencies, strict=True))
         },
+        "best": best
+        and {
+            "asimov_systematic": entries[BEST],
+            "signal": best.signal,
+            "background": best.background,
+            "effective": best.effective,
+            "least": LEAST,
+            "efficiency": best.efficiency,
+            "threshold": best.threshold,
+        },
+        "calibration": told(calibrated(scores, replicas=settings.bootstrap, seed=settings.seed)),
         "events": {
             name: {
                 "number": int((scores.process == name).sum()),
@@ -80,7 +100,12 @@ def measured_by(scores: Scores, settings: Evaluation) -> Measured:
     return measure(scores, settings.efficiencies, replicas=settings.bootstrap, seed=settings.seed)
 
 
-def numbers_of(measured: Measured, settings: Evaluation) -> dict[Key, NDArray[np.float64]]:
+def best_by(scores: Scores, settings: Evaluation) -> Best | None:
+    """The working point of largest significance, with its replicas; None where too little background is left."""
+    return best_cut(scores, settings.systematic, replicas=settings.bootstrap, seed=settings.seed)
+
+
+def numbers_of(measured: Measured, best: Best | None, settings: Evaluation) -> dict[Key, NDArray[np.float64]]:
     """Every number of the judgement as a vector: the sample itself, then its replicas."""
     numbers: dict[Key, NDArray[np.float64]] = {("auc", name): values for name, values in measured.auc.items()}
     for index, efficiency in enumerate(settings.efficiencies):
@@ -89,8 +114,10 @@ def numbers_of(measured: Measured, settings: Evaluation) -> dict[Key, NDArray[np
             numbers["background_efficiency", point, name] = values[:, index]
         background = measured.background["total"][:, index] * measured.background_yield
         signal = np.full_like(background, efficiency * measured.signal_yield)
-        for kind, systematic in zip(KINDS, (0.0, settings.systematic), strict=True):
-            numbers["significance", point, kind] = significance(signal, background, systematic)
+        formulas = [(formula, delta) for formula in (significance, asimov) for delta in (0.0, settings.systematic)]
+        for kind, (formula, delta) in zip(KINDS, formulas, strict=True):
+            numbers["significance", point, kind] = formula(signal, background, delta)
+    numbers[BEST] = np.full(settings.bootstrap + 1, np.nan) if best is None else best.significance
     return numbers
 
 

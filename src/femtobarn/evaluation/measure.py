@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.evaluation.replicas import draw_replicas, effective, hard_events
 from femtobarn.evaluation.scores import Scores
-
-# numbers of one block of replicas: 32 MB in float64, whatever the sample
-BLOCK = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +45,6 @@ class Measured:
         return sum(value for name, value in self.yields.items() if name not in self.signal)
 
 
-def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The statistical error: standard deviation over the replicas (rows from 1 on), not-a-number where one is."""
-    return np.asarray(values[1:].std(axis=0, ddof=1), dtype=np.float64)
-
-
 def measure(scores: Scores, efficiencies: Sequence[float], *, replicas: int = 0, seed: int = 0) -> Measured:
     r"""AUC and background efficiency at chosen signal efficiencies, weighted, with replicas for their errors.
 
@@ -59,26 +52,19 @@ def measure(scores: Scores, efficiencies: Sequence[float], *, replicas: int = 0,
     in their midst takes the same fraction of all of them. Negative weights are allowed; the working point is then
     the tightest cut that reaches the signal efficiency.
 
-    A replica multiplies the weights by independent exponential numbers of mean 1 (the Bayesian bootstrap: Rubin, Ann.
-    Statist. 9, 130, 1981, doi:10.1214/aos/1176345338). Its variance is that of the Poisson bootstrap, and no process
-    ever vanishes from a replica, nor the last event of a tail. All copies of one hard event get the same number, and
-    each process keeps its yield, which is known from cross section and the whole sample, not from the test events.
-
     Args:
         scores: the held-out events.
         efficiencies: signal efficiencies, each in (0, 1].
-        replicas: how many; 0 for the plain numbers only.
+        replicas: how many, see `draw_replicas`; 0 for the plain numbers only.
         seed: of the replicas. The same events and seed give the same replicas, in whatever order they stand.
     """
     targets = np.asarray(efficiencies, dtype=np.float64)
     if targets.ndim != 1 or not ((targets > 0) & (targets <= 1)).all():
         raise ValueError(f"signal efficiencies must lie in (0, 1]; got {list(efficiencies)}")
-    names, code = np.unique(scores.process, return_inverse=True)
-    _, group = np.unique(np.stack([code, scores.hard], axis=1), axis=0, return_inverse=True)
+    group = hard_events(scores)
     order = np.argsort(-scores.score, kind="stable")
-    parts = {str(name): order[code[order] == index] for index, name in enumerate(names)}
+    parts = {name: order[scores.process[order] == name] for name in scores.processes}
     yields = {name: float(scores.weight[part].sum()) for name, part in parts.items()}
-    effective = {name: _effective(scores.weight[part], group[part]) for name, part in parts.items()}
 
     signal = order[scores.is_signal[order]]
     steps = scores.score[signal]
@@ -89,11 +75,7 @@ def measure(scores: Scores, efficiencies: Sequence[float], *, replicas: int = 0,
     auc: dict[str, list[NDArray[np.float64]]] = {name: [] for name in scores.backgrounds}
     background: dict[str, list[NDArray[np.float64]]] = {name: [] for name in scores.backgrounds}
     thresholds: NDArray[np.float64] | None = None
-    for draws in _blocks(int(group.max()) + 1, replicas, seed, len(scores)):
-        weights = np.empty((len(draws), len(scores)))
-        for name, part in parts.items():
-            drawn = scores.weight[part] * draws[:, group[part]]
-            weights[:, part] = drawn * (yields[name] / drawn.sum(axis=1, keepdims=True))
+    for weights in draw_replicas(scores, replicas, seed):
         above = _cumulative(np.add.reduceat(weights[:, signal], starts, axis=1))
         index, fraction = _crossings(above, targets * total)
         if thresholds is None:
@@ -104,7 +86,7 @@ def measure(scores: Scores, efficiencies: Sequence[float], *, replicas: int = 0,
             halfway = (above[:, place // 2] + above[:, (place + 1) // 2]) / 2
             auc[name].append((mine * halfway).sum(axis=1) / (total * yields[name]))
             passed = _cumulative(mine)
-            rows = np.arange(len(draws))[:, None]
+            rows = np.arange(len(weights))[:, None]
             strict = passed[rows, np.searchsorted(place, 2 * index + 1, side="left")]
             loose = passed[rows, np.searchsorted(place, 2 * index + 1, side="right")]
             background[name].append((strict + fraction * (loose - strict)) / yields[name])
@@ -117,8 +99,8 @@ def measure(scores: Scores, efficiencies: Sequence[float], *, replicas: int = 0,
         thresholds=thresholds,
         auc={"total": _mixture(areas, shares), **areas},
         background={"total": _mixture(passing, shares), **passing},
-        yields={name: yields[name] for name in scores.processes},
-        effective={name: effective[name] for name in scores.processes},
+        yields=yields,
+        effective={name: effective(scores.weight[part], group[part]) for name, part in parts.items()},
         signal=scores.signal,
     )
 
@@ -128,20 +110,6 @@ def _mixture(parts: Mapping[str, NDArray[np.float64]], shares: Mapping[str, floa
     for name, values in parts.items():
         mixed += shares[name] * values
     return mixed
-
-
-def _blocks(groups: int, replicas: int, seed: int, events: int) -> Iterator[NDArray[np.float64]]:
-    """One factor for each hard event: a row of ones, then the replicas, in blocks that fit the memory."""
-    rng = np.random.default_rng(seed)
-    yield np.ones((1, groups))
-    size = max(1, BLOCK // events)
-    for start in range(0, replicas, size):
-        yield rng.exponential(size=(min(size, replicas - start), groups))
-
-
-def _effective(weight: NDArray[np.float64], group: NDArray[np.intp]) -> float:
-    summed = np.bincount(group, weights=weight)
-    return float(summed.sum() ** 2 / (summed**2).sum())
 
 
 def _places(score: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.intp]:

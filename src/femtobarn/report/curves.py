@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from femtobarn.evaluation import Comparison, Row
-from femtobarn.evaluation.measure import measure, spread
+from femtobarn.evaluation.measure import measure
+from femtobarn.evaluation.replicas import spread
 from femtobarn.report.style import WIDTH, Look, label_edges, legend_below, panels
 
 GRID = np.linspace(0.02, 1.0, 99)
