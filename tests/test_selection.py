@@ -379,7 +379,8 @@ def test_a_selection_can_be_checked_before_there_are_events():
 
 def test_cut_flow_adds_up_events_and_weights():
     cuts = {"jets": "n_jet >= 4", "b-jets": "n_bjet >= 2", "H_T": "HT > 400"}
-    steps = cutflow(EVENTS, cuts)
+    steps, passed = cutflow(EVENTS, cuts)
+    assert (passed == select(EVENTS, " and ".join(cuts.values()))).all()
     assert [step.cut for step in steps] == ["all", *cuts]
     expressions = ["1 > 0", *cuts.values()]
     for at, step in enumerate(steps):

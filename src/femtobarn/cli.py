@@ -169,7 +169,7 @@ def inspect(
 
         found = load(files, luminosity, process, tolerant, unit)
         inspection = room.inspect(found, luminosity)
-        flow = room.cutflow(found, {cut: cut for cut in select}) if select else []
+        flow = room.cutflow(found, {cut: cut for cut in select})[0] if select else []
         if json:
             out.print_json(inspection.json())
             return

@@ -52,11 +52,14 @@ def select(events: Events, expression: str) -> NDArray[np.bool_]:
     return _Columns(events).mask(expression)
 
 
-def cutflow(events: Events, cuts: Mapping[str, str]) -> list[Step]:
-    """Events and expected yield after each cut upon the cuts before; the first step is before any.
+def cutflow(events: Events, cuts: Mapping[str, str]) -> tuple[list[Step], NDArray[np.bool_]]:
+    """Events and expected yield after each cut upon the cuts before, and which events pass them all.
 
     Args:
         cuts: selections by the name to show, in order.
+
+    Returns:
+        the steps, the first one before any cut, and True for each event that passes all cuts.
 
     Raises:
         SelectionError: a cut cannot be understood.
@@ -67,7 +70,7 @@ def cutflow(events: Events, cuts: Mapping[str, str]) -> list[Step]:
     for name, expression in cuts.items():
         left = left & columns.mask(expression)
         steps.append(Step(name, int(left.sum()), float(events.weight[left].sum())))
-    return steps
+    return steps, left
 
 
 def check(expression: str, context: Sequence[str] | None = None) -> None:

@@ -259,10 +259,8 @@ def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: 
     if generator.ended_early():
         raise ValueError(f"{plan.source} ended before hard process {unit.start % available + unit.count}")
     events = concatenate(parts) if parts else nothing(plan)
-    flow = cutflow(events, {cut: cut for cut in plan.select})
-    selected = events
-    for cut in plan.select:
-        selected = selected.select(cut)
+    flow, passed = cutflow(events, {cut: cut for cut in plan.select})
+    selected = events[passed]
     cross_section, error = generator.cross_section()
     told = {
         "generated": unit.count,
