@@ -16,6 +16,7 @@ from femtobarn.events.mapping import Columns, Mapping
 from femtobarn.experiment import Experiment, build
 from femtobarn.inputs import INTERACTIONS
 from femtobarn.models import MODELS
+from femtobarn.space import load as load_spaces
 from femtobarn.study import Study, load
 
 ROOT = Path(__file__).parents[1]
@@ -76,9 +77,13 @@ def test_every_choice_is_named():
 
 def test_the_examples_are_valid(tmp_path):
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
-        if "models" in block:
+        if "part" in block:
+            file = tmp_path / "space.yaml"
+            file.write_text(yaml.safe_dump(block))
+            assert {"training.lr", "model.heads"} <= set(load_spaces(file)["part"])
+        elif "models" in block:
             assert set(load(block).models) == {"ParT", "ParT_int"}
         else:
             build({"model": {"name": "part"}, "task": {"signal": "tttt"}} | block, "docs", tmp_path)

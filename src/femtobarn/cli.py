@@ -284,6 +284,50 @@ def study(
 
 
 @app.command()
+def scan(
+    name: Annotated[str, typer.Argument(help="Experiment or study in YAML, or four-top-small, which comes along.")],
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; runs/scan-NAME if not given.")] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trainings of each model, that with its own settings included.")
+    ] = 20,
+    workers: Workers = None,
+    spaces: Annotated[Path | None, typer.Option("--space", help="YAML of what may be tried, by model.")] = None,
+    every: Annotated[bool, typer.Option("--every", help="Search for each entry, not for each architecture.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of settings.")] = 1,
+) -> None:
+    """Search better settings of the models, on the validation events alone, with as many trainings for each.
+
+    A scan that was stopped goes on where it stood, and several such commands may work in the same folder. best.yaml in
+    it holds what was found, as `models:` of a study.
+
+    Example: femtobarn scan four-top-small --trials 30 -o runs/scan
+    """
+    with complaints():
+        from femtobarn import scan_record, search, study
+        from femtobarn.display import Display
+        from femtobarn.scan import Scan
+        from femtobarn.workers import carry_out, cores
+
+        path = study.find(name)
+        folder = output or Path("runs") / f"scan-{path.stem}"
+        several = workers or cores()
+        found = search.searches(path, overrides or [], spaces=spaces, every=every)
+        with Scan(found, folder, trials=trials, seed=seed) as begun:
+            with Display(begun.open(), workers=several, console=err) as display:
+                for trial, failure in carry_out(begun.upcoming(), display, several, judged=False):
+                    begun.conclude(trial, failure)
+            best = scan_record.write(begun, path)
+            for label, one in best.items():
+                told = f"trial {one.number}, validation loss {one.loss:.4f}" if one else "no training finished"
+                out.print(f"{label}: {told}", highlight=False, soft_wrap=True)
+            out.print(f"settings: {folder / scan_record.BEST}, record: {folder / scan_record.MARKDOWN}", soft_wrap=True)
+            if begun.failures:
+                err.print("[red]some trainings failed; the same command tries again[/red]", soft_wrap=True)
+                raise typer.Exit(1)
+
+
+@app.command()
 def compare(
     runs: Runs,
     baseline: Baseline = None,

@@ -6,18 +6,20 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from femtobarn import document, experiment, run
 from femtobarn.provenance import write_text
 from femtobarn.run import Progress, Step
 from femtobarn.study import Planned
+
+P = TypeVar("P", bound=Planned)
 
 #: The full story of a failure, in the run folder.
 ERROR = "error.txt"
@@ -80,15 +82,32 @@ def run_all(planned: Sequence[Planned], watcher: Watcher, *, workers: int | None
     several = min(workers or cores(), len(due))
     computed: list[str] = []
     failures: dict[str, str] = {}
-    for one, failure in _spawned(due, watcher, several) if several > 1 else _here(due, watcher):
+    for one, failure in carry_out(due, watcher, several):
         if failure is None:
             computed.append(one.name)
-            watcher.finished(one)
         else:
             failures[one.name] = failure
-            watcher.failed(one, failure)
     finished = tuple(one.folder for one in planned if one.name not in failures)
     return Outcome(finished, tuple(computed), failures)
+
+
+def carry_out(
+    due: Iterable[P], watcher: Watcher, workers: int, *, judged: bool = True
+) -> Iterator[tuple[P, str | None]]:
+    """Trains runs as workers become free, and yields each with what went wrong, if something did.
+
+    Args:
+        due: the runs; the next one is drawn only when a worker is free and the last result has been taken note of.
+        watcher: is told what happens.
+        workers: processes; with 1 everything happens in this one.
+        judged: judge the trained models on the test events too.
+    """
+    for one, failure in _spawned(due, watcher, workers, judged) if workers > 1 else _here(due, watcher, judged):
+        if failure is None:
+            watcher.finished(one)
+        else:
+            watcher.failed(one, failure)
+        yield one, failure
 
 
 def cores() -> int:
@@ -96,11 +115,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _execute(config: experiment.Experiment, folder: Path, progress: Progress) -> str | None:
+def _execute(config: experiment.Experiment, folder: Path, judged: bool, progress: Progress) -> str | None:
     """Trains and judges one run; what went wrong, if something did."""
     try:
         run.train(config, folder, progress=progress)
-        run.evaluate(folder, progress=progress)
+        if judged:
+            run.evaluate(folder, progress=progress)
     except BrokenPipeError:
         raise  # nobody is listening any more
     except Exception as error:
@@ -111,19 +131,18 @@ def _execute(config: experiment.Experiment, folder: Path, progress: Progress) ->
     return None
 
 
-def _here(due: Sequence[Planned], watcher: Watcher) -> Iterator[tuple[Planned, str | None]]:
+def _here(due: Iterable[P], watcher: Watcher, judged: bool) -> Iterator[tuple[P, str | None]]:
     for one in due:
         watcher.started(one)
-        yield one, _execute(one.experiment, one.folder, lambda step, one=one: watcher.stepped(one, step))  # type: ignore[misc]
+        yield one, _execute(one.experiment, one.folder, judged, lambda step, one=one: watcher.stepped(one, step))  # type: ignore[misc]
 
 
-def _spawned(due: Sequence[Planned], watcher: Watcher, workers: int) -> Iterator[tuple[Planned, str | None]]:
-    waiting = deque(due)
-    busy: dict[Connection, tuple[SpawnProcess, Planned]] = {}
+def _spawned(due: Iterable[P], watcher: Watcher, workers: int, judged: bool) -> Iterator[tuple[P, str | None]]:
+    waiting = iter(due)
+    busy: dict[Connection, tuple[SpawnProcess, P]] = {}
 
-    def hand(process: SpawnProcess, connection: Connection) -> None:
-        one = waiting.popleft()
-        job = experiment.dump(one.experiment), str(one.folder)
+    def hand(process: SpawnProcess, connection: Connection, one: P) -> None:
+        job = experiment.dump(one.experiment), str(one.folder), judged
         try:
             connection.send(job)
         except (BrokenPipeError, ConnectionResetError):  # it died idle, and no run with it
@@ -133,8 +152,8 @@ def _spawned(due: Sequence[Planned], watcher: Watcher, workers: int) -> Iterator
         watcher.started(one)
 
     try:
-        for _ in range(workers):
-            hand(*_hire())
+        for one in islice(waiting, workers):
+            hand(*_hire(), one)
         while busy:
             for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
                 process, one = busy[connection]
@@ -144,16 +163,16 @@ def _spawned(due: Sequence[Planned], watcher: Watcher, workers: int) -> Iterator
                     process.join()
                     del busy[connection]
                     yield one, f"the process ended with exit code {process.exitcode} (-9: often too little memory)"
-                    if waiting:
-                        hand(*_hire())
+                    if (upcoming := next(waiting, None)) is not None:
+                        hand(*_hire(), upcoming)
                     continue
                 if isinstance(said, Step):
                     watcher.stepped(one, said)
                     continue
                 del busy[connection]
                 yield one, said.failure
-                if waiting:
-                    hand(process, connection)
+                if (upcoming := next(waiting, None)) is not None:
+                    hand(process, connection, upcoming)
                 else:
                     connection.close()  # the worker goes home
     finally:
@@ -176,8 +195,8 @@ def _work(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     try:
         while True:
-            text, folder = connection.recv()
+            text, folder, judged = connection.recv()
             config = experiment.load(document.parse(text))
-            connection.send(Done(_execute(config, Path(folder), connection.send)))
+            connection.send(Done(_execute(config, Path(folder), judged, connection.send)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
