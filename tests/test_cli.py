@@ -60,7 +60,9 @@ def study(data, tmp_path_factory):
     return folder / "runs", said, file
 
 
-@pytest.mark.parametrize("verb", ["simulate", "inspect", "train", "evaluate", "study", "scan", "compare", "report", "models"])
+@pytest.mark.parametrize(
+    "verb", ["simulate", "inspect", "train", "evaluate", "study", "scan", "compare", "report", "models"]
+)
 def test_every_verb_explains_itself(verb):
     said = call(verb, "--help")
     assert "Usage" in said
