@@ -61,7 +61,7 @@ def study(data, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "verb", ["simulate", "inspect", "train", "evaluate", "study", "scan", "compare", "report", "models"]
+    "verb", ["simulate", "inspect", "train", "evaluate", "study", "scan", "compare", "report", "shifts", "models"]
 )
 def test_every_verb_explains_itself(verb):
     said = call(verb, "--help")

@@ -357,6 +357,32 @@ def print_tables(runs: Sequence[Path], baseline: str | None, *, backgrounds: boo
 
 
 @app.command()
+def shifts(
+    runs: Runs,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A shift, as in jes_up; may be repeated. All if not given.")
+    ] = None,
+) -> None:
+    """Judge trained models with a detector that is one standard deviation off: jet energies, b-tags, MET.
+
+    Changes of AUC, yields and significance, with the cuts on the score left in place, go to shifts.json in each run's
+    folder, the scores of the shifted events to shifts/; the report shows them. b-tags need the flavour of each jet, the
+    truth column truth_id that simulated events have.
+
+    Example: femtobarn shifts runs/four-top-small --only jes_up --only jes_down
+    """
+    with complaints():
+        from femtobarn import evaluation, systematics
+        from femtobarn.display import line
+        from femtobarn.events import SHIFTS
+
+        with line(err) as shown:
+            found = systematics.shift_runs(evaluation.run_folders(runs), only or SHIFTS, progress=shown)
+        out.print(evaluation.shift_table(found))
+        out.print(evaluation.SHIFT_NOTE, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def report(
     runs: Runs,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),

@@ -1,7 +1,7 @@
 """From scores to numbers with errors: efficiencies, significances, luminosities, and models side by side."""
 
 from femtobarn.evaluation.best import Best, best_cut
-from femtobarn.evaluation.compare import Comparison, Number, Row, compare
+from femtobarn.evaluation.compare import Comparison, Number, Row, by_model, compare
 from femtobarn.evaluation.confusion import Confusion, confusion
 from femtobarn.evaluation.judge import judge
 from femtobarn.evaluation.measure import Measured, measure
@@ -9,10 +9,14 @@ from femtobarn.evaluation.reliability import Calibrated, Reliability, calibrated
 from femtobarn.evaluation.runs import Run, load_run, run_folders
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.shift_table import shift_table
+from femtobarn.evaluation.shifts import NOTE as SHIFT_NOTE
+from femtobarn.evaluation.shifts import judge_shifts, read_shifts
 from femtobarn.evaluation.significance import asimov, luminosity_gain, significance
 from femtobarn.evaluation.table import csv_table, legend, markdown, tables
 
 __all__ = [
+    "SHIFT_NOTE",
     "Best",
     "Calibrated",
     "Comparison",
@@ -26,17 +30,21 @@ __all__ = [
     "Scores",
     "asimov",
     "best_cut",
+    "by_model",
     "calibrated",
     "compare",
     "confusion",
     "csv_table",
     "judge",
+    "judge_shifts",
     "legend",
     "load_run",
     "luminosity_gain",
     "markdown",
     "measure",
+    "read_shifts",
     "run_folders",
+    "shift_table",
     "significance",
     "tables",
 ]

@@ -141,7 +141,7 @@ def compare(
     for other in read[1:]:
         _same_events(read[0], other)
     settings = settings or _settings(read)
-    groups = _groups(read)
+    groups = by_model(read)
     baseline = _baseline(groups, baseline)
     rows = _with_gains([_row(name, members, settings) for name, members in groups.items()], baseline)
     scores = read[0].scores
@@ -209,7 +209,12 @@ def _pooled(rows: Sequence[Row]) -> dict[Key, float]:
     return pooled
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Trainings of each model by seed; with several sizes of the training set, each is a model of its own.
+
+    Raises:
+        ValueError: the same label and seed twice.
+    """
     sizes = {run.fraction for run in runs}
     groups: dict[str, list[Run]] = {}
     for run in runs:

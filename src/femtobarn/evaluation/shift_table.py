@@ -1,0 +1,114 @@
+"""Shift tables: what each shift of the detector changes, model by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from femtobarn.evaluation.compare import Number
+from femtobarn.evaluation.rounding import NOTHING, common_decimals, rounded
+from femtobarn.evaluation.shifts import Key, effect
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number that shifts change, and how it is told.
+
+    Args:
+        key: see `femtobarn.evaluation.shifts.Key`.
+        heading: of the column.
+        unit: what the change is multiplied with: 100 for a percentage, 1000 for thousandths.
+    """
+
+    key: Key
+    heading: str
+    unit: float = 1.0
+
+
+def changes(settings: Mapping[str, Any]) -> tuple[Change, ...]:
+    """The numbers of a table: area, then yields and significances at each working point.
+
+    Args:
+        settings: of the evaluation, as `shifts.json` holds them.
+    """
+    found = [Change(("auc", "total"), "ΔAUC, 10⁻³", 1000.0)]
+    for efficiency in settings["efficiencies"]:
+        point, at = f"{efficiency:g}", f"ε_S = {100 * efficiency:g} %"
+        found += [
+            Change(("signal", point), f"Δs/s [%], {at}", 100.0),
+            Change(("background", point), f"Δb/b [%], {at}", 100.0),
+            Change(("significance", point, "plain"), f"Δ(s/√b), {at}"),
+            Change(("significance", point, "systematic"), f"Δσ(δ = {settings['systematic']:g}), {at}"),
+        ]
+    return tuple(found)
+
+
+def changed(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], shifts: Sequence[str], change: Change
+) -> dict[tuple[str, str], str]:
+    """One number under every shift, by model and shift, with sign and errors, all rounded to the same digit.
+
+    Args:
+        runs: what was found for each training, by model.
+        shifts: their names.
+        change: which number.
+    """
+    found = {
+        (model, name): _scaled(effect(trainings, name, change.key), change.unit)
+        for model, trainings in runs.items()
+        for name in shifts
+    }
+    digits = common_decimals((number.errors for number in found.values()), default=2)
+    return {which: signed(number, digits) for which, number in found.items()}
+
+
+def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """The table for the terminal: a line for each model and shift that all its trainings have."""
+    settings = next(iter(runs.values()))[0]["settings"]
+    names = common(runs)
+    table = Table(title="Changes by shifts of one standard deviation", title_justify="left", title_style="bold")
+    table.box = box.SIMPLE_HEAD
+    table.add_column("model", no_wrap=True)
+    table.add_column("shift", no_wrap=True)
+    columns = changes(settings)
+    for change in columns:
+        table.add_column(change.heading.replace(", ", "\n"), justify="right", overflow="fold")
+    told = [changed(runs, names, change) for change in columns]
+    for model in runs:
+        for place, name in enumerate(names):
+            texts = (column[model, name] for column in told)
+            table.add_row(model if not place else "", name, *map(_styled, texts), end_section=place == len(names) - 1)
+    return table
+
+
+def common(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
+    """Shifts that every training has, in the order of the first."""
+    every = [run["shifts"] for trainings in runs.values() for run in trainings]
+    return tuple(name for name in every[0] if all(name in each for each in every))
+
+
+def signed(number: Number, digits: int) -> str:
+    """A change with its sign and errors: +0.3 ± 0.1."""
+    text = rounded(number.value, *number.errors, digits=digits)
+    if text == NOTHING:
+        return text
+    value = text.removeprefix("-")
+    nothing = float(value.split(" ± ")[0]) == 0
+    return value if nothing else f"−{value}" if text.startswith("-") else f"+{value}"
+
+
+def _scaled(number: Number, unit: float) -> Number:
+    return Number(*(None if each is None else unit * each for each in (number.value, *number.errors)))
+
+
+def _styled(text: str) -> Text:
+    value, *errors = text.split(" ± ")
+    styled = Text(value)
+    if errors:
+        styled.append("\n±" + " ±".join(errors), style="dim")
+    return styled
