@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 
+import femtobarn
 from femtobarn.events import Events, lhe_info
 from femtobarn.simulate import generator as generators
 from femtobarn.simulate import reconstruct
@@ -34,6 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 from four_top_production import SAMPLES, plan
 
 SEED = 4_000_000
+#: What stands above a table.
+WHAT = {
+    "partons": "Selected events that the vetoes on partons and parton jets would have lost (they were let pass):",
+    "leptons": "Selected events with fewer prompt leptons than the lepton veto asks for (it was off), which "
+    "the shipped sample misses:",
+}
+
 #: Hard processes at a time.
 STEP = 2000
 
@@ -139,13 +147,24 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--process", choices=tuple(SAMPLES), action="append")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="add the table to this Markdown file")
     given = parser.parse_args()
-    print("| process | events | selected once or more | lost [%] |\n|---|---:|---:|---:|", flush=True)
+    chosen = "".join(f" --process {process}" for process in given.process or ())
+    command = f"python benchmarks/vetoes.py {given.what} LHE_FOLDER --events {given.events}{chosen}"
+    lines = [
+        f"`{command}`, femtobarn {femtobarn.__version__}:",
+        "",
+        "| process | events | selected once or more | lost [%] |",
+        "|---|---:|---:|---:|",
+    ]
     processes = given.process or list(SAMPLES)
     with ProcessPoolExecutor(given.workers) as pool:
         rows = [pool.submit(line, given.what, given.folder, process, given.events) for process in processes]
-        for row in rows:
-            print(row.result(), flush=True)
+        lines += [row.result() for row in rows]
+    print("\n".join(lines))
+    if given.output:
+        with given.output.open("a", encoding="utf-8") as file:
+            file.write("\n".join(["", WHAT[given.what], "", *lines, ""]))
 
 
 if __name__ == "__main__":

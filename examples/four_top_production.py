@@ -33,6 +33,8 @@ SAMPLES: dict[str, tuple[str, tuple[str, ...], int]] = {
 NOTES = (
     "ttW and ttZ carry exactly one further parton of the matrix element (pT > 25 GeV, |eta| < 3): events that reach "
     "six jets by the shower alone, or that need two further partons, are missing or modelled by the shower.",
+    "What the vetoes before hadronisation lose, and how many selected events owe their leptons to charge flips and "
+    "hadron decays, is measured by benchmarks/vetoes.py; the result is in docs/results/vetoes.md.",
 )
 
 
