@@ -14,7 +14,7 @@ import femtobarn
 ROOT = Path(femtobarn.__file__).parent
 
 #: Each room may import those before it, and itself.
-ORDER = ("physics", "events", "inputs", "nn", "models", "tasks", "training", "evaluation", "report")
+ORDER = ("physics", "events", "inputs", "nn", "models", "tasks", "training", "evaluation", "explain", "report")
 
 #: Rooms beside the line.
 BESIDE = {"simulate": ("physics", "events", "simulate")}

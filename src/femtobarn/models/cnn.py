@@ -74,6 +74,12 @@ class CNN(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             seen = rows.pack(convolution(x).transpose(1, 2))
             x = rows.unpack(torch.relu(norm(seen))).transpose(1, 2)
-        # nothing is below 0 after a ReLU, so padding is no maximum
-        logits: Tensor = self.fc(torch.cat([x.sum(-1) / OBJECTS, x.amax(-1), encoded.context], dim=-1))
+        logits: Tensor = self.fc(self.pool(x, encoded.context))
         return logits
+
+    def pool(
+        self, x: Float[Tensor, "batch channels particles"], context: Float[Tensor, "batch event_features"]
+    ) -> Float[Tensor, "batch features"]:
+        """Sum and maximum of each channel over the objects, beside what is known of the event."""
+        # nothing is below 0 after a ReLU, so padding is no maximum
+        return torch.cat([x.sum(-1) / OBJECTS, x.amax(-1), context], dim=-1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, attend, closed
+from femtobarn.nn import BatchNorm, Rows, attend, closed, tell
 
 
 @model(
@@ -167,6 +167,7 @@ class ClassBlock(Block):
         queries = queries.reshape(-1, 1, self.heads, keys.shape[-1]) * keys.shape[-1] ** -0.5
         logits = (queries * keys).sum(-1)
         weights = logits.masked_fill(~real[..., None], -torch.inf).softmax(1)  # the token itself is always real
+        tell("readout", weights.transpose(1, 2)[:, :, None])
         mixed = (weights[..., None] * values).sum(1).flatten(1)
         return self.finish(token, mixed)
 

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+#: What is told of every attention while someone listens: who looks at whom, the weights, and U where there is one.
+Listener = Callable[[str, Float[Tensor, "batch heads looking seen"], Float[Tensor, "batch heads _ seen"] | None], None]
+
+_LISTENERS: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """While this is open, `listener` is told the weights of every attention that is computed.
+
+    Args:
+        listener: called with `objects` where objects look at objects and `readout` where the event is read from
+            them, the weights, and U (with `closed` in it) or None.
+    """
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
+
+
+def tell(
+    between: str,
+    weights: Float[Tensor, "batch heads looking seen"],
+    bias: Float[Tensor, "batch heads _ seen"] | None = None,
+) -> None:
+    """Hands attention weights to whoever listens."""
+    for listener in _LISTENERS:
+        listener(between, weights, bias)
 
 
 def closed(mask: Bool[Tensor, "batch keys"], dtype: torch.dtype) -> Float[Tensor, "batch 1 keys"]:
@@ -37,6 +68,9 @@ def attend(
     heads = len(bias)
     parts = torch.split(projected, projected.shape[-1] // (3 * heads), dim=-1)
     queries, keys, values = parts[:heads], parts[heads : 2 * heads], parts[2 * heads :]
+    if _LISTENERS:
+        each = [_weights(q, k, u) for q, k, u in zip(queries, keys, bias, strict=True)]
+        tell("objects", torch.stack(each, dim=1), torch.stack(tuple(bias), dim=1))
     if projected.is_cuda:
         q, k, v = (torch.stack(each, dim=1) for each in (queries, keys, values))
         u = torch.stack(tuple(bias), dim=1).expand(-1, -1, q.shape[2], -1)
@@ -47,6 +81,9 @@ def attend(
 
 
 def _head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float) -> Tensor:
-    logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    weights = logits.softmax(-1)
+    weights = _weights(q, k, bias)
     return torch.bmm(torch.nn.functional.dropout(weights, dropout) if dropout else weights, v)
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor) -> Tensor:
+    return torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5).softmax(-1)

@@ -235,8 +235,12 @@ class Classifier(nn.Module):
         :math:`\pi` the expected yields, shared out to 1 among signals and to 1 among backgrounds. By Neyman and
         Pearson any cut on it is the most powerful one, if the probabilities are right.
         """
+        return torch.sigmoid(self.log_odds(logits))
+
+    def log_odds(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+        """Logarithm of score / (1 - score): a rising function of the score that does not flatten at its ends."""
         joint = self.log_posterior(logits) + self.priors.to(logits).log()
-        return torch.sigmoid(joint[:, : self.signals].logsumexp(-1) - joint[:, self.signals :].logsumexp(-1))
+        return joint[:, : self.signals].logsumexp(-1) - joint[:, self.signals :].logsumexp(-1)
 
     @torch.no_grad()
     def scores(self, logits: Float[Tensor, "batch classes"]) -> dict[str, NDArray[np.float32]]:

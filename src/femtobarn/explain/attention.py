@@ -1,0 +1,60 @@
+"""Attention maps: which types of object a network lets look at each other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from femtobarn.inputs import Batch
+from femtobarn.models import Network
+from femtobarn.models.network import trim
+from femtobarn.nn import listening
+
+
+class Attention(NamedTuple):
+    """What the attention of a network did in a batch of events; 0 wherever padding takes part."""
+
+    objects: Float[Tensor, "batch layers heads particles particles"]  # rows look at columns and sum to 1
+    readout: Float[Tensor, "batch layers heads particles"]  # weight of each object where the event is read; or 0 layers
+    bias: Float[Tensor, "batch heads particles particles"]  # U; 0 heads without pairwise features
+
+
+@torch.no_grad()
+def attention(network: Network, batch: Batch) -> Attention | None:
+    """Attention weights and the bias U of a network, layer by layer; None for a network without attention.
+
+    Args:
+        network: any, in evaluation mode.
+        batch: events.
+    """
+    batch = trim(batch)
+    mask = batch.mask
+    both = mask[:, :, None] & mask[:, None, :]
+    looks: list[Tensor] = []
+    read: list[Tensor] = []
+    biases: list[Tensor] = []
+
+    def listen(between: str, weights: Tensor, bias: Tensor | None) -> None:
+        if between == "objects":
+            looks.append(torch.where(both[:, None], weights, 0.0))
+            # without pairwise features U is one row, which closes padding and says nothing
+            if bias is not None and bias.shape[2] > 1:
+                biases.append(torch.where(both[:, None], bias, 0.0))
+        else:  # seeds and tokens beside the objects come first
+            own = weights[..., weights.shape[-1] - mask.shape[1] :].mean(2)
+            read.append(torch.where(mask[:, None], own, 0.0))
+
+    with listening(listen):
+        network(batch)
+    if not looks and not read:
+        return None
+    shape = (len(mask), 0, 1, mask.shape[1])
+    blank = batch.momenta.new_zeros(shape)
+    return Attention(
+        objects=torch.stack(looks, dim=1) if looks else blank[..., None].expand(*shape, mask.shape[1]),
+        readout=torch.stack(read, dim=1) if read else blank,
+        bias=torch.stack(biases).mean(0) if biases else blank.new_zeros(len(mask), 0, *both.shape[1:]),
+    )

@@ -1,0 +1,165 @@
+"""What a network looks at: gradients, relevance, attention and U, averaged over events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from femtobarn.explain.attention import attention
+from femtobarn.explain.gradients import gradient_times_input, slopes
+from femtobarn.explain.relevance import GAMMA, propagate
+from femtobarn.explain.tally import TYPES, Tally, by_feature, by_object, plain, types
+from femtobarn.inputs import INTERACTIONS, Batch, batches
+from femtobarn.inputs.features import CONTEXT_FEATURES, PARTICLES
+from femtobarn.models import CNN, Network
+from femtobarn.tasks import Classifier
+
+#: Events that are explained at once; the attention of all heads and layers is in memory for them.
+CHUNK = 256
+
+#: Called with the step and the number of events done.
+Progress = Callable[[str, int], None]
+
+
+def explain_network(
+    network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress
+) -> dict[str, Any]:
+    """Everything that is known of what a network looks at, as it stands in `explain.json`.
+
+    Args:
+        network: trained, on the processor.
+        task: gives the log odds that are explained.
+        batch: events.
+        tally: of the same events.
+        progress: called with the step and the number of events done.
+
+    Returns:
+        `gradient` for every network, `relevance` for the convolutional one, `attention` and `bias` where there are any.
+    """
+    network = network.eval()
+    found: dict[str, Any] = {"gradient": _gradient(network, task, batch, tally, progress)}
+    if isinstance(network.architecture, CNN):
+        found["relevance"] = _relevance(network, task, batch, tally, progress)
+    return found | _attention(network, batch, tally, progress)
+
+
+def _gradient(network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
+    slots = batch.mask.shape[1]
+    objects, pairs, context = [], [], []
+    for chunk in _chunks(batch, "gradient x input", progress):
+        found = gradient_times_input(network, task, chunk)
+        missing = slots - found.objects.shape[1]
+        objects.append(pad(found.objects, (0, 0, 0, missing)))
+        once = 2 * found.pairs * torch.ones(found.pairs.shape[1:3]).triu(1)[..., None]
+        pairs.append(pad(once, (0, 0, 0, missing, 0, missing)))
+        context.append(found.context)
+    whole = torch.cat(objects)
+    parts = {
+        "object": (PARTICLES, whole),
+        "pair": (network.inputs.interactions, torch.cat(pairs)),
+        "context": (CONTEXT_FEATURES, torch.cat(context)),
+    }
+    return by_object(tally, whole.sum(2), batch.kind, batch.mask) | {"feature": by_feature(tally, parts)}
+
+
+def _relevance(network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
+    slots = batch.mask.shape[1]
+    objects, context, scalars = [], [], []
+    lost = 0.0
+    for chunk in _chunks(batch, "relevance", progress):
+        found = propagate(network, chunk, partial(slopes, task))
+        objects.append(pad(found.objects, (0, 0, 0, slots - found.objects.shape[1])))
+        context.append(found.context)
+        scalars.append(torch.stack([found.bias, found.explained], dim=1))
+        lost = max(lost, found.lost)
+    whole, of_context = torch.cat(objects), torch.cat(context)
+    flat = torch.cat(scalars).numpy()
+    absolute = np.abs(flat[:, 1])
+    parts = {"object": (PARTICLES, whole), "context": (CONTEXT_FEATURES, of_context)}
+    return {
+        "gamma": GAMMA,
+        "lost": lost,
+        **by_object(tally, whole.sum(2), batch.kind, batch.mask),
+        "feature": by_feature(tally, parts),
+        "sums": tally.entries(
+            ("objects", "context", "constants", "explained"),
+            sums := np.stack([whole.sum((1, 2)).numpy(), of_context.sum(1).numpy(), *flat.T], axis=1),
+            np.abs(sums),
+            np.ones_like(sums),
+            absolute,
+        ),
+    }
+
+
+def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
+    """Attention in units of what looking at all objects alike would give, and U, by pairs of types."""
+    looks, biases, itself, readout, couplings = [], [], [], [], []
+    layers: list[Tensor] = []
+    names = [name for name in network.inputs.interactions if name.startswith("sm_")]
+    for chunk in _chunks(batch, "attention", progress):
+        found = attention(network, chunk)
+        if found is None:
+            return {}
+        slots = found.objects.shape[-1]
+        flags = types(chunk.kind, chunk.mask)[:, :slots].double()
+        number = chunk.mask.sum(1).double()
+        others = 1 - torch.eye(slots, dtype=torch.float64)
+        each = torch.einsum("nlhij,nia,njb->nlab", found.objects.double() * others, flags, flags)
+        layers.append(each / max(found.objects.shape[2], 1) * number[:, None, None, None])
+        own = found.objects.double().mean((1, 2)).diagonal(dim1=1, dim2=2) if found.objects.shape[1] else None
+        if own is not None:
+            itself.append(torch.einsum("ni,nia->na", own, flags) * number[:, None])
+        if found.readout.shape[1]:
+            readout.append(torch.einsum("ni,nia->na", found.readout.double().mean((1, 2)), flags) * number[:, None])
+        biases.append(torch.einsum("nhij,nia,njb->nhab", found.bias.double() * others, flags, flags))
+        matrices = [INTERACTIONS[name].value(chunk)[:, :slots, :slots].double() for name in names]
+        stacked = torch.stack(matrices, dim=1) if matrices else found.bias.double()[:, :0]
+        couplings.append(torch.einsum("nmij,nia,njb->nmab", stacked, flags, flags))
+        looks.append(torch.einsum("ij,nia,njb->nab", others, flags, flags))
+    pairs, counts = torch.cat(looks).numpy(), types(batch.kind, batch.mask).sum(1).double().numpy()
+    result: dict[str, Any] = {"attention": {"types": TYPES}}
+    by_layer = torch.cat(layers).numpy()
+    if by_layer.shape[1]:
+        result["attention"]["objects"] = tally.matrices(by_layer.mean(1), pairs)
+        result["attention"]["layers"] = [
+            {group: entry["values"] for group, entry in tally.matrices(by_layer[:, layer], pairs).items()}
+            for layer in range(by_layer.shape[1])
+        ]
+        result["attention"]["itself"] = _vectors(tally, torch.cat(itself).numpy(), counts)
+    if readout:
+        result["attention"]["readout"] = _vectors(tally, torch.cat(readout).numpy(), counts)
+    bias, coupling = torch.cat(biases).numpy(), torch.cat(couplings).numpy()
+    if bias.shape[1]:
+        result["bias"] = {
+            "types": TYPES,
+            "mean": tally.matrices(bias.mean(1), pairs),
+            "heads": [
+                {group: entry["values"] for group, entry in tally.matrices(bias[:, head], pairs).items()}
+                for head in range(bias.shape[1])
+            ],
+            "couplings": {name: tally.matrices(coupling[:, number], pairs) for number, name in enumerate(names)},
+        }
+    return result
+
+
+def _vectors(tally: Tally, above: Any, below: Any) -> dict[str, Any]:
+    found = {}
+    for group, chosen in tally.groups.items():
+        values, errors = tally.ratio(chosen, above, below)
+        found[group] = {
+            name: {"mean": plain(value), "error": plain(error)}
+            for name, value, error in zip(TYPES, values, errors, strict=True)
+        }
+    return found
+
+
+def _chunks(batch: Batch, step: str, progress: Progress) -> Iterator[Batch]:
+    for number, (chunk, _) in enumerate(batches(batch, (), CHUNK)):
+        progress(step, number * CHUNK)
+        yield chunk

@@ -1,0 +1,81 @@
+"""Contributions of columns to what boosted trees say: the counterpart of relevance.
+
+Lundberg et al., *From Local Explanations to Global Understanding with Explainable AI for Trees*,
+doi:10.1038/s42256-019-0138-9 (TreeSHAP, as LightGBM computes it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from femtobarn.explain.gradients import slopes
+from femtobarn.explain.tally import Tally
+from femtobarn.models import BDT
+from femtobarn.tasks import Classifier
+
+
+def contributions(
+    trees: BDT, x: Float[np.ndarray, "events columns"]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What each column adds to the raw output of each class, beside the expectation and the output itself.
+
+    Shapley values: contributions and expectation sum to the output, event by event.
+
+    Returns:
+        contributions (events, outputs, columns), expectations (events, outputs) and raw outputs (events, outputs). With
+        two classes the trees know one number, the log odds of the second, which counts half for each of them.
+
+    Raises:
+        RuntimeError: no trees yet.
+    """
+    if trees.booster is None:
+        raise RuntimeError("no trees yet: fit or load first")
+    said = np.asarray(trees.booster.predict(x, pred_contrib=True), dtype=np.float64)
+    raw = np.asarray(trees.booster.predict(x, raw_score=True), dtype=np.float64)
+    said = said.reshape(len(x), -1, x.shape[1] + 1)
+    raw = raw.reshape(len(x), -1)
+    if trees.outputs == 2:
+        said, raw = np.concatenate([-said, said], axis=1) / 2, np.concatenate([-raw, raw], axis=1) / 2
+    return said[..., :-1], said[..., -1], raw
+
+
+def explain_trees(
+    trees: BDT, task: Classifier, names: Sequence[str], x: Float[np.ndarray, "events columns"], tally: Tally
+) -> dict[str, Any]:
+    """Contributions of the columns to the log odds of signal and their importance in training, as in `explain.json`.
+
+    Args:
+        trees: trained.
+        task: gives the log odds, whose slopes weigh the outputs as they do for networks.
+        names: of the columns.
+        x: a row an event.
+        tally: of the same events.
+    """
+    parts, expected, raw = contributions(trees, x)
+    outputs = torch.from_numpy(trees.predict(x)).clamp_min(1e-300).log()
+    slope = slopes(task, outputs).numpy()
+    found = np.einsum("nk,nkc->nc", slope, parts)
+    constant, explained = (slope * expected).sum(1), (slope * raw).sum(1)
+    lost = np.abs(found.sum(1) + constant - explained) / np.maximum(np.abs(explained), 1e-300)
+    sizes = np.abs(found)
+    sums = np.stack([found.sum(1), constant, explained], axis=1)
+    gains = trees.importance()
+    total = sum(gains.values()) or 1.0
+    assert trees.booster is not None
+    return {
+        "contributions": {
+            "lost": float(lost.max()),
+            "column": tally.entries(names, found, sizes, np.ones_like(found), sizes.sum(1)),
+            "sums": tally.entries(
+                ("columns", "constants", "explained"), sums, np.abs(sums), np.ones_like(sums), np.abs(explained)
+            ),
+            # the trees know the columns by names without special characters, in the same order
+            "gain": {name: gains[safe] / total for name, safe in zip(names, trees.booster.feature_name(), strict=True)},
+        }
+    }

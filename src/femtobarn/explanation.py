@@ -1,0 +1,86 @@
+"""Explanation: what the model of a run looks at, found on held-out events and written into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femtobarn import provenance
+from femtobarn.events import Events
+from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
+from femtobarn.inputs import columns, make_batch
+from femtobarn.models import BDT
+from femtobarn.sample import prepare
+from femtobarn.trained import Trained
+from femtobarn.training import use_threads
+
+
+def explain(
+    folder: str | Path,
+    *,
+    events: int = 1000,
+    seed: int = 1,
+    progress: Callable[[str], None] = lambda step: None,
+) -> dict[str, Any]:
+    """What a trained model looks at, on held-out events; written as `explain.json` into its run folder.
+
+    Args:
+        folder: of a trained run.
+        events: most events of each process.
+        seed: of their choice.
+        progress: called with each step as it begins, for whoever watches.
+
+    Returns:
+        what `explain.json` holds: the explained events, and the findings of `femtobarn.explain`.
+
+    Raises:
+        ValueError: no trained run in the folder, or its events have changed since.
+    """
+    folder = Path(folder)
+    trained = Trained.load(folder)
+    progress("reading the events")
+    sample = prepare(trained.experiment)
+    if sample.fingerprint != trained.meta["inputs"]["fingerprint"]:
+        raise ValueError(f"{folder}: the events have changed since the training; explain would speak of others")
+    held_out = sample.test.events
+    chosen = held_out[choose(held_out, events, seed)]
+    weight = chosen.expected(trained.experiment.evaluation.luminosity)
+    for name in chosen.processes:
+        mine = chosen.process == name
+        weight[mine] *= trained.task.yields[name] / weight[mine].sum()
+    tally = Tally(chosen.process, chosen.hard, weight, trained.task.signal)
+    batch = make_batch(chosen, trained.experiment.inputs.slots)
+
+    def watch(step: str, done: int) -> None:
+        progress(f"{step}: {done} of {len(chosen)} events")
+
+    if isinstance(trained.model, BDT):
+        progress("contributions of the columns")
+        names, table = columns(batch, trained.experiment.inputs.interactions)
+        found = explain_trees(trained.model, trained.task, names, table, tally)
+    else:
+        use_threads(trained.experiment.training.threads)
+        found = explain_network(trained.model, trained.task, batch, tally, watch)
+    result = {
+        "label": trained.experiment.label,
+        "signal": list(trained.task.signal),
+        "events": {name: int((chosen.process == name).sum()) for name in tally.groups if name in chosen.processes},
+        "seed": seed,
+        **found,
+    }
+    provenance.write_json(folder / EXPLAIN, result)
+    return result
+
+
+def choose(events: Events, most: int, seed: int) -> NDArray[np.intp]:
+    """Rows of up to `most` events of each process, chosen at random, in the order they have."""
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for name in sorted(events.processes):
+        mine = np.flatnonzero(events.process == name)
+        chosen.append(rng.permutation(mine)[:most])
+    return np.sort(np.concatenate(chosen))
