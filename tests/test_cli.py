@@ -61,7 +61,7 @@ def study(data, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "verb", ["simulate", "inspect", "train", "evaluate", "study", "scan", "compare", "report", "shifts", "models"]
+    "verb", [verb.name or verb.callback.__name__ for verb in app.registered_commands if verb.callback]
 )
 def test_every_verb_explains_itself(verb):
     said = call(verb, "--help")
@@ -129,6 +129,25 @@ def test_report_writes_page_and_figures(study, tmp_path):
     call("report", folder, "--output", tmp_path / "page.html", "--figures", tmp_path / "figures", "--title", "Tiny")
     assert "Tiny" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert list((tmp_path / "figures").glob("*.png"))
+
+
+def test_explain_writes_what_the_models_look_at_and_the_report_shows_it(study, tmp_path):
+    folder, _, _ = study
+    said = call("explain", folder, "--events", 30)
+    assert "b-jet" in said
+    assert "ParT_int: gradient x input" in said
+    assert "BDT: contributions" in said
+    files = sorted(folder.rglob("explain.json"))
+    assert len(files) == 4
+    first = [file.read_bytes() for file in files]
+    found = [json.loads(text) for text in first]
+    assert all(set(each["events"].values()) <= set(range(1, 31)) for each in found)
+    assert {key for each in found for key in each} >= {"gradient", "attention", "bias", "contributions"}
+    call("explain", folder, "--events", 30)
+    assert [file.read_bytes() for file in files] == first
+    call("explain", files[0].parent, "--events", 30, "--seed", 2)
+    assert files[0].read_bytes() != first[0]
+    assert "no run" in call("explain", tmp_path, code=2)
 
 
 def test_train_and_evaluate_one_experiment(data, tmp_path):

@@ -426,6 +426,32 @@ def make_report(
 
 
 @app.command()
+def explain(
+    runs: Runs,
+    events: Annotated[int, typer.Option(min=1, help="Held-out events of each process to look at, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of events.")] = 1,
+) -> None:
+    """What trained models look at: objects, features and pairs behind the score, written as explain.json into each run.
+
+    Networks: gradient x input, and attention by type of object where there is any. The convolutional network (cnn):
+    layer-wise relevance propagation too. Boosted trees: contributions of the columns. The report shows them as figures.
+
+    Example: femtobarn explain runs/study --events 500
+    """
+    with complaints():
+        from femtobarn import explanation
+        from femtobarn.evaluation import run_folders
+        from femtobarn.explain import note, tables
+
+        for folder in run_folders(runs):
+            with err.status("starting") as status:
+                found = explanation.explain(folder, events=events, seed=seed, progress=status.update)
+            for table in tables(found):
+                out.print(table)
+            out.print(f"{note(found)}\nall of it: {folder / 'explain.json'}\n", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="A model, for its settings.")] = None,
 ) -> None:

@@ -4,6 +4,7 @@ from femtobarn.explain.attention import Attention, attention
 from femtobarn.explain.gradients import Attribution, gradient_times_input, slopes
 from femtobarn.explain.network import explain_network
 from femtobarn.explain.relevance import Relevance, propagate
+from femtobarn.explain.show import note, tables
 from femtobarn.explain.tally import MIXTURE, TYPES, Tally
 from femtobarn.explain.trees import contributions, explain_trees
 
@@ -23,6 +24,8 @@ __all__ = [
     "explain_network",
     "explain_trees",
     "gradient_times_input",
+    "note",
     "propagate",
     "slopes",
+    "tables",
 ]
