@@ -5,6 +5,7 @@ Heavy libraries are imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -244,7 +245,7 @@ def study(
     workers: Workers = None,
     baseline: Baseline = None,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html into the folder.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, estimate their time and stop.")] = False,
 ) -> None:
     """Train and judge every model of a study, several at once, then compare them and write the report.
 
@@ -254,6 +255,7 @@ def study(
         from femtobarn import document
         from femtobarn import study as studies
         from femtobarn.display import Display
+        from femtobarn.estimate import estimate, record
         from femtobarn.evaluation.runs import STUDY
         from femtobarn.provenance import write_text
         from femtobarn.workers import cores, run_all
@@ -262,14 +264,24 @@ def study(
         folder = output or Path("runs") / path.stem
         plan = studies.load(path, overrides or [])
         planned = studies.plan(plan, folder)
+        several = workers or cores()
         if dry_run:
             out.print(studies.listing(planned), highlight=False, soft_wrap=True)
+        with err.status("estimating the time"):
+            guess = estimate(planned, several)
+        if guess.total:
+            (out if dry_run else err).print(str(guess), highlight=False, soft_wrap=True)
+        if dry_run:
             return
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / STUDY, document.write(plan.model_dump(mode="json")))
         due = [one for one in planned if one.state != "finished"]
-        with Display(due, workers=workers or cores(), console=err) as display:
-            outcome = run_all(planned, display, workers=workers)
+        begun = time.monotonic()
+        with Display(due, workers=several, expected=guess.seconds, console=err) as display:
+            outcome = run_all(planned, display, workers=several)
+        if guess.total:
+            wall = time.monotonic() - begun
+            err.print(record(folder, guess, planned, wall), highlight=False, soft_wrap=True)
         if outcome.finished:
             print_tables(outcome.finished, baseline)
             if page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -66,6 +66,7 @@ class Display:
     Args:
         planned: all runs that are to be computed.
         workers: how many run at once, for the time left.
+        expected: seconds that runs should take, by name, where that was estimated.
         console: where to write; by default standard error, so that tables on standard output stay clean.
         clock: seconds, from any origin.
     """
@@ -75,11 +76,13 @@ class Display:
         planned: Sequence[Planned],
         *,
         workers: int = 1,
+        expected: Mapping[str, float] | None = None,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console = console or Console(stderr=True)
         self.workers = workers
+        self.expected = dict(expected or {})
         self.clock = clock
         self.runs = {planned_run.name: Progressing(planned_run) for planned_run in planned}
         self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4, transient=True)
@@ -134,7 +137,7 @@ class Display:
         alike = [
             seconds for other, seconds in known if other.label == one.planned.label and other.size == one.planned.size
         ]
-        costs = alike or [seconds for _, seconds in known]
+        costs = alike or self._estimated(one.planned, known) or [seconds for _, seconds in known]
         return max(0.0, fmean(costs) - one.seconds(self.clock())) if costs else None
 
     def rest(self) -> float | None:
@@ -165,6 +168,15 @@ class Display:
         one = self.runs[planned.name]
         one.ended = self.clock()
         return one
+
+    def _estimated(self, planned: Planned, known: Sequence[tuple[Planned, float]]) -> list[float]:
+        """The estimate for a run, set right by how long others took against theirs; empty without one."""
+        if planned.name not in self.expected:
+            return []
+        both = [(seconds, self.expected[other.name]) for other, seconds in known if other.name in self.expected]
+        estimated = sum(before for _, before in both)
+        factor = sum(seconds for seconds, _ in both) / estimated if estimated else 1.0
+        return [factor * self.expected[planned.name]]
 
     def _known(self) -> list[tuple[Planned, float]]:
         """What runs take, as far as can be told."""

@@ -1,0 +1,210 @@
+"""Estimate: how long a study will take, from a few real steps of each model."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from femtobarn import provenance
+from femtobarn.display import duration
+from femtobarn.evaluation.runs import META
+from femtobarn.experiment import Experiment
+from femtobarn.inputs import Batch, Inputs
+from femtobarn.inputs.columns import columns
+from femtobarn.models import BDT
+from femtobarn.sample import Side, prepare
+from femtobarn.study import Planned
+from femtobarn.trained import build
+from femtobarn.training import fit
+
+#: Estimate and outcome, in the folder of the study.
+ESTIMATE = "estimate.json"
+
+#: Seconds of steps that are enough to know the pace of a model.
+ENOUGH = 0.3
+
+#: Trees that are grown to know their pace, and training events they are grown on at most.
+TREES, ROWS = 4, 20_000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a model takes, as measured.
+
+    Args:
+        seconds: for a training event in one epoch (or tree), with its share of the validation.
+        events: training events at the full size.
+        epochs: most epochs (or trees).
+    """
+
+    seconds: float
+    events: int
+    epochs: int
+
+
+#: Measures the pace of an experiment.
+Measure = Callable[[Experiment], Pace]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the trainings of a study will take; judging, reading and starting come on top.
+
+    Args:
+        seconds: by name of the run, 0 for what is trained already; runs whose pace could not be measured are absent.
+        paces: by label of the model.
+        workers: runs at a time.
+    """
+
+    seconds: Mapping[str, float]
+    paces: Mapping[str, Pace]
+    workers: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of all runs together."""
+        return sum(self.seconds.values())
+
+    @property
+    def wall(self) -> float:
+        """Seconds until the last run ends, if each worker takes the next run as soon as it is free."""
+        free = [0.0] * self.workers
+        for seconds in self.seconds.values():
+            heapq.heapreplace(free, free[0] + seconds)
+        return max(free)
+
+    def __str__(self) -> str:
+        lines = []
+        for label, pace in self.paces.items():
+            mine = [seconds for name, seconds in self.seconds.items() if name.partition(" seed ")[0] == label]
+            each = f"{pace.events} events x {pace.epochs} at {1 / pace.seconds:.0f} events/s"
+            lines.append(f"  {label}: {sum(one > 0 for one in mine)} runs, {each}, {duration(sum(mine))}")
+        with_workers = f"with {self.workers} workers" if self.workers > 1 else "with one worker"
+        text = f"about {duration(self.total)} of training, {duration(self.wall)} {with_workers}; "
+        lines.append(text + "early stopping makes it less, reading and judging come on top")
+        return "\n".join(lines)
+
+
+def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None = None) -> Estimate:
+    """What the runs of a study that are still to be trained will take.
+
+    A run takes epochs x training events x the seconds of one event, as measured for each distinct model and inputs
+    with nothing else going on. Runs that were begun are counted in full.
+
+    Args:
+        planned: from `femtobarn.study.plan`.
+        workers: runs at a time.
+        measure: of the pace; by default a few real steps of the training loop, or a few trees.
+    """
+    measure = measure or pace
+    known: dict[str, Pace | None] = {}
+    seconds: dict[str, float] = {}
+    paces: dict[str, Pace] = {}
+    for one in planned:
+        if one.state in ("finished", "changed", "trained"):
+            seconds[one.name] = 0.0
+            continue
+        whole = one.experiment.model_copy(
+            update={"data": one.experiment.data.model_copy(update={"fraction": 1.0}), "seed": 1, "label": "any"}
+        )
+        key = whole.model_dump_json()
+        if key not in known:
+            try:
+                known[key] = measure(whole)
+            except (ValueError, OSError, FloatingPointError):
+                known[key] = None  # the run itself will say what is wrong
+        found = known[key]
+        if found is not None:
+            seconds[one.name] = found.seconds * found.events * one.size * found.epochs
+            paces[one.label] = found
+    return Estimate(seconds, paces, workers)
+
+
+def pace(experiment: Experiment) -> Pace:
+    """Seconds an event takes in a training, from a few steps on a batch of the real events.
+
+    Raises:
+        ValueError: the data lack a process or column.
+    """
+    sample = prepare(experiment)
+    trees = not experiment.model.is_network
+    size = ROWS if trees else experiment.training.batch_size
+    train = _some(sample.train, size)
+    share = min(1.0, len(train.events) / len(sample.train.events))
+    valid = _some(sample.validation, max(1, round(share * len(sample.validation.events))))
+    seconds = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
+    epochs = experiment.model.settings["trees"] if trees else experiment.training.epochs
+    return Pace(seconds / len(train.events), len(sample.train.events), epochs)
+
+
+def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
+    """Writes what was estimated and what it took into the study's folder, and says it in one line.
+
+    Args:
+        folder: of the study.
+        found: the estimate made before.
+        planned: the runs of the study.
+        wall: seconds from the start of the first to the end of the last run.
+    """
+    due = [one for one in planned if found.seconds.get(one.name, 0.0) > 0]
+    metas = [json.loads((one.folder / META).read_text("utf-8")) for one in due if (one.folder / META).is_file()]
+    took = sum(meta["seconds"] for meta in metas)
+    told: dict[str, Any] = {
+        "runs": len(due),
+        "trained": len(metas),
+        "workers": found.workers,
+        "training_seconds": {"estimated": found.total, "actual": took},
+        "wall_seconds": {"estimated": found.wall, "actual": wall},
+    }
+    provenance.write_json(folder / ESTIMATE, told)
+    return (
+        f"training took {duration(took)} (estimated: {duration(found.total)}), "
+        f"{duration(wall)} from start to end (estimated without judging: {duration(found.wall)})"
+    )
+
+
+def _network(experiment: Experiment, train: Side, valid: Side) -> float:
+    """Seconds of one step of the training loop and its share of a validation."""
+    task = experiment.task.classifier(train.events)
+    network = build(experiment, task.outputs)
+    network.inputs.fit(train.batch, torch.from_numpy(task.weights(train.events)))
+    # compiling is no part of the pace, and checks that stop a training are none of an estimate
+    settings = experiment.training.model_copy(update={"epochs": 1000, "compile": False, "patience": None})
+    data = [
+        (side.batch, (torch.from_numpy(task.labels(side.events)), torch.from_numpy(task.weights(side.events)).float()))
+        for side in (train, valid)
+    ]
+    spent: list[float] = []
+    for epoch in fit(network, task.loss, data[0], data[1], settings, seed=experiment.seed):
+        spent.append(epoch.seconds)
+        if sum(spent[1:]) > ENOUGH:  # the first step allocates
+            break
+    return fmean(spent[1:])
+
+
+def _trees(experiment: Experiment, train: Side, valid: Side) -> float:
+    """Seconds of one iteration of the trees."""
+    task = experiment.task.classifier(train.events)
+    interactions = experiment.inputs.interactions
+    settings = {**experiment.model.settings, "trees": TREES}
+    trees = BDT(Inputs(interactions).sizes(task.outputs), **settings)
+    (names, x), (_, x_valid) = (columns(side.batch, interactions) for side in (train, valid))
+    y, y_valid = (task.labels(side.events) for side in (train, valid))
+    w, w_valid = (task.weights(side.events) for side in (train, valid))
+    threads = experiment.training.threads
+    history = trees.fit(x, y, w, x_valid, y_valid, w_valid, names, experiment.seed, threads)
+    return fmean(entry["seconds"] for entry in history[1:])  # the first one bins the columns
+
+
+def _some(side: Side, count: int) -> Side:
+    """So many events from all over one side of the split, so that every process is among them."""
+    chosen = np.unique(np.linspace(0, len(side.events) - 1, min(count, len(side.events))).round().astype(np.int64))
+    return Side(side.events[chosen], Batch(*(column[torch.from_numpy(chosen)] for column in side.batch)))
