@@ -395,6 +395,40 @@ def shifts(
 
 
 @app.command()
+def fit(
+    runs: Runs,
+    least: Annotated[
+        float, typer.Option(min=1, help="Fewest effective background events in a bin; bins with fewer are merged.")
+    ] = 25.0,
+    replicas: Annotated[int, typer.Option(min=2, help="Of the test events, each fitted, for statistical errors.")] = 20,
+    baseline: Baseline = None,
+) -> None:
+    """Profile-likelihood fit to the score: expected discovery significance and upper limit, beside counting.
+
+    The score becomes a histogram with a sample for each process, a normalisation uncertainty for each background
+    (evaluation.systematic) and the statistical error of the simulation. Each run's folder gets workspace.json, which
+    pyhf and other tools can fit, and fit.json, which compare and report show. Needs the extra 'femtobarn\\[stat]'.
+
+    Example: femtobarn fit runs/four-top-small
+    """
+    with complaints():
+        from femtobarn import evaluation, fits
+        from femtobarn.display import line
+        from femtobarn.run import Step
+
+        folders = evaluation.run_folders(runs)
+        comparison = evaluation.compare(folders, baseline=baseline)  # runs that can't be compared are told first
+        with line(err) as shown:
+            for done, folder in enumerate(folders, 1):
+                shown(Step(f"fitting {folder.name}", done, len(folders)))
+                fits.fit_run(folder, least=least, replicas=replicas)
+        comparison = evaluation.compare(folders, baseline=baseline)
+        out.print(evaluation.printed(comparison, evaluation.fit_section(comparison)))
+        out.print(evaluation.legend(comparison), highlight=False)
+        out.print("workspace.json and fit.json are in each run's folder", highlight=False)
+
+
+@app.command()
 def report(
     runs: Runs,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),

@@ -13,7 +13,7 @@ from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import NOTE as SHIFT_NOTE
 from femtobarn.evaluation.shifts import judge_shifts, read_shifts
 from femtobarn.evaluation.significance import asimov, luminosity_gain, significance
-from femtobarn.evaluation.table import csv_table, legend, markdown, tables
+from femtobarn.evaluation.table import csv_table, fit_section, legend, markdown, printed, tables
 
 __all__ = [
     "SHIFT_NOTE",
@@ -35,6 +35,7 @@ __all__ = [
     "compare",
     "confusion",
     "csv_table",
+    "fit_section",
     "judge",
     "judge_shifts",
     "legend",
@@ -42,6 +43,7 @@ __all__ = [
     "luminosity_gain",
     "markdown",
     "measure",
+    "printed",
     "read_shifts",
     "run_folders",
     "shift_table",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import Run, load_run
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import luminosity_gain
+
+#: What a fit finds: ("fit", ...) in the keys.
+FITTED = ("discovery", "limit")
 
 #: Two models closer than so many standard deviations are shown as equals.
 TIE = 2.0
@@ -47,7 +51,7 @@ class Row:
     Args:
         label: name of the model.
         runs: its trainings, by seed.
-        numbers: by key; see `femtobarn.evaluation.judge.Key`, and ("gain", working point, kind).
+        numbers: by key; see `femtobarn.evaluation.judge.Key`, and ("gain", working point, kind), ("fit", which).
         vectors: mean over the trainings of each number, for the test events as they are and for replicas of them.
     """
 
@@ -83,6 +87,11 @@ class Comparison:
     pooled: Mapping[Key, float]
 
     @property
+    def fitted(self) -> bool:
+        """True if all runs have been fitted (`femtobarn fit`), in the same way."""
+        return ("fit", FITTED[0]) in self.rows[0].numbers
+
+    @property
     def points(self) -> tuple[str, ...]:
         """Working points as they stand in the keys."""
         return tuple(label(efficiency) for efficiency in self.settings.efficiencies)
@@ -92,9 +101,9 @@ class Comparison:
         return next(row for row in self.rows if row.label == name)
 
     def best(self, key: Key) -> Row | None:
-        """The model with the best value, lowest for background efficiencies; None where none was measured."""
+        """The model with the best value, lowest for background efficiencies and limits; None if none was measured."""
         known = [row for row in self.rows if row.numbers[key].value is not None]
-        sign = -1 if key[0] == "background_efficiency" else 1
+        sign = -1 if key[0] == "background_efficiency" or key == ("fit", "limit") else 1
         return max(known, key=lambda row: sign * (row.numbers[key].value or 0.0), default=None)
 
     def ties(self, key: Key) -> tuple[str, ...]:
@@ -143,19 +152,31 @@ def compare(
     settings = settings or _settings(read)
     groups = by_model(read)
     baseline = _baseline(groups, baseline)
-    rows = _with_gains([_row(name, members, settings) for name, members in groups.items()], baseline)
+    fitted = _fitted_alike(read, settings)
+    rows = _with_gains([_row(name, members, settings, fitted) for name, members in groups.items()], baseline)
     scores = read[0].scores
     return Comparison(tuple(rows), baseline, settings, scores.signal, scores.backgrounds, _pooled(rows))
 
 
-def _row(name: str, runs: Sequence[Run], settings: Evaluation) -> Row:
+def _fitted_alike(runs: Sequence[Run], settings: Evaluation) -> bool:
+    """True if all runs have been fitted, and in the same way."""
+    told = [run.fit for run in runs if run.fit is not None]
+    ways = [(one["settings"], one["least"], one["systematics"], len(one["limit"]["replicas"])) for one in told]
+    judged = settings.model_dump(mode="json")
+    return len(told) == len(runs) and all(way == ways[0] and way[0] == judged for way in ways)
+
+
+def _row(name: str, runs: Sequence[Run], settings: Evaluation, fitted: bool) -> Row:
     collected: dict[Key, list[NDArray[np.float64]]] = {}
-    floors: dict[Key, float] = {}
+    floors: defaultdict[Key, float] = defaultdict(float)
     for run in runs:
         measured = measured_by(run.scores, settings)
         for key, values in numbers_of(measured, best_by(run.scores, settings), settings).items():
             collected.setdefault(key, []).append(values)
             floors[key] = floor(key, measured)
+        for which in FITTED if fitted else ():
+            found = (run.fit or {})[which]
+            collected.setdefault(("fit", which), []).append(np.array([found["value"], *found["replicas"]]))
     vectors: dict[Key, NDArray[np.float64]] = {key: np.mean(values, axis=0) for key, values in collected.items()}
     numbers = {}
     for key, each in collected.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from femtobarn.evaluation.scores import Scores
 
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
 STUDY = "study.yaml"
+WORKSPACE, FIT = "workspace.json", "fit.json"
 FILES = (CONFIG, META, HISTORY, SCORES, METRICS)
 
 
@@ -30,6 +32,7 @@ class Run:
         history: one entry an epoch (or a tree) with its losses.
         scores: of the held-out events.
         metrics: the judgement.
+        fit: what `femtobarn fit` has found for these scores and settings; None without.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Run:
     history: Sequence[Mapping[str, Any]]
     scores: Scores
     metrics: Mapping[str, Any]
+    fit: Mapping[str, Any] | None = None
 
     @property
     def fraction(self) -> float:
@@ -62,6 +66,10 @@ def load_run(path: Path) -> Run:
     absent = [name for name in ("label", "seed") if name not in meta]
     if absent:
         raise ValueError(f"{path / META} lacks {', '.join(absent)}; it has {', '.join(meta)}")
+    metrics = _read(path / METRICS)
+    fit = _read(path / FIT) if (path / FIT).is_file() else None
+    if fit is not None and (fit["settings"] != metrics["settings"] or fit["scores"] != checksum(path / SCORES)):
+        fit = None  # judged anew since
     return Run(
         path=path,
         label=str(meta["label"]),
@@ -70,8 +78,14 @@ def load_run(path: Path) -> Run:
         meta=meta,
         history=_read(path / HISTORY),
         scores=Scores.read(path / SCORES),
-        metrics=_read(path / METRICS),
+        metrics=metrics,
+        fit=fit,
     )
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run_folders(paths: Iterable[Path]) -> list[Path]:

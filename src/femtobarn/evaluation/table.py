@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from femtobarn.evaluation.compare import TIE, Comparison, Row
-from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation.judge import BEST, Key
 from femtobarn.evaluation.rounding import NOTHING, common_decimals, rounded
 
 
@@ -83,6 +83,7 @@ def sections(comparison: Comparison) -> tuple[Section, ...]:
                 Column(("gain", point, kind), f"{text}, ε_S = {name}") for point, name in points for kind, text in kinds
             ),
         ),
+        fit_section(comparison),
         Section(
             "AUC against each background",
             tuple(Column(("auc", background), background) for background in comparison.backgrounds),
@@ -98,6 +99,20 @@ def sections(comparison: Comparison) -> tuple[Section, ...]:
             for point, name in points
         ),
     )
+
+
+def fit_section(comparison: Comparison) -> Section:
+    """Asimov significances of a counting experiment beside those of a fit, where all runs have been fitted."""
+    points = [(point, f"{float(point):.0%}".replace("%", " %")) for point in comparison.points]
+    columns = [
+        Column(("significance", point, "asimov_systematic"), f"counting, ε_S = {name}") for point, name in points
+    ]
+    columns.append(Column(BEST, "counting, best cut"))
+    if comparison.fitted:
+        columns += [Column(("fit", "discovery"), "fit to the score"), Column(("fit", "limit"), "95 % CLs limit on μ")]
+    settings = comparison.settings
+    title = f"Expected discovery significance at {settings.luminosity:g}/fb, δ = {settings.systematic:g}"
+    return Section(title, tuple(columns))
 
 
 def cells(comparison: Comparison, column: Column) -> list[Cell]:
@@ -125,18 +140,22 @@ def legend(comparison: Comparison, best: str = "*") -> str:
 
 def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
     """Tables for the terminal; with `backgrounds`, each background on its own as well."""
-    printed = []
-    for section in sections(comparison) if backgrounds else sections(comparison)[:3]:
-        table = Table(title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        table.add_column("model", no_wrap=True)
-        for column in section.columns:
-            table.add_column(column.heading.replace(", ", "\n"), justify="right", overflow="fold")
-        columns = [cells(comparison, column) for column in section.columns]
-        for index, row in enumerate(comparison.rows):
-            name = Text.assemble(row.label, (f"\n{trainings(row)}", "dim"))
-            table.add_row(name, *(_styled(column[index]) for column in columns))
-        printed.append(table)
-    return printed
+    return [
+        printed(comparison, section) for section in (sections(comparison) if backgrounds else sections(comparison)[:3])
+    ]
+
+
+def printed(comparison: Comparison, section: Section) -> Table:
+    """One table for the terminal."""
+    table = Table(title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    for column in section.columns:
+        table.add_column(column.heading.replace(", ", "\n"), justify="right", overflow="fold")
+    columns = [cells(comparison, column) for column in section.columns]
+    for index, row in enumerate(comparison.rows):
+        name = Text.assemble(row.label, (f"\n{trainings(row)}", "dim"))
+        table.add_row(name, *(_styled(column[index]) for column in columns))
+    return table
 
 
 def trainings(row: Row) -> str:
