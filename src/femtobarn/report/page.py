@@ -17,6 +17,7 @@ from femtobarn.evaluation import compare, legend, load_run, run_folders
 from femtobarn.events import Events
 from femtobarn.report.facts import facts
 from femtobarn.report.pictures import pictures
+from femtobarn.report.shifts import shift_tables, shifts_of
 from femtobarn.report.style import RC
 from femtobarn.report.tables import background_tables, costs, main_tables, processes
 from femtobarn.report.words import listing, summary
@@ -78,6 +79,7 @@ def report(
         detailed=background_tables(comparison),
         costs=costs(comparison),
         processes=processes(comparison),
+        shifts=shift_tables(shifts_of(comparison)),
         pictures=drawn,
         facts=facts(comparison),
         version=femtobarn.__version__,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from femtobarn.evaluation import Comparison, Confusion, Row, confusion
 from femtobarn.events import Events
 from femtobarn.report import curves, display, distributions, histories, matrix, overview
+from femtobarn.report.shifts import draw_shifts, shifts_of
 from femtobarn.report.style import Picture, model_looks, process_looks
 from femtobarn.report.words import leader, listing
 
@@ -100,6 +101,16 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
         if len(best.runs[0].scores.probabilities) > 2
         else "Part of each process that passes the cut at each signal efficiency.",
     )  # fmt: skip
+    if shifted := {label: runs for label, runs in shifts_of(comparison).items() if label in looks}:
+        add(
+            "shifts",
+            "A detector that is off",
+            draw_shifts(shifted, looks),
+            "Change when one source is shifted by one standard deviation, up (filled) or down (hollow). The bar is the "
+            "statistical error of the difference and, with several trainings, their spread. A model whose points lie "
+            "closer to the line depends less on the calibration. Events that a higher jet energy scale would bring "
+            "into the selection are not in the sample, so that its points lack background.",
+        )
     add(
         "histories",
         "Training",
