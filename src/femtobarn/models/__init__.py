@@ -7,6 +7,7 @@ from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
 from femtobarn.models.registry import MODELS, Description, describe, find, model, networks, settings
+from femtobarn.models.sett import SetT
 
 __all__ = [
     "BDT",
@@ -17,6 +18,7 @@ __all__ = [
     "Network",
     "ParT",
     "ParticleNet",
+    "SetT",
     "describe",
     "find",
     "model",

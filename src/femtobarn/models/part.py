@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, attend, closed, tell
+from femtobarn.nn import BatchNorm, Rows, attend, attend_once, pair_bias, pair_layers
 
 
 @model(
@@ -66,7 +66,7 @@ class ParT(nn.Module):
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads = heads
         self.embed = _embedding(sizes.particles, (*embedding, width))
-        self.embed_pairs = _pair_embedding(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
+        self.embed_pairs = pair_layers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
         self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
         self.context = nn.Linear(sizes.context, width) if sizes.context else None
@@ -93,12 +93,7 @@ class ParT(nn.Module):
         self, pairs: Float[Tensor, "batch particles particles pair_features"], mask: Bool[Tensor, "batch particles"]
     ) -> Sequence[Float[Tensor, "batch _ particles"]]:
         """U of every head; 0 for an object with itself and without pairwise features, and padded keys closed."""
-        shut = closed(mask, self.token.dtype)
-        if self.embed_pairs is None:
-            return [shut] * self.heads
-        rows = Rows((mask[:, :, None] & mask[:, None, :]).triu(1))  # the features are symmetric: each pair once
-        half = rows.unpack(self.embed_pairs(rows.pack(pairs))).permute(3, 0, 1, 2)
-        return (half + half.transpose(2, 3) + shut).contiguous().unbind(0)
+        return pair_bias(self.embed_pairs, pairs, mask, self.heads, self.token.dtype)
 
 
 class Block(nn.Module):
@@ -161,26 +156,12 @@ class ClassBlock(Block):
         own = nn.functional.linear(self.before_attention(token), weight[width:], shift[width:])
         theirs = nn.functional.linear(self.before_attention(x), weight[width:], shift[width:])
         both = torch.cat([own[:, None], rows.unpack(theirs)], dim=1)
-        keys, values = both.reshape(*both.shape[:2], 2, self.heads, -1).unbind(2)
         real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
-        # a single query: sums are faster than matrix products
-        queries = queries.reshape(-1, 1, self.heads, keys.shape[-1]) * keys.shape[-1] ** -0.5
-        logits = (queries * keys).sum(-1)
-        weights = logits.masked_fill(~real[..., None], -torch.inf).softmax(1)  # the token itself is always real
-        tell("readout", weights.transpose(1, 2)[:, :, None])
-        mixed = (weights[..., None] * values).sum(1).flatten(1)
-        return self.finish(token, mixed)
+        return self.finish(token, attend_once(queries, both, real, self.heads))
 
 
 def _embedding(features: int, widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = [BatchNorm(features)]
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [nn.LayerNorm(before), nn.Linear(before, after), nn.GELU()]
-    return nn.Sequential(*layers)
-
-
-def _pair_embedding(features: int, widths: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = [BatchNorm(features)]
-    for before, after in zip((features, *widths), widths, strict=False):
-        layers += [nn.Linear(before, after), BatchNorm(after), nn.GELU()]
     return nn.Sequential(*layers)

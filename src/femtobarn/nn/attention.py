@@ -80,6 +80,29 @@ def attend(
     return torch.cat([_head(*each, dropout) for each in zip(queries, keys, values, bias, strict=True)], dim=-1)
 
 
+def attend_once(
+    query: Float[Tensor, "batch width"],
+    projected: Float[Tensor, "batch objects two_widths"],
+    real: Bool[Tensor, "batch objects"],
+    heads: int,
+) -> Float[Tensor, "batch width"]:
+    """What a single query gathers from the real objects of each event, head by head.
+
+    Args:
+        query: one an event; its width is split evenly among the heads.
+        projected: keys and values side by side.
+        real: True where there is an object; without any, the mean of the values.
+        heads: number of them.
+    """
+    keys, values = projected.reshape(*projected.shape[:2], 2, heads, -1).unbind(2)
+    # sums are faster here than matrix products
+    query = query.reshape(-1, 1, heads, keys.shape[-1]) * keys.shape[-1] ** -0.5
+    logits = (query * keys).sum(-1)
+    weights = logits.masked_fill(~real[..., None], torch.finfo(logits.dtype).min).softmax(1)
+    tell("readout", weights.transpose(1, 2)[:, :, None])
+    return (weights[..., None] * values).sum(1).flatten(1)
+
+
 def _head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float) -> Tensor:
     weights = _weights(q, k, bias)
     return torch.bmm(torch.nn.functional.dropout(weights, dropout) if dropout else weights, v)

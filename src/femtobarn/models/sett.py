@@ -1,0 +1,136 @@
+"""Set Transformer: objects attend to each other, and one learned query pools them into the event.
+
+Lee et al., *Set Transformer: A Framework for Attention-based Permutation-Invariant Neural Networks*, arXiv:1810.00825.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.models.registry import model
+from femtobarn.nn import BatchNorm, Rows, attend, attend_once, pair_bias, pair_layers
+
+
+@model(
+    "sett",
+    small={"width": 16, "blocks": 2, "heads": 2, "ratio": 2, "pair_embedding": (8,), "fc": (16,), "dropout": 0.0},
+)
+class SetT(nn.Module):
+    """Set Transformer (SetT) with the pairwise features in its attention.
+
+    The blocks are the paper's full self-attention (SAB), not its induced one (ISAB): inducing points save time for
+    hundreds of objects, not for eighteen, and they would stand between the two objects of a pair, where its features
+    have no place. These become the additive bias U of each head as in ParT, shared by all blocks, as in
+    arXiv:2211.05143. The event is what one learned query gathers from the objects (the paper's PMA with one seed);
+    MET and its direction join it before the last layers.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        width: features of an object inside.
+        blocks: self-attention blocks.
+        heads: attention heads; they divide the width.
+        ratio: width of the feed-forward layer in units of `width`.
+        pair_embedding: hidden widths of the embedding of a pair.
+        fc: widths of the fully connected layers before the last.
+        dropout: of attention weights, and after each fully connected layer.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        width: PositiveInt = 128,
+        blocks: PositiveInt = 4,
+        heads: PositiveInt = 8,
+        ratio: PositiveInt = 4,
+        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
+        fc: tuple[PositiveInt, ...] = (128,),
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible among {heads} heads")
+        self.heads = heads
+        self.embed = nn.Sequential(BatchNorm(sizes.particles), nn.Linear(sizes.particles, width))
+        self.embed_pairs = pair_layers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
+        self.blocks = nn.ModuleList(SelfAttention(width, ratio, dropout) for _ in range(blocks))
+        self.pool = Pooling(width, heads, ratio)
+        layers: list[nn.Module] = []
+        before = width + sizes.context
+        for after in fc:
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+            before = after
+        self.fc = nn.Sequential(*layers, nn.Linear(before, sizes.outputs))
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        rows = Rows(encoded.mask)
+        x = self.embed(rows.pack(encoded.particles))
+        bias = pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype)
+        for block in self.blocks:
+            x = block(x, rows, bias)
+        logits: Tensor = self.fc(torch.cat([self.pool(x, rows), encoded.context], dim=-1))
+        return logits
+
+
+class Mixing(nn.Module):
+    r"""What follows the attention in every block (the paper's MAB): two sums, each with a norm behind it.
+
+    .. math:: H = \mathrm{LN}(X + \mathrm{Multihead}), \quad \mathrm{LN}(H + \mathrm{rFF}(H))
+    """
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.collect = nn.Linear(width, width)
+        self.after_attention = nn.LayerNorm(width)
+        self.feedforward = feedforward(width, ratio)
+        self.after_feedforward = nn.LayerNorm(width)
+
+    def finish(self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        h = self.after_attention(x + self.collect(mixed))
+        out: Tensor = self.after_feedforward(h + self.feedforward(h))
+        return out
+
+
+class SelfAttention(Mixing):
+    """Every object attends to every object, with the bias U (SAB)."""
+
+    def __init__(self, width: int, ratio: int, dropout: float) -> None:
+        super().__init__(width, ratio)
+        self.dropout = dropout
+        self.project = nn.Linear(width, 3 * width)  # queries, keys, values
+
+    def forward(
+        self, x: Float[Tensor, "rows width"], rows: Rows, bias: Sequence[Float[Tensor, "batch _ particles"]]
+    ) -> Float[Tensor, "rows width"]:
+        mixed = attend(rows.unpack(self.project(x)), bias, self.dropout if self.training else 0.0)
+        return self.finish(x, rows.pack(mixed))
+
+
+class Pooling(Mixing):
+    """One learned seed attends to the objects and becomes the event (PMA); of no object at all, the seed alone."""
+
+    def __init__(self, width: int, heads: int, ratio: int) -> None:
+        super().__init__(width, ratio)
+        self.heads = heads
+        self.seed = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, width))[0])
+        self.before = feedforward(width, ratio)
+        self.query = nn.Linear(width, width)
+        self.project = nn.Linear(width, 2 * width)  # keys, values
+
+    def forward(self, x: Float[Tensor, "rows width"], rows: Rows) -> Float[Tensor, "batch width"]:
+        seed = self.seed.expand(rows.mask.shape[0], -1)
+        projected = rows.unpack(self.project(self.before(x)))
+        return self.finish(seed, attend_once(self.query(seed), projected, rows.mask, self.heads))
+
+
+def feedforward(width: int, ratio: int) -> nn.Sequential:
+    """The paper's rFF: the same two layers for each row."""
+    return nn.Sequential(nn.Linear(width, ratio * width), nn.ReLU(), nn.Linear(ratio * width, width))
