@@ -6,7 +6,7 @@ from femtobarn.events.inspect import Inspection, inspect, show
 from femtobarn.events.lhe import LHEInfo, lhe_info, read_lhe
 from femtobarn.events.mapping import Mapping
 from femtobarn.events.parquet import read_parquet, write_parquet
-from femtobarn.events.read import read, write
+from femtobarn.events.read import read, stream, write
 from femtobarn.events.record import Events, Padded, concatenate
 from femtobarn.events.selection import SelectionError, Step, cutflow, select
 from femtobarn.events.shifts import SHIFTS, shift
@@ -35,6 +35,7 @@ __all__ = [
     "shift",
     "show",
     "split",
+    "stream",
     "subset",
     "write",
     "write_darkmachines",

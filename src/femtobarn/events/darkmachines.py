@@ -92,6 +92,28 @@ def read_darkmachines(
     return replace(events, provenance={"files": [record]})
 
 
+def stream_darkmachines(
+    path: str | Path, size: int, *, unit: Unit | None = None, process: str | None = None, luminosity: float = 100.0
+) -> Iterator[Events]:
+    """The events of a Dark Machines text file, up to `size` at a time, in memory that does not grow with the file.
+
+    Arguments and checks are those of `read_darkmachines`, but for event numbers that come twice: to find them, all would
+    have to be kept.
+
+    Raises:
+        EventError: as `read_darkmachines` does, when the line with the mistake is reached.
+        FileNotFoundError: no such file.
+    """
+    with opened(path) as file:
+        for text, line in _blocks(file):
+            block = fast(text, line, unit) or careful(text, line, path, unit, False)[0]
+            if process is not None:
+                block = block._replace(process=np.full(len(block.number), process))
+            events = _events(block, luminosity)
+            for start in range(0, len(events), size):
+                yield events[start : start + size]
+
+
 def write_darkmachines(events: Events, path: str | Path, *, unit: Unit = "MeV") -> None:
     """Write events as Dark Machines text, .gz by suffix; reading gives the same numbers back to the last bit.
 

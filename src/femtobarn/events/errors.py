@@ -19,9 +19,13 @@ class EventError(ValueError):
     def __init__(
         self, path: Path | str, what: str, *, line: int | None = None, row: int | None = None, remedy: str = ""
     ) -> None:
-        self.path, self.line, self.row = Path(path), line, row
+        self.path, self.line, self.row, self.what, self.remedy = Path(path), line, row, what, remedy
         place = f"{path}:{line}" if line is not None else f"{path}, row {row}" if row is not None else f"{path}"
         super().__init__(f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
+
+    def below(self, rows: int) -> EventError:
+        """The same mistake in a piece of a table that has so many rows before it."""
+        return self if self.row is None else EventError(self.path, self.what, row=self.row + rows, remedy=self.remedy)
 
 
 def shorten(text: str, most: int = 80) -> str:

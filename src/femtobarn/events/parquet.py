@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,26 +106,63 @@ def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: s
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        what = f"cannot be read as Parquet ({str(error).splitlines()[0]})"
-        raise EventError(path, what, remedy="it may be cut short or of another format") from error
-    told = (table.schema.metadata or {}).get(KEY)
-    if mapping is not None:
-        raw = read_mapped(table, path, mapping, process)
-    elif told is None:
-        has = ", ".join(table.column_names[:20])
-        remedy = f"describe its columns with `data.mapping`; it has {has}"
-        raise EventError(path, "is no event file of this package", remedy=remedy)
-    else:
-        description = json.loads(told)
-        if description["version"] > VERSION:
-            what = f"was written by a later version of this package (layout {description['version']})"
-            raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
-        raw = _read_own(table, path, description, process)
+        raise _unreadable(path, error) from error
+    raw = (
+        read_mapped(table, path, mapping, process)
+        if mapping is not None
+        else _read_own(table, path, _description(table.schema, path), process)
+    )
     events = _checked(raw, path)
     record = {"path": str(path), "sha256": checksum(path), "events": len(events)}
     if "files" in raw.provenance:
         record["made_of"] = raw.provenance["files"]
     return replace(events, provenance={**raw.provenance, "files": [record]})
+
+
+def stream_parquet(path: str | Path, size: int, *, process: str | None = None) -> Iterator[Events]:
+    """The events of a file that `write_parquet` wrote, `size` at a time, in memory that does not grow with the file.
+
+    Provenance stays behind: a piece has none.
+
+    Raises:
+        EventError: as `read_parquet` does, when the piece with the mistake is reached.
+        FileNotFoundError: no such file.
+    """
+    before = 0
+    try:
+        # buffered: a row group is not read as a whole
+        with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=1 << 20, pre_buffer=False) as file:
+            description = _description(file.schema_arrow, path)
+            for rows in file.iter_batches(batch_size=size):
+                raw = _read_own(pa.Table.from_batches([rows]), path, description, process)
+                yield replace(_checked(raw, path), provenance={})
+                before += len(rows)
+    except (FileNotFoundError, GeneratorExit):
+        raise
+    except EventError as error:
+        raise error.below(before) from None
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> EventError:
+    what = f"cannot be read as Parquet ({str(error).splitlines()[0]})"
+    return EventError(path, what, remedy="it may be cut short or of another format")
+
+
+def _description(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
+    """What a file of this package says about its columns."""
+    told = (schema.metadata or {}).get(KEY)
+    if told is None:
+        has = ", ".join(schema.names[:20])
+        raise EventError(
+            path, "is no event file of this package", remedy=f"describe its columns with `data.mapping`; it has {has}"
+        )
+    description: dict[str, Any] = json.loads(told)
+    if description["version"] > VERSION:
+        what = f"was written by a later version of this package (layout {description['version']})"
+        raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
+    return description
 
 
 def _values(kind: pa.DataType) -> pa.DataType:

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from femtobarn.events.darkmachines import read_darkmachines, write_darkmachines
+from femtobarn.events.darkmachines import read_darkmachines, stream_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
 from femtobarn.events.lhe import read_lhe
 from femtobarn.events.lines import Unit
 from femtobarn.events.mapping import Mapping
-from femtobarn.events.parquet import read_parquet, write_parquet
+from femtobarn.events.parquet import read_parquet, stream_parquet, write_parquet
 from femtobarn.events.record import Events, concatenate
 
 Format = Literal["darkmachines", "parquet", "lhe"]
@@ -96,6 +96,38 @@ def read(
             raise EventError(file["path"], what, remedy="give every file once, or its events count twice")
         sums[file["sha256"]] = file["path"]
     return events
+
+
+def stream(
+    files: str | Path | Sequence[str | Path],
+    size: int = 10_000,
+    *,
+    process: str | None = None,
+    luminosity: float = 100.0,
+    unit: Unit | None = None,
+) -> Iterator[tuple[Path, Events]]:
+    """The events of one or many files piece by piece, each with the file it is from: files larger than the memory.
+
+    Dark Machines text and this package's own Parquet; arguments, weights and errors as for `read`, but for checks that
+    need all events at once.
+
+    Args:
+        files: paths or globs.
+        size: most events in a piece.
+        process, luminosity, unit: as for `read`.
+    """
+    for path in find(files):
+        match _format(path):
+            case "darkmachines":
+                pieces = stream_darkmachines(path, size, unit=unit, process=process, luminosity=luminosity)
+            case "parquet":
+                pieces = stream_parquet(path, size, process=process)
+            case "lhe":
+                raise EventError(
+                    path, "LHE files are not read in pieces", remedy="write .parquet or .csv with `femtobarn.events`"
+                )
+        for events in pieces:
+            yield path, replace(events, weight=events.expected(luminosity), luminosity=luminosity)
 
 
 @contextmanager

@@ -1,0 +1,137 @@
+"""Scoring: event files through an exported network, into one file of scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from femtobarn.events import Events, stream
+from femtobarn.events.lines import Unit
+from femtobarn.export.scorer import Scorer
+
+#: Bins of the score in which medians are found, so that memory does not grow with the events.
+BINS = 1000
+
+
+@dataclass
+class Process:
+    """What has been said so far about the events of one process."""
+
+    events: int = 0
+    expected: float = 0.0
+    score: float = 0.0  # weighted sum
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
+
+    def add(self, weight: NDArray[np.float64], score: NDArray[np.float32]) -> None:
+        """Count more events."""
+        self.events += len(score)
+        self.expected += float(weight.sum())
+        self.score += float(weight @ score)
+        self.histogram += np.histogram(score, BINS, (0, 1))[0]
+
+    @property
+    def mean(self) -> float:
+        """Weighted mean score; NaN where the weights sum to 0."""
+        return self.score / self.expected if self.expected else float("nan")
+
+    @property
+    def median(self) -> float:
+        """Score that half of the events exceed, to 1/`BINS`."""
+        return float((np.searchsorted(np.cumsum(self.histogram), self.events / 2) + 0.5) / BINS)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How the events of each process scored, and how many had more objects than the network looks at."""
+
+    processes: dict[str, Process]
+    overfull: int
+
+    @property
+    def events(self) -> int:
+        """All of them."""
+        return sum(process.events for process in self.processes.values())
+
+
+def score_files(
+    files: str | Path | Sequence[str | Path],
+    scorer: Scorer,
+    output: Path,
+    *,
+    process: str | None = None,
+    unit: Unit | None = None,
+    luminosity: float = 100.0,
+    progress: Callable[[int], object] | None = None,
+) -> Summary:
+    """Scores the events of files and writes `process, number, hard, weight, score, probability_<class>` as Parquet.
+
+    Events pass in pieces: memory does not grow with the files. The output appears complete or not at all, and
+    `femtobarn.evaluation.Scores.read` reads it.
+
+    Args:
+        files: Dark Machines text or this package's Parquet; paths or globs.
+        scorer: the exported network.
+        output: Parquet file to write.
+        process: name for all events, in place of what the files say.
+        unit: of the energies in text, where it is not MeV.
+        luminosity: that the written weights are for, in 1/fb.
+        progress: is told how many more events are done, again and again.
+
+    Raises:
+        EventError: bad input, with file and line or row.
+        FileNotFoundError: a path or glob that no file matches.
+        ValueError: no events at all.
+    """
+    facts = scorer.facts
+    about = {"signal": list(facts.signal), "luminosity": luminosity, "model": json.loads(facts.json())}
+    schema = pa.schema(
+        [
+            ("process", pa.dictionary(pa.int32(), pa.string())),
+            ("number", pa.int64()),
+            ("hard", pa.int64()),
+            ("weight", pa.float64()),
+            *((name, pa.float32()) for name in ("score", *(f"probability_{name}" for name in facts.classes))),
+        ],
+        metadata={b"femtobarn": json.dumps(about, ensure_ascii=False).encode()},
+    )
+    found: dict[str, Process] = {}
+    overfull = 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    half = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with pq.ParquetWriter(half, schema, compression="zstd") as writer:
+            for _, events in stream(files, process=process, luminosity=luminosity, unit=unit):
+                said = scorer.score(events)
+                writer.write_table(_table(events, said, schema))
+                overfull += int((ak.num(events.particles.pt).to_numpy() > facts.slots).sum())
+                for name in events.processes:
+                    mine = events.process == name
+                    found.setdefault(name, Process()).add(events.weight[mine], said["score"][mine])
+                if progress is not None:
+                    progress(len(events))
+        if not found:
+            raise ValueError("no events to score: the files are empty")
+        os.replace(half, output)
+    finally:
+        half.unlink(missing_ok=True)
+    return Summary(dict(sorted(found.items())), overfull)
+
+
+def _table(events: Events, said: dict[str, NDArray[np.float32]], schema: pa.Schema) -> pa.Table:
+    columns = {
+        "process": pa.array(events.process.tolist(), pa.string()).dictionary_encode(),
+        "number": events.number,
+        "hard": events.hard,
+        "weight": events.weight,
+        **said,
+    }
+    return pa.table(columns, schema=schema)
