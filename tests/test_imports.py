@@ -14,7 +14,19 @@ import femtobarn
 ROOT = Path(femtobarn.__file__).parent
 
 #: Each room may import those before it, and itself.
-ORDER = ("physics", "events", "inputs", "nn", "models", "tasks", "training", "evaluation", "explain", "report")
+ORDER = (
+    "physics",
+    "events",
+    "inputs",
+    "nn",
+    "models",
+    "tasks",
+    "training",
+    "evaluation",
+    "explain",
+    "export",
+    "report",
+)
 
 #: Rooms beside the line.
 BESIDE = {"simulate": ("physics", "events", "simulate")}

@@ -97,8 +97,8 @@ def stream_darkmachines(
 ) -> Iterator[Events]:
     """The events of a Dark Machines text file, up to `size` at a time, in memory that does not grow with the file.
 
-    Arguments and checks are those of `read_darkmachines`, but for event numbers that come twice: to find them, all would
-    have to be kept.
+    Arguments and checks are those of `read_darkmachines`, but for event numbers that come twice: to find them, all of
+    them would have to be kept.
 
     Raises:
         EventError: as `read_darkmachines` does, when the line with the mistake is reached.

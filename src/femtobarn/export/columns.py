@@ -29,9 +29,10 @@ class Columns(NamedTuple):
     def of(cls, events: Events) -> Columns:
         """All objects of the events; how many of them count is for the file to say."""
         objects = events.padded()
-        numbers = (column.astype(np.float32) for column in (objects.pt, objects.eta, objects.phi, objects.E))
+        numbers = (objects.pt, objects.eta, objects.phi, objects.E)
+        pt, eta, phi, energy = (column.astype(np.float32) for column in numbers)
         missing = (np.asarray(events.context[name]).astype(np.float32) for name in ("MET", "phi_MET"))
-        return cls(*numbers, np.where(objects.mask, objects.kind, 0).astype(np.int64), *missing)
+        return cls(pt, eta, phi, energy, np.where(objects.mask, objects.kind, 0).astype(np.int64), *missing)
 
     def part(self, where: slice) -> Columns:
         """Some of the events."""
@@ -48,3 +49,5 @@ MEANING = {
     "MET": "missing transverse momentum of the event in GeV",
     "phi_MET": "its azimuth in radians",
 }
+
+UNITS = {"pt": "GeV", "eta": "1", "phi": "rad", "E": "GeV", "type": "code", "MET": "GeV", "phi_MET": "rad"}

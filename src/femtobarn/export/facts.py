@@ -71,5 +71,7 @@ class Facts:
         absent = [name for name in names if name not in told]
         if absent:
             raise ValueError(f"{path} does not say its {', '.join(absent)}; export the run again")
-        values = {name: tuple(told[name]) if isinstance(told[name], list) else told[name] for name in names}
+        values: dict[str, Any] = {
+            name: tuple(told[name]) if isinstance(told[name], list) else told[name] for name in names
+        }
         return cls(**values)

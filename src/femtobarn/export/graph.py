@@ -118,6 +118,7 @@ def write(graph: Graph, facts: Facts, path: Path) -> None:
             )
         except torch.onnx.OnnxExporterError as error:
             raise RuntimeError(f"{facts.label} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
+    assert exported is not None  # as it is for dynamo=False
     model = exported.model
     _tidy(model)
     model.producer_name, model.producer_version = "femtobarn", femtobarn.__version__

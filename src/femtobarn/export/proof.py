@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,12 +130,10 @@ def made(count: int, most: int, random: np.random.Generator, *, fewest: int = 1)
     pt = 20 + random.exponential(60, shape)
     eta, mass = np.clip(random.normal(0, 1.2, shape), -2.5, 2.5), random.uniform(0.1, 15, shape)
     numbers = (pt, eta, random.uniform(-np.pi, np.pi, shape), np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2))
-    missing = (random.exponential(80, count), random.uniform(-np.pi, np.pi, count))
-    return Columns(
-        *(np.where(real, column, 0).astype(np.float32) for column in numbers),
-        np.where(real, random.integers(1, len(NAMES), shape), PADDING),
-        *(column.astype(np.float32) for column in missing),
-    )
+    missing, azimuth = random.exponential(80, count), random.uniform(-np.pi, np.pi, count)
+    objects = (np.where(real, column, 0).astype(np.float32) for column in numbers)
+    kind = np.where(real, random.integers(1, len(NAMES), shape), PADDING)
+    return Columns(*objects, kind, missing.astype(np.float32), azimuth.astype(np.float32))
 
 
 def padded(columns: Columns, slots: int) -> Columns:
@@ -168,5 +166,4 @@ def garbage(columns: Columns) -> Columns:
 
 
 def _on_objects(columns: Columns, change: Callable[[np.ndarray], np.ndarray]) -> Columns:
-    objects: Sequence[np.ndarray] = columns[:5]
-    return Columns(*(change(column) for column in objects), *columns[5:])
+    return columns._replace(**{name: change(getattr(columns, name)) for name in Columns._fields[:5]})

@@ -50,6 +50,9 @@ class Scorer:
             raise FileNotFoundError(f"no model file {path}")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # waiting threads leave the cores alone
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class of their own
@@ -60,9 +63,7 @@ class Scorer:
             raise ValueError(f"{path} was not written by `femtobarn export`: it does not say what it wants")
         return cls(session, Facts.parse(told, str(path)))
 
-    def run(
-        self, columns: Columns
-    ) -> tuple[Float32[np.ndarray, " events"], Float32[np.ndarray, "events classes"]]:
+    def run(self, columns: Columns) -> tuple[Float32[np.ndarray, " events"], Float32[np.ndarray, "events classes"]]:
         """Score and class probabilities (at equal yields) of all events at once."""
         score, probabilities = self.session.run(["score", "probabilities"], columns._asdict())
         return score, probabilities

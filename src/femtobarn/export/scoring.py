@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 
 from femtobarn.events import Events, stream
 from femtobarn.events.lines import Unit
+from femtobarn.export.facts import Facts
 from femtobarn.export.scorer import Scorer
 
 #: Bins of the score in which medians are found, so that memory does not grow with the events.
 BINS = 1000
+
+#: Seconds between two plain lines.
+PAUSE = 15.0
 
 
 @dataclass
@@ -124,6 +134,39 @@ def score_files(
     finally:
         half.unlink(missing_ok=True)
     return Summary(dict(sorted(found.items())), overfull)
+
+
+def table(summary: Summary, facts: Facts, luminosity: float) -> Table:
+    """The summary for a terminal: signal first."""
+    columns = ("process", "events", f"expected at {luminosity:g}/fb", "mean score", "median")
+    shown = Table(*columns, box=None, pad_edge=False)
+    for name in sorted(summary.processes, key=lambda name: (name not in facts.signal, name)):
+        one = summary.processes[name]
+        label = f"{name} (signal)" if name in facts.signal else name
+        shown.add_row(escape(label), str(one.events), f"{one.expected:.4g}", f"{one.mean:.3f}", f"{one.median:.3f}")
+    return shown
+
+
+@contextmanager
+def watched(what: str, console: Console) -> Iterator[Callable[[int], object]]:
+    """How many events are done and how fast, from the third second on: a bar on a terminal, lines elsewhere."""
+    begun = said = time.monotonic()
+    done = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+        task = live.add_task(what, total=None, told="", visible=False)
+
+        def shown(more: int) -> None:
+            nonlocal done, said
+            done += more
+            now = time.monotonic()
+            told = f"{done} events, {done / max(now - begun, 1e-9):.0f} events/s"
+            live.update(task, told=told, visible=now - begun > 2)
+            if not console.is_terminal and now - said > PAUSE:
+                said = now
+                console.print(f"{what}: {told}", highlight=False, soft_wrap=True)
+
+        yield shown
 
 
 def _table(events: Events, said: dict[str, NDArray[np.float32]], schema: pa.Schema) -> pa.Table:

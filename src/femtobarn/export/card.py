@@ -1,0 +1,178 @@
+"""Card: an exported model on one page, for whoever gets the file and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from femtobarn.evaluation.rounding import fixed, rounded
+from femtobarn.export.columns import MEANING, Columns
+from femtobarn.export.facts import Facts
+from femtobarn.export.proof import Trial
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page is written from.
+
+    Args:
+        file: name of the ONNX file.
+        size: of it, in bytes.
+        facts: what it says of itself.
+        meta: `meta.json` of the run.
+        metrics: `metrics.json` of the run, None if it was not judged.
+        trials: the proof.
+        tolerance: of the proof.
+        limits: sentences about what the model is not good for.
+    """
+
+    file: str
+    size: int
+    facts: Facts
+    meta: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+    trials: Sequence[Trial]
+    tolerance: float
+    limits: Sequence[str]
+
+
+def card(about: Card) -> str:
+    """The page in Markdown."""
+    return "\n".join(_lines(about)) + "\n"
+
+
+def _lines(about: Card) -> Iterator[str]:
+    facts = about.facts
+    signal, background = ", ".join(facts.signal), ", ".join(facts.background)
+    yield f"# {facts.label}: {signal} against {background}"
+    yield ""
+    yield (
+        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the objects of collision events and gives each event a "
+        f"score: close to 1 for {signal}, close to 0 for {background}. It needs no other file and no preprocessing."
+    )
+    yield ""
+    yield from _table(("", ""), _identity(about))
+    yield ""
+    yield "## How well it separates"
+    yield ""
+    yield from _quality(about.metrics)
+    yield ""
+    yield "## How to call it"
+    yield ""
+    yield "```python"
+    yield "import numpy as np"
+    yield "import onnxruntime"
+    yield ""
+    yield f'session = onnxruntime.InferenceSession("{about.file}")'
+    yield 'rows = {"pt": [[90, 40]], "eta": [[0.3, -1.2]], "phi": [[2.1, -0.4]], "E": [[95, 73]]}'
+    yield 'rows |= {"MET": [60], "phi_MET": [1.5]}'
+    yield "event = {name: np.array(row, np.float32) for name, row in rows.items()}"
+    yield 'event["type"] = np.array([[2, 5]])  # a b-jet and a muon'
+    yield "score, probabilities = session.run(None, event)"
+    yield "```"
+    yield ""
+    yield f"Files of events: `femtobarn score EVENTS {about.file} -o scores.parquet`; no torch is needed."
+    yield ""
+    yield from _table(("input", "shape", "type", "meaning"), _inputs())
+    yield ""
+    yield from _table(("output", "shape", "type", "meaning"), _outputs(facts))
+    yield ""
+    codes = ", ".join(f"{code} {name}" for name, code in facts.types.items())
+    yield f"Object types: {codes}. Any number of events and of objects; objects in any order."
+    yield ""
+    yield "## Proof"
+    yield ""
+    yield (
+        "Largest differences between the file, run by onnxruntime, and PyTorch in float64; "
+        f"above {about.tolerance:g} there would be no file."
+    )
+    yield ""
+    yield from _table(
+        ("events", "number", "score", "probabilities"),
+        [(one.what, str(one.events), f"{one.score:.1e}", f"{one.probability:.1e}") for one in about.trials],
+    )
+    yield ""
+    yield "## Limits"
+    yield ""
+    for limit in about.limits:
+        yield f"- {limit}"
+
+
+def _identity(about: Card) -> list[tuple[str, str]]:
+    facts, meta = about.facts, about.meta
+    events = meta["events"]
+    temperature = f"{facts.temperature:.3f}" + (" (none)" if facts.temperature == 1 else "")
+    return [
+        ("architecture", f"{facts.model}, {meta['parameters']} parameters"),
+        ("pairwise features", ", ".join(facts.interactions) or "none"),
+        ("objects of an event", f"the {facts.slots} hardest"),
+        ("classes", ", ".join(facts.classes)),
+        ("trained on", f"{events['train']} events, {meta['epochs']} epochs, seed {facts.seed}"),
+        ("held out", f"{events['validation']} events for the choice of the epoch, {events['test']} for judging"),
+        ("SHA-256 of the events", f"`{facts.data}`"),
+        ("SHA-256 of the weights", f"`{facts.weights}`"),
+        ("calibration temperature", temperature),
+        ("made with", ", ".join(f"{name} {version}" for name, version in meta["versions"].items())),
+    ]
+
+
+def _quality(metrics: Mapping[str, Any] | None) -> Iterator[str]:
+    if metrics is None:
+        yield "It was not judged: `femtobarn evaluate` was not run before the export."
+        return
+    settings = metrics["settings"]
+    numbers = [("AUC against all backgrounds", _number(metrics["auc"]["total"]))]
+    numbers += [(f"AUC against {name}", _number(one)) for name, one in metrics["auc"].items() if name != "total"]
+    for point, efficiencies in metrics["background_efficiency"].items():
+        numbers.append(
+            (f"background efficiency at {float(point):.0%} signal efficiency", _number(efficiencies["total"]))
+        )
+    for point, cut in metrics["significance"].items():
+        what = f"s/√b at {float(point):.0%} signal efficiency, score > {fixed(cut['threshold'], 4)}"
+        numbers.append((f"{what}, {settings['luminosity']:g}/fb", _number(cut["plain"])))
+    yield "On held-out events; value ± statistical error."
+    yield ""
+    yield from _table(("", ""), numbers)
+
+
+def _number(entry: Mapping[str, float | None]) -> str:
+    return rounded(entry["value"], entry["error"])
+
+
+def _inputs() -> list[tuple[str, str, str, str]]:
+    objects = Columns._fields[:5]
+    return [
+        (
+            f"`{name}`",
+            "(events, objects)" if name in objects else "(events,)",
+            "int64" if name == "type" else "float32",
+            MEANING[name],
+        )
+        for name in Columns._fields
+    ]
+
+
+def _outputs(facts: Facts) -> list[tuple[str, str, str, str]]:
+    classes = ", ".join(facts.classes)
+    return [
+        (
+            "`score`",
+            "(events,)",
+            "float32",
+            "the best test of signal against the expected mixture of backgrounds, 0 to 1",
+        ),
+        (
+            "`probabilities`",
+            f"(events, {len(facts.classes)})",
+            "float32",
+            f"of {classes}, if all were equally frequent",
+        ),
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"

@@ -1,0 +1,150 @@
+"""Publish: a trained network as one file that other programs run, with its proof and its card."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.table import Table
+
+import femtobarn
+from femtobarn.evaluation.runs import METRICS
+from femtobarn.events.files import checksum
+from femtobarn.export import Columns, Facts, Scorer
+from femtobarn.export.card import Card, card
+from femtobarn.export.columns import UNITS
+from femtobarn.export.graph import Graph, write
+from femtobarn.export.proof import TOLERANCE, Trial, made, prove
+from femtobarn.models import BDT
+from femtobarn.physics.objects import NAMES
+from femtobarn.provenance import write_text
+from femtobarn.sample import prepare
+from femtobarn.source import Data
+from femtobarn.trained import WEIGHTS, Trained
+
+MODEL, CARD = "model.onnx", "MODEL.md"
+
+#: Held-out events that a file is proved on, evenly spread; made-up events beside them.
+PROVED, MADE = 5000, 500
+
+
+class Published(NamedTuple):
+    """The files of an exported run, and how closely the model agrees with PyTorch."""
+
+    model: Path
+    card: Path
+    trials: list[Trial]
+
+
+def export(folder: str | Path, output: str | Path | None = None, *, tolerance: float = TOLERANCE) -> Published:
+    """Writes the network of a run as ONNX, proves the file against PyTorch in float64 and writes its card.
+
+    The file is the whole function from objects to calibrated score. It appears only once it is proved, on held-out
+    events of the run (where its data are at hand), on made-up ones and on hostile versions of them.
+
+    Args:
+        folder: of a trained run.
+        output: the file to write; `model.onnx` in the run's folder if not given. The card is `MODEL.md` beside it.
+        tolerance: largest difference of a score or probability that is allowed.
+
+    Raises:
+        ValueError: no trained run, boosted trees, or file and PyTorch differ by more than the tolerance.
+        RuntimeError: the packages for ONNX are missing, or the network does what ONNX cannot express.
+    """
+    folder = Path(folder)
+    trained = Trained.load(folder)
+    network = trained.model
+    if isinstance(network, BDT):
+        raise ValueError(
+            f"{folder} holds boosted trees, and only networks are exported; LightGBM itself reads {folder}/trees.txt, "
+            "and `femtobarn.score` scores events with it"
+        )
+    path = Path(output) if output is not None else folder / MODEL
+    about = path.parent / CARD
+    _free(about, path)
+    facts = facts_of(trained, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(Graph(network.cpu(), trained.task.cpu(), facts.slots), facts, half)
+        events = events_of(trained)
+        trials = prove(Scorer.load(half), network, trained.task, events, tolerance)
+        size = half.stat().st_size
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else None
+    known = Card(path.name, size, facts, trained.meta, metrics, trials, tolerance, _notes(trained, events))
+    write_text(about, card(known))
+    return Published(path, about, trials)
+
+
+def proof(trials: Sequence[Trial]) -> Table:
+    """The proof for a terminal."""
+    shown = Table("events", "number", "largest difference of a score", "of a probability", box=None, pad_edge=False)
+    for trial in trials:
+        shown.add_row(trial.what, str(trial.events), f"{trial.score:.1e}", f"{trial.probability:.1e}")
+    return shown
+
+
+def facts_of(trained: Trained, folder: Path) -> Facts:
+    """What the file of a run says of itself."""
+    task = trained.task
+    return Facts(
+        label=trained.experiment.label,
+        model=trained.experiment.model.name,
+        seed=trained.experiment.seed,
+        signal=task.signal,
+        background=task.background,
+        classes=tuple(task.names),
+        slots=trained.experiment.inputs.slots,
+        interactions=trained.experiment.inputs.interactions,
+        temperature=float(task.temperature),
+        weights=checksum(folder / WEIGHTS),
+        data=trained.meta["inputs"]["fingerprint"],
+        version=femtobarn.__version__,
+        types=dict(zip(NAMES, range(len(NAMES)), strict=True)),
+        units=UNITS,
+    )
+
+
+def events_of(trained: Trained) -> dict[str, Columns]:
+    """Events to prove a file on: held-out ones if the data of the run are at hand, and made-up ones."""
+    slots = trained.experiment.inputs.slots
+    found = {"made-up events": made(MADE, slots + slots // 2, np.random.default_rng(0), fewest=1)}
+    try:
+        events = prepare(trained.experiment).test.events
+    except (ValueError, OSError):  # files that were moved: the card says so
+        return found
+    return {"held-out events of the run": Columns.of(events[:: -(-len(events) // PROVED)])} | found
+
+
+def _notes(trained: Trained, events: Mapping[str, Columns]) -> list[str]:
+    """What the numbers of the card do not say."""
+    notes = [
+        f"It knows events like those it was trained on: {_selection(trained.experiment.data)}. On others its score is "
+        "a number without a meaning.",
+        "Its probabilities hold for simulated events; real detectors differ from the simulation, and no systematic "
+        "uncertainty is in them.",
+        f"Objects beyond the {trained.experiment.inputs.slots} hardest of an event are dropped inside the file.",
+        "Types outside the codes above, NaN and infinity make the score NaN; negative or impossible energies are not "
+        "noticed.",
+    ]
+    if len(events) < 2:
+        notes.append("The data of the run were not at hand when the file was proved: made-up events stood in.")
+    return notes
+
+
+def _selection(data: Data) -> str:
+    what = f"the sample {data.sample}" if data.sample else "the files named in its configuration"
+    return f"{what}, {data.selection}" if data.selection else what
+
+
+def _free(about: Path, path: Path) -> None:
+    """Refuses to overwrite the card of another model."""
+    if about.is_file() and path.name not in about.read_text(encoding="utf-8"):
+        raise ValueError(f"{about} describes another file than {path.name}; write to another folder")

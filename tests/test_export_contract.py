@@ -1,0 +1,65 @@
+"""Every registered network exports to ONNX and agrees with the file; registering one is enough to have it tested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from femtobarn.export import Columns, Facts, Scorer
+from femtobarn.inputs import make_batch
+from femtobarn.tasks import Classification
+from tests.sample import make_events
+from tests.test_models_contract import CASES, INTERACTIONS, build
+
+pytest.importorskip("onnxscript")
+
+from femtobarn.export.graph import Graph, write
+from femtobarn.export.proof import made, prove
+
+#: Fewer than the events have objects, and no number of anything else.
+SLOTS = 11
+
+
+@pytest.mark.parametrize(("name", "key"), CASES, ids=map("-".join, CASES))
+def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
+    """With cross-entropy for the pairs, with the focal loss without them; calibrated."""
+    network = build(name, INTERACTIONS[key], torch.float32)
+    focal: dict[str, Any] = {"loss": "focal", "alpha": 0.75, "gamma": 3.0} if key == "plain" else {}
+    events = make_events(300, seed=5, processes=("tttt", "ttH", "ttW"))
+    task = Classification(signal=("tttt",), **focal).classifier(events)
+    task.temperature.fill_(1.7)
+    facts = Facts(
+        label=name,
+        model=name,
+        seed=1,
+        signal=task.signal,
+        background=task.background,
+        classes=task.names,
+        slots=SLOTS,
+        interactions=INTERACTIONS[key],
+        temperature=1.7,
+        weights="",
+        data="",
+        version="",
+        types={},
+        units={},
+    )
+    write(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx")
+    scorer = Scorer.load(tmp_path / "model.onnx")
+    assert scorer.facts == facts
+
+    said = scorer.score(events)
+    with torch.no_grad():
+        expected = task.scores(network(make_batch(events, SLOTS)))
+    assert said.keys() == expected.keys()
+    for column in said:
+        np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
+    assert said["score"].std() > 1e-3  # or everything would be equal
+
+    columns = {"events": Columns.of(events), "made-up": made(100, 25, np.random.default_rng(2))}
+    trials = prove(scorer, network, task, columns)
+    assert {trial.events for trial in trials} >= {1, 300}
+    assert max(trial.worst for trial in trials) < 1e-5
