@@ -129,11 +129,19 @@ def made(count: int, most: int, random: np.random.Generator, *, fewest: int = 1)
     real = np.arange(most) < random.integers(fewest, most + 1, size=(count, 1))
     pt = 20 + random.exponential(60, shape)
     eta, mass = np.clip(random.normal(0, 1.2, shape), -2.5, 2.5), random.uniform(0.1, 15, shape)
-    numbers = (pt, eta, random.uniform(-np.pi, np.pi, shape), np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2))
-    missing, azimuth = random.exponential(80, count), random.uniform(-np.pi, np.pi, count)
-    objects = (np.where(real, column, 0).astype(np.float32) for column in numbers)
-    kind = np.where(real, random.integers(1, len(NAMES), shape), PADDING)
-    return Columns(*objects, kind, missing.astype(np.float32), azimuth.astype(np.float32))
+
+    def kept(column: np.ndarray) -> np.ndarray:
+        return np.where(real, column, 0).astype(np.float32)
+
+    return Columns(
+        pt=kept(pt),
+        eta=kept(eta),
+        phi=kept(random.uniform(-np.pi, np.pi, shape)),
+        E=kept(np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2)),
+        type=np.where(real, random.integers(1, len(NAMES), shape), PADDING),
+        MET=random.exponential(80, count).astype(np.float32),
+        phi_MET=random.uniform(-np.pi, np.pi, count).astype(np.float32),
+    )
 
 
 def padded(columns: Columns, slots: int) -> Columns:
