@@ -149,8 +149,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, help="add the table to this Markdown file")
     given = parser.parse_args()
-    chosen = "".join(f" --process {process}" for process in given.process or ())
-    command = f"python benchmarks/vetoes.py {given.what} LHE_FOLDER --events {given.events}{chosen}"
+    only = "".join(f" --process {process}" for process in given.process or ())
+    command = f"python benchmarks/vetoes.py {given.what} LHE_FOLDER --events {given.events}{only}"
     lines = [
         f"`{command}`, femtobarn {femtobarn.__version__}:",
         "",
