@@ -366,6 +366,8 @@ def print_tables(runs: Sequence[Path], baseline: str | None, *, backgrounds: boo
     for table in evaluation.tables(comparison, backgrounds=backgrounds):
         out.print(table)
     out.print(evaluation.legend(comparison), highlight=False)
+    if backgrounds and len(comparison.rows) > 1:
+        out.print(evaluation.PAIR_NOTE, highlight=False)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from femtobarn.evaluation.compare import Comparison, Number, Row, by_model, comp
 from femtobarn.evaluation.confusion import Confusion, confusion
 from femtobarn.evaluation.judge import judge
 from femtobarn.evaluation.measure import Measured, measure
+from femtobarn.evaluation.paired import Paired, delong, paired
 from femtobarn.evaluation.reliability import Calibrated, Reliability, calibrated
 from femtobarn.evaluation.runs import Run, load_run, run_folders
 from femtobarn.evaluation.scores import Scores
@@ -13,9 +14,10 @@ from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import NOTE as SHIFT_NOTE
 from femtobarn.evaluation.shifts import judge_shifts, read_shifts
 from femtobarn.evaluation.significance import asimov, luminosity_gain, significance
-from femtobarn.evaluation.table import csv_table, fit_section, legend, markdown, printed, tables
+from femtobarn.evaluation.table import PAIR_NOTE, csv_table, fit_section, legend, markdown, printed, tables
 
 __all__ = [
+    "PAIR_NOTE",
     "SHIFT_NOTE",
     "Best",
     "Calibrated",
@@ -24,6 +26,7 @@ __all__ = [
     "Evaluation",
     "Measured",
     "Number",
+    "Paired",
     "Reliability",
     "Row",
     "Run",
@@ -35,6 +38,7 @@ __all__ = [
     "compare",
     "confusion",
     "csv_table",
+    "delong",
     "fit_section",
     "judge",
     "judge_shifts",
@@ -43,6 +47,7 @@ __all__ = [
     "luminosity_gain",
     "markdown",
     "measure",
+    "paired",
     "printed",
     "read_shifts",
     "run_folders",

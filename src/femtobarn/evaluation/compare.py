@@ -114,19 +114,23 @@ class Comparison:
         rivals = [row for row in self.rows if row is not best and row.numbers[key].value is not None]
         return tuple(row.label for row in rivals if abs(self.deviation(best, row, key)) < TIE)
 
-    def deviation(self, first: Row, second: Row, key: Key) -> float:
-        r"""By how many standard deviations the first model's number exceeds the second's.
+    def difference(self, first: Row, second: Row, key: Key) -> tuple[float, float, float]:
+        r"""By how much the first model's number exceeds the second's, its statistical error, and that of the trainings.
 
         The test events are the same for both, so the statistical error is that of the difference, replica by replica.
         A model's mean over n seeds adds :math:`s/\sqrt n`, with the spread s pooled over all models, since that of two
         or three trainings alone is too rough; without any model of two seeds there is no such term.
         """
-        if key[0] == "gain":  # the square of a ratio to a common baseline: the same order, but never exactly 1
-            key = ("significance", *key[1:])
         difference = first.vectors[key] - second.vectors[key]
         training = self.pooled.get(key, 0.0) * math.sqrt(1 / len(first.runs) + 1 / len(second.runs))
-        error = math.hypot(float(spread(difference)), training)
-        value = float(difference[0])
+        return float(difference[0]), float(spread(difference)), training
+
+    def deviation(self, first: Row, second: Row, key: Key) -> float:
+        """By how many standard deviations the first model's number exceeds the second's; see `difference`."""
+        if key[0] == "gain":  # the square of a ratio to a common baseline: the same order, but never exactly 1
+            key = ("significance", *key[1:])
+        value, statistical, training = self.difference(first, second, key)
+        error = math.hypot(statistical, training)
         return value / error if error > 0 else math.copysign(math.inf, value) if value else 0.0
 
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from femtobarn.evaluation.compare import TIE, Comparison, Row
 from femtobarn.evaluation.judge import BEST, Key
-from femtobarn.evaluation.rounding import NOTHING, common_decimals, rounded
+from femtobarn.evaluation.paired import AREA, Paired, against_baseline, best_against_others
+from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed, rounded
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,23 @@ def legend(comparison: Comparison, best: str = "*") -> str:
 
 
 def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
-    """Tables for the terminal; with `backgrounds`, each background on its own as well."""
-    return [
-        printed(comparison, section) for section in (sections(comparison) if backgrounds else sections(comparison)[:3])
-    ]
+    """Tables for the terminal; with `backgrounds`, each background on its own and the paired tests as well."""
+    if not backgrounds:
+        return [printed(comparison, section) for section in sections(comparison)[:3]]
+    made = [printed(comparison, section) for section in sections(comparison)]
+    for title, lines in pair_tables(comparison).items():
+        table = _empty(title)
+        for heading in PAIR_HEADINGS:
+            table.add_column(heading, justify="right", overflow="fold")
+        for name, texts in lines:
+            table.add_row(name, *texts)
+        made.append(table)
+    return made
 
 
 def printed(comparison: Comparison, section: Section) -> Table:
     """One table for the terminal."""
-    table = Table(title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("model", no_wrap=True)
+    table = _empty(section.title)
     for column in section.columns:
         table.add_column(column.heading.replace(", ", "\n"), justify="right", overflow="fold")
     columns = [cells(comparison, column) for column in section.columns]
@@ -156,6 +164,47 @@ def printed(comparison: Comparison, section: Section) -> Table:
         name = Text.assemble(row.label, (f"\n{trainings(row)}", "dim"))
         table.add_row(name, *(_styled(column[index]) for column in columns))
     return table
+
+
+def _empty(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    return table
+
+
+#: Headings of the tables of `pair_tables`.
+PAIR_HEADINGS = ("ΔAUC", "± test", "(DeLong)", "± training", "z", "p")
+
+#: What they mean.
+PAIR_NOTE = (
+    "ΔAUC: first minus second; ± test: statistical error of the difference, the events being the same for both (beside "
+    "it by DeLong's formula, as a check); ± training: from the spread over seeds; z: in standard deviations of both; "
+    "p: of a z as large by chance, not corrected for the number of comparisons"
+)
+
+
+def pair_tables(comparison: Comparison) -> dict[str, list[tuple[str, list[str]]]]:
+    """Paired tests by title: every model against the baseline, and the best one against the others, ready to print."""
+    if len(comparison.rows) == 1:
+        return {}
+    found = {f"Every model against {comparison.baseline}": (against_baseline(comparison), "first")}
+    best = comparison.best(AREA)
+    if best is not None and best.label != comparison.baseline:
+        found[f"{best.label}, which has the largest AUC, against the others"] = (
+            best_against_others(comparison),
+            "second",
+        )
+    return {
+        title: [(getattr(pair, named), _pair_texts(pair)) for pair in pairs] for title, (pairs, named) in found.items()
+    }
+
+
+def _pair_texts(pair: Paired) -> list[str]:
+    errors = [pair.statistical, pair.delong, pair.training]
+    digits = common_decimals([errors], default=4) + 1
+    texts = [fixed(error, digits) if error is not None else NOTHING for error in errors]
+    p = "< 1e-15" if pair.p < 1e-15 else f"{pair.p:.2g}"
+    return [f"{pair.difference:+.{max(digits, 0)}f}", *texts, f"{pair.deviation:+.1f}", p]
 
 
 def trainings(row: Row) -> str:
@@ -178,6 +227,12 @@ def markdown(comparison: Comparison) -> str:
             )
             lines.append(f"| {row.label} | " + " | ".join(marked) + " |")
         lines.append("")
+    for title, pairs in pair_tables(comparison).items():
+        lines += [f"**{title}**", "", "| model | " + " | ".join(PAIR_HEADINGS) + " |"]
+        lines += ["|---|" + "---:|" * len(PAIR_HEADINGS)]
+        lines += [f"| {name} | " + " | ".join(texts) + " |" for name, texts in pairs] + [""]
+    if len(comparison.rows) > 1:
+        lines += [f"{PAIR_NOTE}.", ""]
     return "\n".join([*lines, legend(comparison, best="bold") + ".", ""])
 
 
