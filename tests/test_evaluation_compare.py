@@ -15,7 +15,7 @@ from rich.console import Console
 from femtobarn.evaluation import Evaluation, compare, load_run, run_folders
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.rounding import decimals, fixed, rounded
-from femtobarn.evaluation.table import cells, csv_table, markdown, sections, tables
+from femtobarn.evaluation.table import cells, csv_table, growth, markdown, sections, tables
 from tests.fake_runs import MODELS, make_run, make_runs, make_scores
 from tests.sample import make_events
 
@@ -96,10 +96,26 @@ def test_sizes_of_the_training_set_are_rows_of_their_own(events, tmp_path):
     (paths[0] / "config.yaml").write_text(yaml.safe_dump(config))
     assert [row.label for row in compare(paths).rows] == [
         "a, 10 % of training",
-        "a, 100 % of training",
-        "b, 100 % of training",
+        "a",
+        "b",
     ]
-    assert compare(paths, baseline="a").baseline == "a, 100 % of training"
+    found = compare(paths, baseline="a")
+    assert found.baseline == "a"
+    assert found.sizes == (0.1, 1.0)
+    assert [row.label for row in found.largest.rows] == ["a", "b"]
+    # marks of a size compare models of that size: alone at 10 %, a is marked in no way
+    headings, lines = growth(found)
+    assert headings == ["10 %", "100 %"]
+    assert [(name, line[0].text != "–") for name, line in lines] == [("a", True), ("b", False)]
+    assert not lines[0][1][0].best
+    assert lines[1][1][1].best
+    said = markdown(found)
+    assert "| model | 10 % | 100 % |" in said
+    assert "10 % of training |" not in said
+    # a baseline that only has a smaller training stays beside the others
+    alone = compare([*paths[:1], *paths[2:]], baseline="a")
+    assert alone.baseline == "a, 10 % of training"
+    assert [row.label for row in alone.largest.rows] == ["a, 10 % of training", "b"]
 
 
 def test_what_can_not_be_compared_is_refused(runs, events, tmp_path):

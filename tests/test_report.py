@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
+from matplotlib.colors import rgb_to_hsv, to_rgb
 
 from femtobarn.evaluation import Evaluation, compare
 from femtobarn.evaluation.rounding import rounded
@@ -19,7 +20,7 @@ from femtobarn.report import report
 from femtobarn.report.curves import GRID, curve
 from femtobarn.report.display import choose, draw_events
 from femtobarn.report.distributions import histograms
-from femtobarn.report.style import DASHES, model_looks, process_looks
+from femtobarn.report.style import DASHES, FAMILY_COLORS, model_looks, process_looks
 from femtobarn.report.words import duration, listing, summary
 from tests.fake_runs import make_run, make_runs, make_scores
 from tests.sample import make_events
@@ -158,7 +159,7 @@ def test_sizes_of_the_training_set_get_their_figure(events, tmp_path):
     found = Page(html)
     assert "Does more data help?" in found.text
     assert "figure-sizes" in found.ids
-    assert "Luminosity b, 100 % of training needs to match" in found.text
+    assert "Luminosity b needs to match" in found.text
 
 
 def test_no_background_left_still_makes_a_page(events, tmp_path):
@@ -220,6 +221,26 @@ def test_looks_differ():
     few = list(looks.values())[: len(DASHES)]
     assert len({str(look.dash) for look in few}) == len(few)
     assert len({look.color for look in process_looks("abcdefgh").values()}) == 8
+
+
+def test_kinds_of_models_have_colours_and_all_looks_differ():
+    labels = [f"{family}{number}" for family in ("bdt", "part") for number in range(6)]
+    looks = model_looks([*labels, "cnn"], [*(label[:-1] for label in labels), "cnn"])
+    assert len({(look.color, str(look.dash)) for look in looks.values()}) == 13
+    lightness = [sum(to_rgb(looks[f"part{number}"].color)) for number in range(6)]
+    assert lightness == sorted(lightness, reverse=True)
+    hues = {label: rgb_to_hsv(to_rgb(look.color))[0] for label, look in looks.items()}
+    assert np.ptp([hues[f"bdt{number}"] for number in range(6)]) < 0.02
+    assert looks["cnn"].color == FAMILY_COLORS[2]
+
+
+def test_ratios_are_drawn_against_baseline_trees_and_particlenet(events, tmp_path):
+    runs = make_runs(tmp_path / "runs", events, models={"ParT": 0.5, "BDT": 0.4, "BDT_SM": 0.45}, seeds=1)
+    found = Page(report(runs, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Rejection compared with ParT" in found.text
+    assert "Rejection compared with BDT" in found.text
+    assert "Rejection compared with BDT_SM" not in found.text
+    assert {"figure-ratios", "figure-ratios_2"} <= set(found.ids)
 
 
 def test_words():

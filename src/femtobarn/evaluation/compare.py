@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,21 @@ class Row:
     vectors: Mapping[Key, NDArray[np.float64]]
 
     @property
+    def model(self) -> str:
+        """Label of the model without the size of the training set."""
+        return self.runs[0].label
+
+    @property
+    def family(self) -> str:
+        """The architecture."""
+        return str((self.runs[0].config.get("model") or {}).get("name"))
+
+    @property
+    def fraction(self) -> float:
+        """Part of the training events that was used."""
+        return self.runs[0].fraction
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the trainings."""
         return tuple(run.seed for run in self.runs)
@@ -95,6 +110,21 @@ class Comparison:
     def points(self) -> tuple[str, ...]:
         """Working points as they stand in the keys."""
         return tuple(label(efficiency) for efficiency in self.settings.efficiencies)
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """Parts of the training events that models were trained on, the smallest first."""
+        return tuple(sorted({row.fraction for row in self.rows}))
+
+    def at(self, size: float) -> Comparison:
+        """The models trained on this part of the training events."""
+        return replace(self, rows=tuple(row for row in self.rows if row.fraction == size))
+
+    @property
+    def largest(self) -> Comparison:
+        """The models trained on the largest part of the training events, and the one that gains refer to."""
+        size = self.sizes[-1]
+        return replace(self, rows=tuple(row for row in self.rows if row.fraction == size or row.label == self.baseline))
 
     def __getitem__(self, name: str) -> Row:
         """The row of a model."""
@@ -243,7 +273,8 @@ def by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
     sizes = {run.fraction for run in runs}
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        name = run.label if len(sizes) == 1 else f"{run.label}, {100 * run.fraction:.3g} % of training"
+        whole = run.fraction == max(sizes)
+        name = run.label if whole else f"{run.label}, {100 * run.fraction:.3g} % of training"
         twin = next((other for other in groups.get(name, []) if other.seed == run.seed), None)
         if twin is not None:
             raise ValueError(f"{twin.path} and {run.path} are both {name} with seed {run.seed}; leave one out")

@@ -16,6 +16,9 @@ from femtobarn.evaluation.judge import BEST, Key
 from femtobarn.evaluation.paired import AREA, Paired, against_baseline, best_against_others
 from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed, rounded
 
+#: Heading of the table of training sizes.
+GROWTH = "AUC against the part of the training events used"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -141,10 +144,17 @@ def legend(comparison: Comparison, best: str = "*") -> str:
 
 def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
     """Tables for the terminal; with `backgrounds`, each background on its own and the paired tests as well."""
-    if not backgrounds:
-        return [printed(comparison, section) for section in sections(comparison)[:3]]
-    made = [printed(comparison, section) for section in sections(comparison)]
-    for title, lines in pair_tables(comparison).items():
+    whole, comparison = comparison, comparison.largest
+    made = [printed(comparison, section) for section in sections(comparison)[: None if backgrounds else 3]]
+    if len(whole.sizes) > 1:
+        headings, rows = growth(whole)
+        table = _empty(GROWTH)
+        for heading in headings:
+            table.add_column(heading, justify="right", overflow="fold")
+        for label, row in rows:
+            table.add_row(label, *map(_styled, row))
+        made.append(table)
+    for title, lines in pair_tables(comparison).items() if backgrounds else ():
         table = _empty(title)
         for heading in PAIR_HEADINGS:
             table.add_column(heading, justify="right", overflow="fold")
@@ -214,19 +224,14 @@ def trainings(row: Row) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """All tables in Markdown, best in bold, equals of the best marked with ≈."""
+    whole, comparison = comparison, comparison.largest
     lines = []
     for section in sections(comparison):
-        lines += [f"**{section.title}**", ""]
-        lines += ["| model | " + " | ".join(column.heading for column in section.columns) + " |"]
-        lines += ["|---|" + "---:|" * len(section.columns)]
         columns = [cells(comparison, column) for column in section.columns]
-        for index, row in enumerate(comparison.rows):
-            texts = (column[index] for column in columns)
-            marked = (
-                f"**{cell.text}**" if cell.best else f"≈ {cell.text}" if cell.tied else cell.text for cell in texts
-            )
-            lines.append(f"| {row.label} | " + " | ".join(marked) + " |")
-        lines.append("")
+        rows = [(row.label, [column[index] for column in columns]) for index, row in enumerate(comparison.rows)]
+        lines += _markdown(section.title, [column.heading for column in section.columns], rows)
+    if len(whole.sizes) > 1:
+        lines += _markdown(GROWTH, *growth(whole))
     for title, pairs in pair_tables(comparison).items():
         lines += [f"**{title}**", "", "| model | " + " | ".join(PAIR_HEADINGS) + " |"]
         lines += ["|---|" + "---:|" * len(PAIR_HEADINGS)]
@@ -234,6 +239,24 @@ def markdown(comparison: Comparison) -> str:
     if len(comparison.rows) > 1:
         lines += [f"{PAIR_NOTE}.", ""]
     return "\n".join([*lines, legend(comparison, best="bold") + ".", ""])
+
+
+def _markdown(title: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> list[str]:
+    lines = [f"**{title}**", "", f"| model | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
+    for label, line in rows:
+        marked = (f"**{one.text}**" if one.best else f"≈ {one.text}" if one.tied else one.text for one in line)
+        lines.append(f"| {label} | {' | '.join(marked)} |")
+    return [*lines, ""]
+
+
+def growth(comparison: Comparison) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
+    """AUC of every model at each size of the training set, the best of each size marked: headings, and lines."""
+    parts = [comparison.at(size) for size in comparison.sizes]
+    column = Column(("auc", "total"), "AUC")
+    found = [dict(zip((row.model for row in part.rows), cells(part, column), strict=True)) for part in parts]
+    models = dict.fromkeys(row.model for row in comparison.rows)
+    headings = [f"{100 * size:.3g} %" for size in comparison.sizes]
+    return headings, [(name, [each.get(name, Cell(NOTHING)) for each in found]) for name in models]
 
 
 def csv_table(comparison: Comparison) -> str:

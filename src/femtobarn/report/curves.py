@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.measure import measure
 from femtobarn.evaluation.replicas import spread
-from femtobarn.report.style import WIDTH, Look, label_edges, legend_below, panels
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
 
 GRID = np.linspace(0.02, 1.0, 99)
 
 #: Rejections are drawn where they are known better than this.
 KNOWN = 0.5
+
+#: Ratios known better than this share the scale of their axes.
+CLEAR = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +60,9 @@ def draw_roc(curves: Mapping[str, Curve], looks: Mapping[str, Look], signal: str
         look, passing = looks[label], found.mean["total"]
         error = spread(passing)
         left.plot(passing[0], GRID, color=look.color, linestyle=look.dash, label=label)
-        left.fill_betweenx(GRID, passing[0] - error, passing[0] + error, color=look.color, alpha=0.15, linewidth=0)
-        _rejection(right, passing, look, label)
+        if len(curves) <= MANY:
+            left.fill_betweenx(GRID, passing[0] - error, passing[0] + error, color=look.color, alpha=0.15, linewidth=0)
+        _rejection(right, passing, look, label, band=len(curves) <= MANY)
     left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     left.text(0.6, 0.57, "guessing", color="#777777", fontsize=8, rotation=38, ha="center", va="top")
     left.set(
@@ -79,7 +83,7 @@ def draw_backgrounds(curves: Mapping[str, Curve], looks: Mapping[str, Look], bac
     figure, grid = panels(len(backgrounds), columns=2, height=3.1, share=False)
     for axes, name in zip(grid, backgrounds, strict=True):
         for label, found in curves.items():
-            _rejection(axes, found.mean[name], looks[label], label)
+            _rejection(axes, found.mean[name], looks[label], label, band=len(curves) <= MANY)
         _rejection_axes(axes)
         axes.set_title(f"against {name}")
     legend_below(figure, grid[0])
@@ -89,7 +93,8 @@ def draw_backgrounds(curves: Mapping[str, Curve], looks: Mapping[str, Look], bac
 def draw_ratios(curves: Mapping[str, Curve], looks: Mapping[str, Look], baseline: str) -> Figure:
     """Rejection of each model divided by the baseline's: statistical band, and each training as a thin line."""
     others = [label for label in curves if label != baseline]
-    figure, grid = panels(len(others), height=2.4)
+    columns, height = (4, 1.9) if len(others) > MANY else (3, 2.4)
+    figure, grid = panels(len(others), columns=columns, height=height)
     shown = (GRID >= 0.1) & (GRID <= 0.98)
     low, high = 1.0, 1.0
     reference = curves[baseline].mean["total"]
@@ -108,24 +113,26 @@ def draw_ratios(curves: Mapping[str, Curve], looks: Mapping[str, Look], baseline
         axes.plot(x, middle, color=look.color)
         axes.set_title(label)
         if clear.any():
-            settled = x >= 0.2
+            settled = error < CLEAR * middle  # what is hardly known must not set the scale for the rest
             low = min(low, float((middle - error)[settled].min(initial=1.0)))
             high = max(high, float((middle + error)[settled].max(initial=1.0)))
     margin = 0.06 * (high - low) + 0.01
     for axes in grid:
         axes.set(xlim=(0.1, 1), ylim=(low - margin, high + margin))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    label_edges(grid, r"signal efficiency $\epsilon_S$", f"rejection / that of {baseline}")
+    label_edges(grid, r"signal efficiency $\epsilon_S$", "", columns=columns)
+    figure.supylabel(f"rejection / that of {baseline}", fontsize="medium")
     return figure
 
 
-def _rejection(axes: Axes, passing: NDArray[np.float64], look: Look, label: str) -> None:
+def _rejection(axes: Axes, passing: NDArray[np.float64], look: Look, label: str, *, band: bool) -> None:
     error = spread(passing)
     with np.errstate(divide="ignore", invalid="ignore"):
         known = (passing[0] > 0) & (error < KNOWN * passing[0])
         middle, low, high = (1 / each[known] for each in (passing[0], passing[0] + error, passing[0] - error))
-    axes.plot(GRID[known], middle, color=look.color, linestyle=look.dash, label=label)
-    axes.fill_between(GRID[known], low, high, color=look.color, alpha=0.15, linewidth=0)
+    axes.plot(GRID[known], middle, color=look.color, linestyle=look.dash, linewidth=1.6 if band else 1.2, label=label)
+    if band:
+        axes.fill_between(GRID[known], low, high, color=look.color, alpha=0.15, linewidth=0)
 
 
 def _rejection_axes(axes: Axes) -> None:

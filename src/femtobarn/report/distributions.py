@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
 from femtobarn.evaluation import Comparison, Row, Scores
-from femtobarn.report.style import WIDTH, Look, label_edges, legend_below, panels
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
 
 BINS = 25
 
@@ -65,11 +65,13 @@ def draw_best(row: Row, comparison: Comparison, looks: Mapping[str, Look]) -> Fi
 
 def draw_others(rows: Mapping[str, Scores], looks: Mapping[str, Look]) -> Figure:
     """Shapes of the scores of several models, a panel each."""
-    figure, grid = panels(len(rows), height=2.3)
+    columns, height = (4, 1.9) if len(rows) > MANY else (3, 2.3)
+    figure, grid = panels(len(rows), columns=columns, height=height)
     for axes, (label, scores) in zip(grid, rows.items(), strict=True):
         _shapes(axes, scores, histograms(scores), looks, errors=False)
         axes.set_title(label)
-    label_edges(grid, "score", f"fraction of events / {1 / BINS:g}")
+    label_edges(grid, "score", "", columns=columns)
+    figure.supylabel(f"fraction of events / {1 / BINS:g}", fontsize="medium")
     legend_below(figure, grid[0], columns=6)
     return figure
 

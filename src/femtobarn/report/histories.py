@@ -10,14 +10,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from femtobarn.evaluation import Row
-from femtobarn.report.style import Look, panels
+from femtobarn.report.style import MANY, Look, panels
 
 
 def draw_histories(rows: Sequence[Row], looks: dict[str, Look]) -> Figure:
     """Training and validation loss of every training, a panel a model; a dot marks the epoch that was kept."""
-    figure, grid = panels(len(rows), height=2.3, share=False)
+    columns, height = (4, 1.9) if len(rows) > MANY else (3, 2.3)
+    figure, grid = panels(len(rows), columns=columns, height=height, share=False)
     for index, (axes, row) in enumerate(zip(grid, rows, strict=True)):
-        axes.set_ylabel("loss" if index % 3 == 0 else "")
+        axes.set_ylabel("loss" if index % columns == 0 else "")
         look = looks[row.label]
         trees = False
         for run in row.runs:

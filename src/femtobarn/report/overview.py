@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.judge import Key
-from femtobarn.report.style import WIDTH, Look
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, panels
 
 
 def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Figure:
@@ -24,7 +24,7 @@ def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[st
     _points(right, comparison, rows, ("gain", point, "plain"), looks)
     right.axvline(1, color="black", linewidth=0.8)
     right.set(
-        xlabel=rf"luminosity {comparison.baseline} needs to match, in units of its own",
+        xlabel=f"luminosity {comparison.baseline} needs to match,\nin units of its own",
         title=f"Worth in luminosity at ε$_S$ = {float(point):.0%}",
     )
     for axes in (left, right):
@@ -40,26 +40,58 @@ def draw_sizes(rows: Mapping[str, list[Row]], looks: Mapping[str, Look]) -> Figu
         rows: the rows of each model, one a size of the training set.
         looks: by label of the model.
     """
-    figure = Figure(figsize=(0.62 * WIDTH, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for label, sizes in rows.items():
-        look = looks[label]
-        ordered = sorted(sizes, key=lambda row: row.runs[0].fraction)
-        numbers = [row.numbers["auc", "total"] for row in ordered]
-        axes.errorbar(
-            [training_events(row) for row in ordered],
-            [number.value if number.value is not None else float("nan") for number in numbers],
-            yerr=[number.statistical or 0.0 for number in numbers],
-            color=look.color,
-            linestyle=look.dash,
-            marker=look.marker,
-            markersize=4,
-            capsize=2,
-            label=label,
-        )
-    axes.set(xlabel="training events", ylabel="area under the ROC curve (AUC)", xscale="log")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    if len(rows) <= MANY:
+        figure = Figure(figsize=(0.62 * WIDTH, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for label, sizes in rows.items():
+            _growth(axes, label, sizes, looks[label])
+        axes.set(xlabel="training events", ylabel="area under the ROC curve (AUC)", xscale="log")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        return figure
+    groups = _by_family(rows)
+    figure, grid = panels(len(groups), columns=2, height=3.4)
+    for axes, mine in zip(grid, groups, strict=True):
+        for label, sizes in rows.items():
+            if label not in mine:
+                axes.plot(*_points_of(sizes)[:2], color="#dddddd", linewidth=0.9, zorder=0)
+        for label in mine:
+            _growth(axes, label, rows[label], looks[label])
+        axes.set_xscale("log")
+        axes.legend(loc="lower right", fontsize=8)
+    label_edges(grid, "training events", "area under the ROC curve (AUC)", columns=2)
     return figure
+
+
+def _by_family(rows: Mapping[str, list[Row]]) -> list[list[str]]:
+    """Labels of models of one kind together; those that are the only one of theirs share the last group."""
+    groups: dict[str, list[str]] = {}
+    for label, sizes in rows.items():
+        groups.setdefault(sizes[0].family, []).append(label)
+    alone = [label for labels in groups.values() for label in labels if len(labels) == 1]
+    return [labels for labels in groups.values() if len(labels) > 1] + ([alone] if alone else [])
+
+
+def _points_of(sizes: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
+    """Training events, AUC and its statistical error of a model, the smallest size first."""
+    ordered = sorted(sizes, key=lambda row: row.fraction)
+    numbers = [row.numbers["auc", "total"] for row in ordered]
+    values = [number.value if number.value is not None else float("nan") for number in numbers]
+    return [training_events(row) for row in ordered], values, [number.statistical or 0.0 for number in numbers]
+
+
+def _growth(axes: Axes, label: str, sizes: Sequence[Row], look: Look) -> None:
+    events, values, errors = _points_of(sizes)
+    axes.errorbar(
+        events,
+        values,
+        yerr=errors,
+        color=look.color,
+        linestyle=look.dash,
+        marker=look.marker,
+        markersize=4,
+        capsize=2,
+        label=label,
+    )
 
 
 def training_events(row: Row) -> float:

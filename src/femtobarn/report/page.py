@@ -19,7 +19,7 @@ from femtobarn.report.facts import facts
 from femtobarn.report.pictures import pictures
 from femtobarn.report.shifts import shift_tables, shifts_of
 from femtobarn.report.style import RC
-from femtobarn.report.tables import background_tables, costs, main_tables, processes
+from femtobarn.report.tables import background_tables, costs, main_tables, processes, size_table
 from femtobarn.report.words import listing, summary
 
 
@@ -54,9 +54,10 @@ def report(
         >>> report([Path("study")], Path("report.html"), baseline="BDT")  # doctest: +SKIP
     """
     progress("reading and comparing runs")
-    comparison = compare([load_run(folder) for folder in run_folders(runs)], baseline=baseline)
+    whole = compare([load_run(folder) for folder in run_folders(runs)], baseline=baseline)
+    comparison = whole.largest
     with mpl.rc_context(RC):
-        drawn = pictures(comparison, events, progress)
+        drawn = pictures(whole, events, progress)
     progress("writing the page")
     if figures is not None:
         for picture in drawn.values():
@@ -75,7 +76,7 @@ def report(
         comparison=comparison,
         percent=lambda point: f"{float(point):.0%}".replace("%", " %"),
         legend=legend(comparison, best="bold"),
-        main=main_tables(comparison),
+        main=[*main_tables(comparison), *size_table(whole)],
         detailed=background_tables(comparison),
         costs=costs(comparison),
         processes=processes(comparison),

@@ -11,15 +11,16 @@ from femtobarn.evaluation import Comparison, Confusion, Row, confusion
 from femtobarn.events import Events
 from femtobarn.report import curves, display, distributions, histories, matrix, overview
 from femtobarn.report.shifts import draw_shifts, shifts_of
-from femtobarn.report.style import Picture, model_looks, process_looks
+from femtobarn.report.style import MANY, Picture, model_looks, process_looks
 from femtobarn.report.words import leader, listing
 
 
 def pictures(comparison: Comparison, events: Events | None, progress: Callable[[str], None]) -> dict[str, Picture]:
     """The figures of the page by name; the event display needs `events`, the others the runs alone."""
-    rows = _largest(comparison)
+    whole, comparison = comparison, comparison.largest
+    rows = comparison.rows
     labels = [row.label for row in rows]
-    looks = model_looks(labels)
+    looks = model_looks(labels, [row.family for row in rows])
     processes = process_looks((*comparison.signal, *comparison.backgrounds))
     progress("measuring curves")
     found = {row.label: curves.curve(row, comparison) for row in rows}
@@ -27,6 +28,7 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
     signal = listing(comparison.signal)
     several = len(labels) > 1
     bands = "The band is the statistical error of the test events"
+    lines = bands if len(labels) <= MANY else "Bands are left out for so many models, but an error there is"
     made: list[Picture] = []
 
     def add(name: str, title: str, figure: Figure, caption: str) -> None:
@@ -42,27 +44,28 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "tick below is one training. The models share the test events, so that their differences are known better "
             "than the bars suggest.",
         )
-    if (sizes := _sizes(comparison)) is not None:
+    if (sizes := _sizes(whole)) is not None:
         add(
             "sizes",
             "Does more data help?",
-            overview.draw_sizes(sizes, model_looks(list(sizes))),
-            "A line that still rises on the right says that the model would gain from more training events.",
+            overview.draw_sizes(sizes, model_looks(list(sizes), [each[0].family for each in sizes.values()])),
+            "A line that still rises on the right says that the model would gain from more training events."
+            + (" Grey: the models of the other panels." if len(sizes) > MANY else ""),
         )
     add(
         "curves",
         "Efficiency and rejection",
         curves.draw_roc(found, looks, signal),
         f"Left: the part of {signal} kept against the part of the background kept, as the cut on the score moves; "
-        f"nearer to the upper left corner is better. Right: out of how many background events one is left. {bands}; "
+        f"nearer to the upper left corner is better. Right: out of how many background events one is left. {lines}; "
         "the curves end where it exceeds 50 %.",
     )
-    if several and baseline in found:
+    for place, reference in enumerate(_references(comparison) if several else ()):
         add(
-            "ratios",
-            f"Rejection compared with {baseline}",
-            curves.draw_ratios(found, looks, baseline),
-            f"Background rejection divided by that of {baseline}: 1.2 means a fifth more background rejected at the "
+            "ratios" if place == 0 else f"ratios_{place + 1}",
+            f"Rejection compared with {reference}",
+            curves.draw_ratios(found, looks, reference),
+            f"Background rejection divided by that of {reference}: 1.2 means a fifth more background rejected at the "
             f"same signal efficiency. {bands}, in which what both models share drops out. Thin dark lines are the "
             "single trainings: their distance shows the spread over seeds.",
         )
@@ -71,7 +74,7 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "backgrounds",
             "Rejection of each background",
             curves.draw_backgrounds(found, looks, comparison.backgrounds),
-            f"The same cut on the score, seen by each background alone. {bands}.",
+            f"The same cut on the score, seen by each background alone. {lines}.",
         )
     add(
         "scores",
@@ -130,19 +133,27 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
     return {picture.name: picture for picture in made}
 
 
-def _largest(comparison: Comparison) -> list[Row]:
-    """The models that saw most training events; figures with a line for every size as well would show nothing."""
-    largest = max(row.runs[0].fraction for row in comparison.rows)
-    best = leader(comparison)
-    return [row for row in comparison.rows if row.runs[0].fraction == largest or row is best]
+def _references(comparison: Comparison) -> list[str]:
+    """The models that ratios are drawn against: the baseline, then the trees and ParticleNet without pairwise features.
+
+    Those two are the references of arXiv:2211.05143.
+    """
+    plain = {
+        row.family: row.label
+        for row in reversed(comparison.rows)
+        if not (row.runs[0].config.get("inputs") or {}).get("interactions")
+    }
+    found = [plain[family] for family in ("bdt", "particlenet") if family in plain]
+    known = [row.label for row in comparison.rows]
+    return [label for label in dict.fromkeys((comparison.baseline, *found)) if label in known]
 
 
 def _sizes(comparison: Comparison) -> dict[str, list[Row]] | None:
-    if len({row.runs[0].fraction for row in comparison.rows}) == 1:
+    if len(comparison.sizes) == 1:
         return None
     found: dict[str, list[Row]] = {}
     for row in comparison.rows:
-        found.setdefault(row.runs[0].label, []).append(row)
+        found.setdefault(row.model, []).append(row)
     return found
 
 

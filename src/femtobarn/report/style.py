@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -18,12 +20,19 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 MODEL_COLORS = (
     "#3f90da", "#bd1f01", "#832db6", "#e76300", "#a96b59", "#ffa90e", "#717581", "#92dadd", "#b9ac70", "#94a4a2",
 )  # fmt: skip
+#: The same ones, for kinds of models; shades of neighbours stay apart.
+FAMILY_COLORS = (
+    "#3f90da", "#bd1f01", "#717581", "#832db6", "#ffa90e", "#a96b59", "#92dadd", "#e76300", "#b9ac70", "#94a4a2",
+)  # fmt: skip
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.2)), (0, (8, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
 
 #: Okabe and Ito, jfly.uni-koeln.de/color; the signal takes the first.
 PROCESS_COLORS = ("#000000", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 PROCESS_DASHES: tuple[Any, ...] = ("-", *DASHES[1:], (0, (3, 1, 1, 1)))
+
+#: With more models than this, curves are drawn without their bands, and several panels stand in a row.
+MANY = 8
 
 #: Width of the page in inches, at which text of the figures and of the page have the same size.
 WIDTH = 10.0
@@ -102,8 +111,16 @@ class Picture:
             self.figure.savefig(folder / f"{self.name}.png")
 
 
-def model_looks(labels: Sequence[str]) -> dict[str, Look]:
-    """One look a model, all different up to fifty of them."""
+def model_looks(labels: Sequence[str], families: Sequence[str] | None = None) -> dict[str, Look]:
+    """One look a model, all different up to fifty of them.
+
+    Args:
+        labels: of the models.
+        families: what kind of model each is; if there are several kinds with several models, each kind has a colour,
+            and its models go from light to dark.
+    """
+    if families is not None and 1 < len(set(families)) < len(labels):
+        return _family_looks(labels, families)
     return {
         label: Look(
             MODEL_COLORS[index % len(MODEL_COLORS)],
@@ -112,6 +129,28 @@ def model_looks(labels: Sequence[str]) -> dict[str, Look]:
         )
         for index, label in enumerate(labels)
     }
+
+
+def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, Look]:
+    sizes = Counter(families)
+    kinds = [family for family, _ in sizes.most_common()]  # those of many models have the colours that differ most
+    colors = {family: FAMILY_COLORS[place % len(FAMILY_COLORS)] for place, family in enumerate(kinds)}
+    met: Counter[str] = Counter()
+    looks = {}
+    for label, family in zip(labels, families, strict=True):
+        place, count = met[family], sizes[family]
+        met[family] += 1
+        shade = 0.0 if count == 1 else 0.45 - 0.95 * place / (count - 1)
+        dash, marker = DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)]
+        looks[label] = Look(_shaded(colors[family], shade), dash, marker)
+    return looks
+
+
+def _shaded(color: str, by: float) -> str:
+    """A colour mixed with black (by < 0) or white (by > 0)."""
+    target = 1.0 if by > 0 else 0.0
+    red, green, blue = ((1 - abs(by)) * part + abs(by) * target for part in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 def process_looks(names: Sequence[str]) -> dict[str, Look]:
@@ -132,7 +171,8 @@ def panels(count: int, *, columns: int = 3, height: float = 2.5, share: bool = T
     rows = -(-count // columns)
     figure = Figure(
         figsize=(WIDTH if columns > 1 else 0.5 * WIDTH, height * rows + 0.5),
-        layout=ConstrainedLayoutEngine(wspace=0.06),
+        # labels of a panel with none below it take no part in the layout (`label_edges`): leave them room on the right
+        layout=ConstrainedLayoutEngine(wspace=0.06, rect=(0, 0, 0.98 if count % columns else 1, 1)),
     )
     grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
     for axes in grid.flat[count:]:
@@ -144,6 +184,8 @@ def label_edges(grid: Sequence[Axes], x: str, y: str, *, columns: int = 3) -> No
     """Labels below the last panel of each column and left of each row, where panels share their axes."""
     for index, axes in enumerate(grid):
         last = index + columns >= len(grid)
+        if last and index // columns < (len(grid) - 1) // columns:
+            axes.xaxis.set_in_layout(False)  # there is no panel below: its labels need no room between the rows
         axes.set_xlabel(x if last else "")
         axes.set_ylabel(y if index % columns == 0 else "")
         axes.xaxis.set_tick_params(labelbottom=last)

@@ -9,7 +9,7 @@ import numpy as np
 
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.rounding import NOTHING
-from femtobarn.evaluation.table import Cell, Column, cells, trainings
+from femtobarn.evaluation.table import GROWTH, Cell, Column, cells, growth, trainings
 from femtobarn.report.words import duration, leader, spaced
 
 
@@ -54,6 +54,15 @@ def main_tables(comparison: Comparison) -> list[Table]:
         columns = [Column((key, point, kind), f"{text}, ε_S = {at}") for point, at in points for kind, text in kinds]
         tables.append(_table(comparison, name, columns, note))
     return tables
+
+
+def size_table(comparison: Comparison) -> list[Table]:
+    """AUC of each model at each size of the training set; nothing if there is only one."""
+    if len(comparison.sizes) == 1:
+        return []
+    headings, lines = growth(comparison)
+    note = "The other tables are those of the largest training set. Marks hold for a column: models of equal size."
+    return [Table(GROWTH, headings, [(name, "", line) for name, line in lines], note)]
 
 
 def background_tables(comparison: Comparison) -> list[Table]:
