@@ -524,7 +524,7 @@ def export(
             raise ValueError(f"--output is for one run; there are {len(folders)} in {', '.join(map(str, runs))}")
         networks = [folder for folder in folders if load(folder / "config.yaml").model.is_network]
         if networks:
-            for folder in set(folders) - set(networks):
+            for folder in (folder for folder in folders if folder not in networks):
                 err.print(f"{folder}: boosted trees are not exported", highlight=False, soft_wrap=True)
         for folder in networks or folders:
             with err.status(f"exporting {folder}"):
