@@ -40,7 +40,7 @@ SLOTS = 9
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data(tmp_path_factory):
     file = tmp_path_factory.mktemp("data") / "events.parquet"
     write(make_events(400, seed=3), file)
     return file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +78,17 @@ def export(folder: str | Path, output: str | Path | None = None, *, tolerance: f
     finally:
         half.unlink(missing_ok=True)
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else None
-    known = Card(path.name, size, facts, trained.meta, metrics, trials, tolerance, _notes(trained, events))
+    known = Card(
+        file=path.name,
+        size=size,
+        facts=facts,
+        meta=trained.meta,
+        metrics=metrics,
+        events=_which(trained.experiment.data),
+        trials=trials,
+        tolerance=tolerance,
+        limits=_limits(trained, events),
+    )
     write_text(about, card(known))
     return Published(path, about, trials)
 
@@ -123,10 +133,10 @@ def events_of(trained: Trained) -> dict[str, Columns]:
     return {"held-out events of the run": Columns.of(events[:: -(-len(events) // PROVED)])} | found
 
 
-def _notes(trained: Trained, events: Mapping[str, Columns]) -> list[str]:
+def _limits(trained: Trained, events: Mapping[str, Columns]) -> list[str]:
     """What the numbers of the card do not say."""
     notes = [
-        f"It knows events like those it was trained on: {_selection(trained.experiment.data)}. On others its score is "
+        f"It knows events like those it was trained on: {_which(trained.experiment.data)}. On others its score is "
         "a number without a meaning.",
         "Its probabilities hold for simulated events; real detectors differ from the simulation, and no systematic "
         "uncertainty is in them.",
@@ -139,9 +149,14 @@ def _notes(trained: Trained, events: Mapping[str, Columns]) -> list[str]:
     return notes
 
 
-def _selection(data: Data) -> str:
-    what = f"the sample {data.sample}" if data.sample else "the files named in its configuration"
+def _which(data: Data) -> str:
+    names = (Path(pattern).name for patterns in _patterns(data) for pattern in patterns)
+    what = f"the sample {data.sample} of femtobarn" if data.sample else ", ".join(names)
     return f"{what}, {data.selection}" if data.selection else what
+
+
+def _patterns(data: Data) -> Iterable[tuple[str, ...]]:
+    return data.files.values() if isinstance(data.files, dict) else [data.files]
 
 
 def _free(about: Path, path: Path) -> None:

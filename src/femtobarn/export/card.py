@@ -10,6 +10,7 @@ from femtobarn.evaluation.rounding import fixed, rounded
 from femtobarn.export.columns import MEANING, Columns
 from femtobarn.export.facts import Facts
 from femtobarn.export.proof import Trial
+from femtobarn.models import describe
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Card:
         facts: what it says of itself.
         meta: `meta.json` of the run.
         metrics: `metrics.json` of the run, None if it was not judged.
+        events: which ones it was trained on.
         trials: the proof.
         tolerance: of the proof.
         limits: sentences about what the model is not good for.
@@ -32,6 +34,7 @@ class Card:
     facts: Facts
     meta: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
+    events: str
     trials: Sequence[Trial]
     tolerance: float
     limits: Sequence[str]
@@ -102,14 +105,24 @@ def _lines(about: Card) -> Iterator[str]:
 def _identity(about: Card) -> list[tuple[str, str]]:
     facts, meta = about.facts, about.meta
     events = meta["events"]
-    temperature = f"{facts.temperature:.3f}" + (" (none)" if facts.temperature == 1 else "")
+    model = describe(facts.model)
+    temperature = f"{facts.temperature:.3f}"
+    if found := meta.get("calibration"):
+        temperature += f", which took -ln(probability of the true class) from {found['before']:.4f} to "
+        temperature += f"{found['after']:.4f} on {found['events']} events"
     return [
-        ("architecture", f"{facts.model}, {meta['parameters']} parameters"),
+        ("architecture", f"{facts.model}, {meta['parameters']} parameters. {model.title} {model.paper}"),
+        ("signal", ", ".join(facts.signal)),
+        ("background", ", ".join(facts.background)),
         ("pairwise features", ", ".join(facts.interactions) or "none"),
         ("objects of an event", f"the {facts.slots} hardest"),
         ("classes", ", ".join(facts.classes)),
-        ("trained on", f"{events['train']} events, {meta['epochs']} epochs, seed {facts.seed}"),
-        ("held out", f"{events['validation']} events for the choice of the epoch, {events['test']} for judging"),
+        ("events", about.events),
+        ("of these for training", str(events["train"])),
+        ("for the choice of the epoch and the calibration", str(events["validation"])),
+        ("for judging", str(events["test"])),
+        ("epochs, seed", f"{meta['epochs']}, {facts.seed}"),
+        ("finished", meta["finished"]),
         ("SHA-256 of the events", f"`{facts.data}`"),
         ("SHA-256 of the weights", f"`{facts.weights}`"),
         ("calibration temperature", temperature),
