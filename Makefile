@@ -30,7 +30,7 @@ check: install
 
 # What the README and docs/results show.
 results: study
-	$(BIN)/python docs/update_readme.py runs/four-top-small
+	$(BIN)/python docs/results.py runs/four-top-small
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,119 @@
+"""Puts the results of a study into docs/results, and those of four-top-small into the README, exactly as computed.
+
+    python docs/results.py runs/four-top-small
+    python docs/results.py runs/four-top-cpu --scan runs/scan-four-top-cpu
+
+What `femtobarn fit` and `femtobarn shifts` found in the study's runs is among the tables, and with --scan the record of
+a search. `make results` calls it after the study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from femtobarn.display import duration
+from femtobarn.estimate import ESTIMATE
+from femtobarn.evaluation import Comparison, compare, load_run, markdown, run_folders
+from femtobarn.report import report
+from femtobarn.report.shifts import shift_tables, shifts_of
+from femtobarn.scan_record import MARKDOWN as SCAN
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+#: Figures shown beside the tables, as far as a study has them.
+FIGURES = ("overview", "sizes", "ratios", "ratios_2", "ratios_3", "shifts")
+
+#: The study whose main table stands in the README.
+SHOWN = "four-top-small"
+
+
+def main(study: Path, scan: Path | None = None, baseline: str | None = None) -> None:
+    """Tables and figures of a finished study, with where and how they were measured."""
+    name = study.resolve().name
+    comparison = compare([load_run(folder) for folder in run_folders([study])], baseline=baseline)
+    told = measured(comparison, study)
+    text = markdown(comparison)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for old in RESULTS.glob(f"{name}-*.png"):
+        if old.stem.removeprefix(f"{name}-") in FIGURES:
+            old.unlink()
+    with tempfile.TemporaryDirectory() as scratch:
+        report([study], Path(scratch) / "report.html", baseline=baseline, figures=Path(scratch))
+        drawn = [figure for figure in FIGURES if (Path(scratch) / f"{figure}.png").is_file()]
+        for figure in drawn:
+            shutil.copy(Path(scratch) / f"{figure}.png", RESULTS / f"{name}-{figure}.png")
+    parts = [f"# {name}", told, text.strip()]
+    if changed := shifted(comparison):
+        parts += ["## A detector one standard deviation off", changed]
+    parts += [f"![{figure}]({name}-{figure}.png)" for figure in drawn]
+    if scan is not None:
+        parts.append((scan / SCAN).read_text(encoding="utf-8").strip())
+    (RESULTS / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    if name == SHOWN:
+        show(told, text)
+
+
+def measured(comparison: Comparison, study: Path) -> str:
+    """Command, number of trainings, times, device, versions and checksum of the data, in a paragraph."""
+    metas = [run.meta for row in comparison.rows for run in row.runs]
+
+    def all_of(values: list[str]) -> str:
+        return ", ".join(dict.fromkeys(values))
+
+    threads = all_of([f"{meta.get('threads') or 'all'}" for meta in metas])
+    told = (
+        f"`{all_of([meta['command'] for meta in metas])}`: {len(metas)} trainings, "
+        f"{duration(sum(meta['seconds'] for meta in metas))} of training in all with {threads} thread(s) each"
+    )
+    if (study / ESTIMATE).is_file():
+        times = json.loads((study / ESTIMATE).read_text(encoding="utf-8"))
+        wall, guess = (duration(times["wall_seconds"][which]) for which in ("actual", "estimated"))
+        told += (
+            f"; the last call computed {times['trained']} of them in {wall} with {times['workers']} worker(s), "
+            f"judging included (estimated without it: {guess})"
+        )
+    versions = [f"{key} {value}" for key, value in metas[0]["versions"].items() if key in ("torch", "lightgbm")]
+    release = all_of([f"femtobarn {meta['versions']['femtobarn']}" for meta in metas])
+    events = all_of([meta["inputs"]["fingerprint"][:16] for meta in metas])
+    devices = all_of([meta["device"] for meta in metas])
+    return f"{told}; on {devices}; {', '.join([release, *versions])}; events of SHA-256 `{events}…`."
+
+
+def shifted(comparison: Comparison) -> str:
+    """The tables of `femtobarn shifts`; nothing where it has not been called."""
+    parts = []
+    for table in shift_tables(shifts_of(comparison.largest)):
+        lines = [f"| model | {' | '.join(table.headings)} |", "|---|" + "---:|" * len(table.headings)]
+        lines += [f"| {label} | {' | '.join(cell.text for cell in cells)} |" for label, _, cells in table.lines]
+        parts += [f"**{table.title}**", "\n".join(lines), *([table.note] if table.note else [])]
+    return "\n\n".join(parts)
+
+
+def show(told: str, text: str) -> None:
+    """The main table and its legend between the marks in the README."""
+    first, legend = text.split("\n**")[0].strip(), text.strip().splitlines()[-1]
+    figure = f"![{FIGURES[0]}](docs/results/{SHOWN}-{FIGURES[0]}.png)"
+    link = f"All tables: [docs/results/{SHOWN}.md](docs/results/{SHOWN}.md)."
+    block = "\n\n".join((told, first, legend, figure, link))
+    readme = ROOT / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    marks = r"(<!-- results:.*?-->\n).*(<!-- end of results -->)"
+    new, count = re.subn(marks, lambda match: f"{match[1]}{block}\n{match[2]}", old, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError("README.md has no place for results")
+    readme.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Results of a study for docs/results.")
+    parser.add_argument("study", type=Path, help="folder of a finished study")
+    parser.add_argument("--scan", type=Path, help="folder of a scan whose record to append")
+    parser.add_argument("--baseline", help="model that luminosity gains refer to")
+    given = parser.parse_args()
+    main(given.study, given.scan, given.baseline)

@@ -1,0 +1,79 @@
+"""The pages in docs/results are what the tool computed, for any study."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from femtobarn.evaluation import compare, markdown, run_folders
+from tests.fake_runs import make_runs
+from tests.sample import make_events
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """The script, writing into a folder of its own."""
+    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "README.md").write_text("a\n<!-- results: x -->\nold\n<!-- end of results -->\nb\n")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return module
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    events = make_events(600)
+    for fraction in (0.1, 1.0):
+        models = {"BDT": 0.5 * fraction, "ParT": 0.6 * fraction}
+        for path in make_runs(folder / "ours" / f"{fraction}", events, models=models, seeds=1):
+            config = yaml.safe_load((path / "config.yaml").read_text())
+            config["data"]["fraction"] = fraction
+            (path / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "ours"
+
+
+def test_a_study_gets_its_page_with_all_there_is(script, runs, tmp_path):
+    times = {"trained": 4, "workers": 2, "wall_seconds": {"actual": 125.0, "estimated": 100.0}}
+    (runs / "estimate.json").write_text(json.dumps(times))
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    (scan / "scan.md").write_text("## Search for better settings of ours.yaml\n")
+    script.main(runs, scan)
+    page = (tmp_path / "results" / "ours.md").read_text()
+    assert markdown(compare(run_folders([runs]))).strip() in page
+    assert "AUC against the part of the training events used" in page
+    assert "4 trainings" in page
+    assert "Imagined processor at 2 GHz" in page
+    assert "abababababababab" in page
+    assert "2 min 05 s with 2 worker(s)" in page
+    assert "## Search for better settings of ours.yaml" in page
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert pictures == ["ours-overview.png", "ours-sizes.png", "ours-ratios.png"]
+    assert all((tmp_path / "results" / name).is_file() for name in pictures)
+    assert "old" in (tmp_path / "README.md").read_text()  # only four-top-small goes there
+
+
+def test_the_readme_shows_the_shipped_study_alone(script, runs, tmp_path, monkeypatch):
+    small = tmp_path / "four-top-small"
+    shutil.copytree(runs, small)
+    monkeypatch.setattr(script, "report", lambda *_, **__: None)  # drawn in the other test
+    script.main(small)
+    told = (tmp_path / "README.md").read_text()
+    assert told.startswith("a\n<!-- results: x -->\n`femtobarn study")
+    assert told.endswith("<!-- end of results -->\nb\n")
+    assert "| ParT |" in told
+    assert "\nold\n" not in told
+    assert "AUC against each background" not in told
