@@ -122,6 +122,7 @@ SPACES: dict[str, Space] = {
     "fcn": {"model.norm": Choices(values=("batch", "layer"))},
     "cnn": {"model.kernel": Choices(values=(3, 5))},
     "part": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
+    "sett": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
     "particlenet": {"model.k": Range(low=3, high=15)},
 }
 
