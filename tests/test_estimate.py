@@ -39,17 +39,17 @@ def tree(tmp_path_factory):
 
 
 def imagined(experiment: Experiment) -> Pace:
-    """A machine that does 1000 events a second, whatever the model."""
+    """A machine that does 1000 events a second, whatever the model, and validates in 0.7 s."""
     network = experiment.model.is_network
-    return Pace(0.001, 5000, experiment.training.epochs if network else experiment.model.settings["trees"])
+    return Pace(0.001, 0.7, 5000, experiment.training.epochs if network else experiment.model.settings["trees"])
 
 
 def test_time_grows_with_epochs_and_training_events_and_finished_runs_take_none(tree, tmp_path):
     planned = study.plan(study.load({**tree, "sizes": [0.1, 1.0]}), tmp_path)
     found = estimate(planned, 1, imagined)
-    assert found.seconds["ParT seed 1"] == pytest.approx(0.001 * 5000 * 2)
-    assert found.seconds["ParT seed 2 size 0.1"] == pytest.approx(0.001 * 500 * 2)
-    assert found.seconds["BDT seed 1"] == pytest.approx(0.001 * 5000 * 8)
+    assert found.seconds["ParT seed 1"] == pytest.approx((0.001 * 5000 + 0.7) * 2)
+    assert found.seconds["ParT seed 2 size 0.1"] == pytest.approx((0.001 * 500 + 0.7) * 2)  # validation events stay
+    assert found.seconds["BDT seed 1"] == pytest.approx((0.001 * 5000 + 0.7) * 8)
     longer = estimate(study.plan(study.load(tree, ["training.epochs=6"]), tmp_path), 1, imagined)
     assert longer.seconds["ParT seed 1"] == pytest.approx(3 * found.seconds["ParT seed 1"])
     for one in planned:

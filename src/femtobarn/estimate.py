@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from femtobarn.inputs.columns import columns
 from femtobarn.models import BDT
 from femtobarn.sample import Side, prepare
 from femtobarn.study import Planned
-from femtobarn.trained import build
+from femtobarn.trained import Trained, build
 from femtobarn.training import fit
 
 #: Estimate and outcome, in the folder of the study.
@@ -40,14 +41,20 @@ class Pace:
     """What a model takes, as measured.
 
     Args:
-        seconds: for a training event in one epoch (or tree), with its share of the validation.
+        seconds: for a training event in one epoch (or tree).
+        validation: seconds for the validation events after each, whatever the size of the training set.
         events: training events at the full size.
         epochs: most epochs (or trees).
     """
 
     seconds: float
+    validation: float
     events: int
     epochs: int
+
+    def training(self, size: float) -> float:
+        """Seconds of a whole training with this part of the training events."""
+        return self.epochs * (self.seconds * self.events * size + self.validation)
 
 
 #: Measures the pace of an experiment.
@@ -85,7 +92,8 @@ class Estimate:
         lines = []
         for label, pace in self.paces.items():
             mine = [seconds for name, seconds in self.seconds.items() if name.partition(" seed ")[0] == label]
-            each = f"{pace.events} events x {pace.epochs} at {1 / pace.seconds:.0f} events/s"
+            speed = pace.events * pace.epochs / pace.training(1.0)
+            each = f"{pace.events} events x {pace.epochs} at {speed:.0f} events/s"
             lines.append(f"  {label}: {sum(one > 0 for one in mine)} runs, {each}, {duration(sum(mine))}")
         with_workers = f"with {self.workers} workers" if self.workers > 1 else "with one worker"
         text = f"about {duration(self.total)} of training, {duration(self.wall)} {with_workers}; "
@@ -96,8 +104,8 @@ class Estimate:
 def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None = None) -> Estimate:
     """What the runs of a study that are still to be trained will take.
 
-    A run takes epochs x training events x the seconds of one event, as measured for each distinct model and inputs
-    with nothing else going on. Runs that were begun are counted in full.
+    A run takes epochs x (training events x the seconds of one event + the seconds of a validation), as measured for
+    each distinct model and inputs with nothing else going on. Runs that were begun are counted in full.
 
     Args:
         planned: from `femtobarn.study.plan`.
@@ -123,7 +131,7 @@ def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None =
                 known[key] = None  # the run itself will say what is wrong
         found = known[key]
         if found is not None:
-            seconds[one.name] = found.seconds * found.events * one.size * found.epochs
+            seconds[one.name] = found.training(one.size)
             paces[one.label] = found
     return Estimate(seconds, paces, workers)
 
@@ -140,9 +148,10 @@ def pace(experiment: Experiment) -> Pace:
     train = _some(sample.train, size)
     share = min(1.0, len(train.events) / len(sample.train.events))
     valid = _some(sample.validation, max(1, round(share * len(sample.validation.events))))
-    seconds = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
+    step, check = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
     epochs = experiment.model.settings["trees"] if trees else experiment.training.epochs
-    return Pace(seconds / len(train.events), len(sample.train.events), epochs)
+    every = check * len(sample.validation.events) / len(valid.events)
+    return Pace(step / len(train.events), every, len(sample.train.events), epochs)
 
 
 def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
@@ -171,8 +180,8 @@ def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: floa
     )
 
 
-def _network(experiment: Experiment, train: Side, valid: Side) -> float:
-    """Seconds of one step of the training loop and its share of a validation."""
+def _network(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
+    """Seconds of one step of the training loop, and of validating on some events."""
     task = experiment.task.classifier(train.events)
     network = build(experiment, task.outputs)
     network.inputs.fit(train.batch, torch.from_numpy(task.weights(train.events)))
@@ -187,11 +196,14 @@ def _network(experiment: Experiment, train: Side, valid: Side) -> float:
         spent.append(epoch.seconds)
         if sum(spent[1:]) > ENOUGH:  # the first step allocates
             break
-    return fmean(spent[1:])
+    begun = time.perf_counter()
+    Trained(experiment, {}, network, task).outputs(valid.batch)
+    check = time.perf_counter() - begun
+    return max(fmean(spent[1:]) - check, 0.0), check
 
 
-def _trees(experiment: Experiment, train: Side, valid: Side) -> float:
-    """Seconds of one iteration of the trees."""
+def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
+    """Seconds of one iteration of the trees, all in proportion to the events; small training sets take a bit more."""
     task = experiment.task.classifier(train.events)
     interactions = experiment.inputs.interactions
     settings = {**experiment.model.settings, "trees": TREES}
@@ -201,7 +213,7 @@ def _trees(experiment: Experiment, train: Side, valid: Side) -> float:
     w, w_valid = (task.weights(side.events) for side in (train, valid))
     threads = experiment.training.threads
     history = trees.fit(x, y, w, x_valid, y_valid, w_valid, names, experiment.seed, threads)
-    return fmean(entry["seconds"] for entry in history[1:])  # the first one bins the columns
+    return fmean(entry["seconds"] for entry in history[1:]), 0.0  # the first one bins the columns
 
 
 def _some(side: Side, count: int) -> Side:
