@@ -13,10 +13,12 @@ import pytest
 import yaml
 from matplotlib.colors import rgb_to_hsv, to_rgb
 
-from femtobarn.evaluation import Evaluation, compare
+from femtobarn.evaluation import Evaluation, compare, load_run
 from femtobarn.evaluation.rounding import rounded
 from femtobarn.evaluation.table import trainings
+from femtobarn.fits import fit_run
 from femtobarn.report import report
+from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.curves import GRID, curve
 from femtobarn.report.display import choose, draw_events
 from femtobarn.report.distributions import histograms
@@ -113,6 +115,9 @@ def test_page_tells_the_numbers_of_the_comparison(page, study):
         assert trainings(row) in text
         gain = row.numbers["gain", "0.7", "plain"].value
         assert row.label == "BDT" or f"{gain:.1f}" in text
+    assert "Every model against BDT" in text
+    assert "Significance by counting" in text
+    assert "Run femtobarn fit" in text
     assert "Where the others differ" in text
     assert "inputs.interactions: []" in text
     assert "femtobarn study four-top.yaml --output study" in text
@@ -137,7 +142,7 @@ def test_nothing_is_left_in_pyplot(page):
 def test_single_run_of_a_binary_classifier(events, tmp_path):
     run = make_run(tmp_path / "run", "ParT", make_scores(events, 0.5, kind="binary"), settings=Evaluation(bootstrap=10))
     path = report([run], tmp_path / "report.html", title="Only <one>", figures=tmp_path / "figures")
-    names = {"curves", "backgrounds", "scores", "confusion", "histories"}
+    names = {"curves", "backgrounds", "scores", "confusion", "histories", "reliability", "significance"}
     assert {found.name for found in (tmp_path / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("pdf", "png")
     }
@@ -147,6 +152,22 @@ def test_single_run_of_a_binary_classifier(events, tmp_path):
     assert "Luminosity ParT needs" not in text
     assert "Part of each process that passes" in text
     assert "Three events" not in text
+
+
+def test_fits_and_calibration_are_told(events, tmp_path):
+    pytest.importorskip("pyhf")
+    runs = make_runs(tmp_path / "runs", events, models={"a": 0.4, "b": 0.6}, seeds=1)
+    told = [fit_run(run, least=60.0, replicas=2) for run in runs]
+    found = Page(report(runs, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "figure-fit" in found.ids
+    assert "Significance by fit" in found.text
+    assert "b, which has the largest AUC, against the others" in found.text
+    assert f"{told[1]['discovery']['value']:.1f}" in found.text
+    comparison = compare(runs)
+    row = next(line for line in calibration_table(comparison, calibrations(comparison)).lines if line[0] == "a")
+    metrics = load_run(runs[0]).metrics["calibration"]
+    for cell, number in ((row[2][1], metrics["score"]["ece"]), (row[2][3], metrics["surprise"])):
+        assert float(cell.value) == pytest.approx(number["value"], abs=0.1 * number["error"])
 
 
 def test_sizes_of_the_training_set_get_their_figure(events, tmp_path):

@@ -13,13 +13,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 import femtobarn
-from femtobarn.evaluation import compare, legend, load_run, run_folders
+from femtobarn.evaluation import PAIR_NOTE, compare, legend, load_run, run_folders
 from femtobarn.events import Events
+from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.facts import facts
 from femtobarn.report.pictures import pictures
 from femtobarn.report.shifts import shift_tables, shifts_of
 from femtobarn.report.style import RC
-from femtobarn.report.tables import background_tables, costs, main_tables, processes, size_table
+from femtobarn.report.tables import (
+    background_tables,
+    costs,
+    fit_table,
+    main_tables,
+    paired_tables,
+    processes,
+    size_table,
+)
 from femtobarn.report.words import listing, summary
 
 
@@ -77,7 +86,11 @@ def report(
         percent=lambda point: f"{float(point):.0%}".replace("%", " %"),
         legend=legend(comparison, best="bold"),
         main=[*main_tables(comparison), *size_table(whole)],
+        paired=paired_tables(comparison),
+        pair_note=PAIR_NOTE,
         detailed=background_tables(comparison),
+        calibration=calibration_table(comparison, calibrations(comparison)),
+        fit=fit_table(comparison),
         costs=costs(comparison),
         processes=processes(comparison),
         shifts=shift_tables(shifts_of(comparison)),

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
-from femtobarn.evaluation import Comparison, Confusion, Row, confusion
+from femtobarn.evaluation import Comparison, Confusion, Row, calibrated, confusion
 from femtobarn.events import Events
 from femtobarn.report import curves, display, distributions, histories, matrix, overview
+from femtobarn.report.calibration import draw_reliability
+from femtobarn.report.likelihood import draw_fit, draw_significance
 from femtobarn.report.shifts import draw_shifts, shifts_of
 from femtobarn.report.style import MANY, Picture, model_looks, process_looks
 from femtobarn.report.words import leader, listing
@@ -104,6 +106,36 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
         if len(best.runs[0].scores.probabilities) > 2
         else "Part of each process that passes the cut at each signal efficiency.",
     )  # fmt: skip
+    settings = comparison.settings
+    add(
+        "reliability",
+        f"Do the probabilities of {best.label} come true?",
+        draw_reliability(
+            calibrated(best.runs[0].scores, replicas=settings.bootstrap, seed=settings.seed), processes, signal
+        ),
+        f"Test events of {best.label} (seed {best.seeds[0]}) in bins of the probability it states, each with the same "
+        "weight of events: on the dotted line the model is right about itself. For the score, signal and background "
+        "are equally frequent; for a class, all classes. The bar is the statistical error.",
+    )
+    add(
+        "significance",
+        "Significance and working point",
+        draw_significance(comparison, rows, found, looks),
+        "Median significance with which an experiment that counts events above a cut would find the signal, against "
+        "the signal efficiency of the cut: with an exactly known background, and with one known to "
+        f"{100 * settings.systematic:g} %. {lines}; the curves end where the background is not known to 20 %. Marks: "
+        "the best cut (of the first seed), chosen on other test events than it is judged on, which takes away what a "
+        "maximum owes to chance.",
+    )
+    if comparison.fitted and (fit := best.runs[0].fit) is not None:
+        add(
+            "fit",
+            f"What the fit to the score of {best.label} sees",
+            draw_fit(fit, comparison.signal, processes),
+            f"Expected events with {settings.luminosity:g} fb⁻¹ in the bins of the fit (seed {best.seeds[0]}), "
+            f"backgrounds stacked. Bins are merged until {fit['least']:g} effective simulated background events are in "
+            "each. Bottom: signal over the fluctuation of the background.",
+        )
     if shifted := {label: runs for label, runs in shifts_of(comparison).items() if label in looks}:
         add(
             "shifts",

@@ -8,8 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.rounding import NOTHING
-from femtobarn.evaluation.table import GROWTH, Cell, Column, cells, growth, trainings
+from femtobarn.evaluation.table import (
+    GROWTH,
+    PAIR_HEADINGS,
+    Cell,
+    Column,
+    cells,
+    fit_section,
+    growth,
+    pair_tables,
+    trainings,
+)
 from femtobarn.report.words import duration, leader, spaced
 
 
@@ -63,6 +74,34 @@ def size_table(comparison: Comparison) -> list[Table]:
     headings, lines = growth(comparison)
     note = "The other tables are those of the largest training set. Marks hold for a column: models of equal size."
     return [Table(GROWTH, headings, [(name, "", line) for name, line in lines], note)]
+
+
+def paired_tables(comparison: Comparison) -> list[Table]:
+    """Every model against the baseline, and the best against the others."""
+    return [
+        Table(title, PAIR_HEADINGS, [(name, "", [Cell(text) for text in texts]) for name, texts in lines])
+        for title, lines in pair_tables(comparison).items()
+    ]
+
+
+def fit_table(comparison: Comparison) -> Table:
+    """Significances of counting experiments beside those of fits, and limits."""
+    section = fit_section(comparison)
+    note = (
+        "Counting: the Asimov significance after a cut, with all background uncertain by δ together. The best cut "
+        f"leaves {LEAST:g} effective background events or more; the cuts at fixed ε_S may leave fewer."
+    )
+    if comparison.fitted:
+        systematics = (comparison.rows[0].runs[0].fit or {})["systematics"]
+        shapes = f" and shapes from {', '.join(systematics)}" if systematics else ""
+        note += (
+            " Fit: profile likelihood of the binned score, with a log-normal uncertainty δ for each background on its "
+            f"own, the statistical error of the simulation in each bin{shapes}. The limit is that on the signal "
+            "strength μ, in units of the expected signal, if there is no signal; lower is better."
+        )
+    else:
+        note += " Run femtobarn fit for the profile likelihood of the binned score."
+    return _table(comparison, section.title, section.columns, note)
 
 
 def background_tables(comparison: Comparison) -> list[Table]:
