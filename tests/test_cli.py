@@ -26,8 +26,9 @@ TINY_PART = {"name": "part", "width": 16, "blocks": 1, "class_blocks": 1, "heads
 def call(*arguments: object, code: int = 0) -> str:
     """What a command says; it must end with this exit code."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == code, result.output
-    return result.output
+    said = result.stdout + result.stderr
+    assert result.exit_code == code, said
+    return said
 
 
 @pytest.fixture(scope="module")
