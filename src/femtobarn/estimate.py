@@ -78,7 +78,7 @@ class Estimate:
     @property
     def total(self) -> float:
         """Seconds of all runs together."""
-        return sum(self.seconds.values())
+        return float(sum(self.seconds.values()))
 
     @property
     def wall(self) -> float:
