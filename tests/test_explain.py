@@ -21,7 +21,7 @@ from femtobarn.explain import (
     propagate,
     slopes,
 )
-from femtobarn.explain.averages import ratio
+from femtobarn.explain.averages import FEW, ratio
 from femtobarn.explain.relevance import _back
 from femtobarn.explain.tally import types
 from femtobarn.inputs import Batch, Inputs, columns, make_batch
@@ -294,8 +294,10 @@ def test_errors_of_means_are_the_textbook_ones_and_copies_are_no_news():
     np.testing.assert_allclose(error, x.std() / np.sqrt(500))
     twice = [np.concatenate([each, each]) for each in (x, ones, np.ones(500), np.arange(500))]
     np.testing.assert_allclose(ratio(*twice)[1], error)
-    nothing = ratio(x, 0 * ones, np.ones(500), np.arange(500))
-    assert np.isnan(nothing).all()
+    assert np.isnan(ratio(x, 0 * ones, np.ones(500), np.arange(500))).all()
+    few = np.where(np.arange(500)[:, None] < 2 * (FEW - 1), 1.0, 0.0)
+    assert np.isfinite(ratio(x, few, np.ones(500), np.arange(500))).all()
+    assert np.isnan(ratio(x, few, np.ones(500), np.arange(500) // 2)).all()
 
 
 def test_errors_of_ratios_are_the_spread_over_samples():

@@ -17,6 +17,7 @@ from femtobarn.evaluation import PAIR_NOTE, compare, legend, load_run, run_folde
 from femtobarn.events import Events
 from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.facts import facts
+from femtobarn.report.looks import PREFIX
 from femtobarn.report.pictures import pictures
 from femtobarn.report.shifts import shift_tables, shifts_of
 from femtobarn.report.style import RC
@@ -95,6 +96,7 @@ def report(
         processes=processes(comparison),
         shifts=shift_tables(shifts_of(comparison)),
         pictures=drawn,
+        looks=[name for name in drawn if name.startswith(PREFIX)],
         facts=facts(comparison),
         version=femtobarn.__version__,
         date=datetime.now(UTC).strftime("%-d %B %Y"),

@@ -12,6 +12,7 @@ from femtobarn.events import Events
 from femtobarn.report import curves, display, distributions, histories, matrix, overview
 from femtobarn.report.calibration import draw_reliability
 from femtobarn.report.likelihood import draw_fit, draw_significance
+from femtobarn.report.looks import draw_looks
 from femtobarn.report.shifts import draw_shifts, shifts_of
 from femtobarn.report.style import MANY, Picture, model_looks, process_looks
 from femtobarn.report.words import leader, listing
@@ -162,7 +163,8 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             f"Chosen by the score of {best.label}. Top: the detector unrolled, the area of a mark grows with "
             "transverse momentum. Bottom: the same event seen along the beam. Dashed: missing transverse momentum.",
         )
-    return {picture.name: picture for picture in made}
+    progress("drawing what the models look at")
+    return {picture.name: picture for picture in (*made, *draw_looks(comparison, rows))}
 
 
 def _references(comparison: Comparison) -> list[str]:
