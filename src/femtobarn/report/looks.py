@@ -104,7 +104,7 @@ def _features(found: Mapping[str, Found]) -> Picture:
         shares[label] = {name: 100 * (entry["share"] or 0.0) for name, entry in entries[group].items()}
         errors += [100 * (entry["share_error"] or 0.0) for entry in entries[group].values()]
         names += [name for name in shares[label] if name not in names]
-    values = np.array([[shares[label].get(name, np.nan) for label in found] for name in names])
+    values = np.array([[shares[label].get(name) or np.nan for label in found] for name in names])
     figure = Figure(figsize=(min(WIDTH, 2.2 + 0.95 * len(found)), 1.2 + 0.27 * len(names)), layout="constrained")
     axes = figure.subplots()
     cells(axes, values, None, names, list(found), "Blues", Normalize(0, _largest(values)), ".1f")
@@ -117,7 +117,9 @@ def _features(found: Mapping[str, Found]) -> Picture:
         f"Gradient x input for {first['signal'][0]} events, in percent of the sum of all absolute values (statistical "
         f"errors are {max(errors):.1g} or less): to first order, how far each feature moves the log odds from where "
         "its average would leave them. Features of all objects and of all pairs are added up. Shares of models with "
-        "different inputs add up to 100 each, so that pairs take from the others what they explain instead.",
+        "different inputs add up to 100 each, so that pairs take from the others what they explain instead. "
+        "Empty: the model does not get this feature, or not as a number "
+        "(a fully connected network knows the type of an object from its slot).",
         figure,
     )
 
