@@ -17,6 +17,8 @@ from femtobarn.cli import app
 from femtobarn.evaluation import Evaluation, asimov, compare, fit_section, load_run
 from femtobarn.evaluation.likelihood import BINS, Histogram, fill, fit, histogram, workspace
 from femtobarn.evaluation.replicas import effective, hard_events
+from femtobarn.evaluation.runs import checksum
+from femtobarn.fits import fit_run, variations
 from tests.fake_runs import make_runs, make_scores
 from tests.sample import make_events
 
@@ -169,6 +171,37 @@ def test_a_fit_is_better_than_a_cut(tmp_path):
     metrics["settings"] = Evaluation(bootstrap=50, systematic=0.3).model_dump(mode="json")
     (runs[0] / "metrics.json").write_text(json.dumps(metrics))
     assert load_run(runs[0]).fit is None
+
+
+def test_shifts_of_the_detector_become_systematics_of_the_fit(tmp_path):
+    (run,) = make_runs(tmp_path, make_events(1500), models={"a": 0.6}, seeds=1)
+    plain = fit_run(run, least=100.0, replicas=2)
+    scores = load_run(run).scores
+    factor = np.where(scores.process == "ttH", 1 + 0.5 * scores.score, 1.0)
+    (run / "shifts").mkdir()
+    for name, by in (("btag_up", factor), ("btag_down", 1 / factor), ("jes_up", factor**0), ("jes_down", factor)):
+        replace(scores, weight=scores.weight * by, probabilities={}).write(run / "shifts" / f"{name}.parquet")
+    told: dict[str, Any] = {
+        "scores": checksum(run / "scores.parquet"),
+        "shifts": dict.fromkeys(("btag_up", "btag_down")),
+    }
+    (run / "shifts.json").write_text(json.dumps(told))
+    shifted = fit_run(run, least=100.0, replicas=2)
+    assert shifted["systematics"] == ["btag"]
+    assert shifted["discovery"]["value"] < plain["discovery"]["value"]
+    samples = json.loads((run / "workspace.json").read_text())["channels"][0]["samples"]
+    shapes = {one["name"]: [m["data"] for m in one["modifiers"] if m["name"] == "btag"] for one in samples}
+    np.testing.assert_allclose(shapes["tttt"][0]["hi_data"], samples[0]["data"])
+    mine = scores.process == "ttH"
+    last = mine & (scores.score >= shifted["edges"][-2])
+    assert shapes["ttH"][0]["hi_data"][-1] == pytest.approx((scores.weight * factor)[last].sum())
+    told["shifts"] |= dict.fromkeys(("jes_up", "jes_down"))
+    (run / "shifts.json").write_text(json.dumps(told))
+    filled = histogram(scores, least=100.0)
+    up, down = variations(run, filled)["jes"]["ttH"]
+    np.testing.assert_allclose(up + down, 2 * filled.yields["ttH"][0])  # mirrored
+    (run / "shifts.json").write_text(json.dumps(told | {"scores": "of another training"}))
+    assert variations(run, filled) == {}
 
 
 def test_without_pyhf_the_remedy_is_told(tmp_path, monkeypatch):

@@ -408,8 +408,9 @@ def fit(
     """Profile-likelihood fit to the score: expected discovery significance and upper limit, beside counting.
 
     The score becomes a histogram with a sample for each process, a normalisation uncertainty for each background
-    (evaluation.systematic) and the statistical error of the simulation. Each run's folder gets workspace.json, which
-    pyhf and other tools can fit, and fit.json, which compare and report show. Needs the extra 'femtobarn\\[stat]'.
+    (evaluation.systematic), the statistical error of the simulation and, after femtobarn shifts, a systematic for each
+    shift of the detector. Each run's folder gets workspace.json, which pyhf and other tools can fit, and fit.json,
+    which compare and report show. Needs the extra 'femtobarn\\[stat]'.
 
     Example: femtobarn fit runs/four-top-small
     """

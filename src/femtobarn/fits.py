@@ -15,16 +15,26 @@ from numpy.typing import NDArray
 from femtobarn import provenance
 from femtobarn.evaluation import Evaluation, load_run
 from femtobarn.evaluation.best import LEAST
-from femtobarn.evaluation.likelihood import fit, histogram, imported, workspace
+from femtobarn.evaluation.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE, checksum
+from femtobarn.evaluation.scores import Scores
+from femtobarn.evaluation.shifts import FOLDER, read_shifts
+from femtobarn.events.shifts import DIRECTIONS, SOURCES
 
 #: Replicas of the test events that are fitted; twenty know an error to a sixth of itself.
 REPLICAS = 20
 
+#: Sources whose shift up can't be simulated from selected events, as those that would come in are not among them; the
+#: mirror image of the shift down stands for it.
+MIRRORED = ("jes",)
+
 
 def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICAS) -> dict[str, Any]:
     """Fits the score of a finished run and writes `workspace.json` and `fit.json` into its folder.
+
+    Where `femtobarn shifts` has scored the events of a shifted detector, up and down, each source is a systematic that
+    changes the histogram of every process.
 
     Args:
         folder: of the run.
@@ -45,13 +55,14 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
     run = load_run(folder)
     settings = Evaluation.model_validate(run.metrics["settings"])
     filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)
-    found = fit(filled, settings.systematic)
+    shapes = variations(folder, filled)
+    found = fit(filled, settings.systematic, variations=shapes)
     told = {
         "settings": run.metrics["settings"],
         "scores": checksum(folder / SCORES),
         "pyhf": pyhf.__version__,
         "least": least,
-        "systematics": [],
+        "systematics": list(shapes),
         "discovery": _number(found.discovery),
         "limit": {**_number(found.limit), "band": list(found.band)},
         "edges": filled.edges.tolist(),
@@ -60,9 +71,31 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
         "errors": {name: values.tolist() for name, values in filled.errors.items()},
     }
     with provenance.alone(folder):
-        provenance.write_json(folder / WORKSPACE, workspace(filled, settings.systematic))
+        provenance.write_json(folder / WORKSPACE, workspace(filled, settings.systematic, variations=shapes))
         provenance.write_json(folder / FIT, told)
     return told
+
+
+def variations(folder: Path, filled: Histogram) -> Variations:
+    """The histogram of each process with the detector shifted up and down, for every source that a run was shifted by.
+
+    Args:
+        folder: of the run; what it holds of earlier scores does not count.
+        filled: the histogram of the events as they are.
+    """
+    told = (read_shifts(folder) or {"shifts": ()})["shifts"]
+    found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+    for source in SOURCES:
+        names = [f"{source}_{direction}" for direction in DIRECTIONS]
+        if any(name not in told for name in names):
+            continue
+        shifted = [fill(Scores.read(folder / FOLDER / f"{name}.parquet"), filled.edges).yields for name in names]
+        found[source] = {}
+        for process, values in filled.yields.items():
+            up, down = (each[process][0] for each in shifted)
+            up = 2 * values[0] - down if source in MIRRORED else up
+            found[source][process] = np.maximum(up, 0.0), np.maximum(down, 0.0)
+    return found
 
 
 def _number(values: NDArray[np.float64]) -> dict[str, Any]:
