@@ -158,8 +158,9 @@ def test_explain_writes_what_the_models_look_at_and_the_report_shows_it(study, t
 def test_train_and_evaluate_one_experiment(data, tmp_path):
     config = tmp_path / "one.yaml"
     config.write_text(yaml.safe_dump(experiment(data, TINY_BDT)))
-    run = tmp_path / "run"
-    assert "femtobarn evaluate" in call("train", config, "model.trees=3", "--output", run)
+    run = tmp_path / "BDT(FL)"
+    said = call("train", config, "model.trees=3", "--output", run)
+    assert f"femtobarn evaluate '{run}'" in said  # brackets are the shell's own
     assert "AUC" in call("evaluate", run)
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["trees"] == 3
 

@@ -140,7 +140,8 @@ def test_nothing_is_left_in_pyplot(page):
 
 
 def test_single_run_of_a_binary_classifier(events, tmp_path):
-    run = make_run(tmp_path / "run", "ParT", make_scores(events, 0.5, kind="binary"), settings=Evaluation(bootstrap=10))
+    folder, scores = tmp_path / "ParT(FL)", make_scores(events, 0.5, kind="binary")
+    run = make_run(folder, "ParT", scores, settings=Evaluation(bootstrap=10))
     path = report([run], tmp_path / "report.html", title="Only <one>", figures=tmp_path / "figures")
     names = {"curves", "backgrounds", "scores", "confusion", "histories", "reliability", "significance"}
     assert {found.name for found in (tmp_path / "figures").iterdir()} == {
@@ -148,6 +149,7 @@ def test_single_run_of_a_binary_classifier(events, tmp_path):
     }
     text = Page(path.read_text(encoding="utf-8")).text
     assert "Only <one>" in text
+    assert "femtobarn train 'ParT(FL)/config.yaml'" in text  # brackets are the shell's own
     assert "One model was trained" in text
     assert "Luminosity ParT needs" not in text
     assert "Part of each process that passes" in text

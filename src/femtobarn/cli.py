@@ -5,6 +5,7 @@ Heavy libraries are imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -219,7 +220,8 @@ def train(
         folder = output or Path("runs") / experiment.label / f"seed-{experiment.seed}"
         with line(err) as shown:
             run.train(experiment, folder, progress=shown)
-        out.print(f"trained in {folder}; judge it with: femtobarn evaluate {folder}", highlight=False, soft_wrap=True)
+        told = f"trained in {folder}; judge it with: femtobarn evaluate {shlex.quote(str(folder))}"
+        out.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ def _lines(about: Card) -> Iterator[str]:
     yield "score, probabilities = session.run(None, event)"
     yield "```"
     yield ""
-    yield f"Files of events: `femtobarn score EVENTS {about.file} -o scores.parquet`; no torch is needed."
+    yield f"Files of events: `femtobarn score EVENTS {shlex.quote(about.file)} -o scores.parquet`; no torch is needed."
     yield ""
     yield from _table(("input", "shape", "type", "meaning"), _inputs())
     yield ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,7 @@ def report(
         lstrip_blocks=True,
     )
     room.filters["subscripts"] = _subscripts
+    room.filters["quoted"] = shlex.quote  # labels such as ParT_int_SM(FL) are folders, and the shell's own signs
     text = room.get_template("page.html.jinja").render(
         title=title or f"{listing(comparison.signal)} against {listing(comparison.backgrounds)}",
         summary=summary(comparison),

@@ -1,0 +1,86 @@
+"""The example studies: sixteen models under the names of the reference table, each with its pairs and its loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from femtobarn import study
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"), key=lambda path: path.stem)
+
+KINEMATIC = ("mass", "delta_r")
+
+#: Architecture and interactions of each model, as in the reference table (slides of 2024 on arXiv:2211.05143).
+SIXTEEN: dict[str, tuple[str, tuple[str, ...]]] = {
+    "BDT": ("bdt", ()),
+    "BDT_int": ("bdt", KINEMATIC),
+    "FCN": ("fcn", ()),
+    "CNN": ("cnn", ()),
+    "PN": ("particlenet", ()),
+    "PN_int": ("particlenet", KINEMATIC),
+    "PN_int_SMids": ("particlenet", (*KINEMATIC, "sm_ids")),
+    "PN_int_SMconst": ("particlenet", (*KINEMATIC, "sm_const")),
+    "PN_int_SM": ("particlenet", (*KINEMATIC, "sm_running")),
+    "ParT": ("part", ()),
+    "ParT_int": ("part", KINEMATIC),
+    "ParT_int_SMids": ("part", (*KINEMATIC, "sm_ids")),
+    "ParT_int_SMconst": ("part", (*KINEMATIC, "sm_const")),
+    "ParT_int_SM": ("part", (*KINEMATIC, "sm_running")),
+    "ParT_int_SM(FL)": ("part", (*KINEMATIC, "sm_running")),
+    "SetT_int_SM": ("sett", (*KINEMATIC, "sm_running")),
+}
+
+SIGNALS = {"four-top": ("tttt", ["ttH", "ttW", "ttWW", "ttZ"]), "tth": ("ttH", ["ttW", "ttWW", "ttZ"])}
+
+
+def test_both_analyses_are_there_at_both_sizes():
+    assert [path.stem for path in EXAMPLES] == ["four-top", "four-top-cpu", "tth", "tth-cpu"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_sixteen_models(path, tmp_path):
+    planned = [run for run in study.plan(study.load(path), tmp_path) if run.seed == 1 and run.size == 1]
+    found = {run.label: (run.experiment.model.name, run.experiment.inputs.interactions) for run in planned}
+    assert found == SIXTEEN
+    assert list(found) == list(SIXTEEN)
+    signal, background = SIGNALS[path.stem.removesuffix("-cpu")]
+    for run in planned:
+        task = run.experiment.task
+        assert task.signal == (signal,)
+        assert sorted(task.background or set(SIGNALS["four-top"][1])) == background
+        focal = ("focal", 0.75, 3) if run.label.endswith("(FL)") else ("cross_entropy", None, None)
+        assert (task.loss, task.alpha, task.gamma) == focal
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_one_architecture_has_one_size(path, tmp_path):
+    """Or the pairs would not be what makes the difference."""
+    sizes: dict[str, list[object]] = {}
+    for run in study.plan(study.load(path), tmp_path):
+        settings = sizes.setdefault(run.experiment.model.name, [])
+        settings += [run.experiment.model.settings] if run.experiment.model.settings not in settings else []
+    assert {name: len(settings) for name, settings in sizes.items()} == dict.fromkeys(sizes, 1)
+
+
+@pytest.mark.parametrize("name", ["four-top", "tth"])
+def test_full_studies_are_of_the_published_size(name, tmp_path):
+    full = study.load(next(path for path in EXAMPLES if path.stem == name))
+    assert full.seeds == (1, 2, 3)
+    assert full.sizes == (0.01, 0.03, 0.1, 0.3, 1.0)
+    models = {run.label: run.experiment.model.settings for run in study.plan(full, tmp_path)}
+    assert (models["ParT"]["blocks"], models["ParT"]["width"]) == (8, 128)
+    assert (models["PN"]["k"], models["PN"]["blocks"]) == (16, ((64,) * 3, (128,) * 3, (256,) * 3))
+
+
+def test_the_two_signals_differ_in_name_and_task_alone():
+    for size in ("", "-cpu"):
+        four_top, tth = (
+            {key: value for key, value in one.model_dump().items() if key != "name"}
+            for one in (study.load(path.with_stem(stem + size)) for path, stem in ((EXAMPLES[0], s) for s in SIGNALS))
+        )
+        for one in (four_top, tth):
+            for model in one["models"].values():
+                del model["task"]["signal"], model["task"]["background"]
+        assert four_top == tth
