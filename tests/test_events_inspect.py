@@ -12,7 +12,10 @@ import pytest
 from rich.console import Console
 
 from femtobarn.events import concatenate, inspect, show
-from femtobarn.physics.objects import NAMES
+from femtobarn.events.inspect import Dropped
+from femtobarn.inputs import Sizes, make_batch
+from femtobarn.models import FCN
+from femtobarn.physics.objects import BJET, ELECTRON, JET, MUON, NAMES, PHOTON, SLOTS
 from tests.sample import make_events
 
 FLOW = [{"cut": "all", "events": 1000, "yield": 545.8}, {"cut": "2LSS or 3L", "events": 130, "yield": 70.9}]
@@ -39,7 +42,9 @@ def test_numbers_agree_with_plain_python():
         for code in range(1, len(NAMES)):
             assert sort.objects[NAMES[code]] == pytest.approx(sum(k.count(code) for k in kinds) / len(kinds))
         assert sort.most == max(map(len, kinds))
-        assert sort.dropped == sum(len(k) > 18 for k in kinds)
+        assert sort.beyond_hardest == Dropped(0, 0)  # there are 14 at most
+        lost = [len(k) - sum(min(k.count(code), most) for code, most in SLOTS.values()) for k in kinds]
+        assert sort.beyond_kinds == Dropped(sum(lost), sum(map(bool, lost)))
         assert sort.ranges["pT"].median == pytest.approx(
             np.median([pt for event in part.particles.pt.tolist() for pt in event])
         )
@@ -60,7 +65,25 @@ def test_copies_of_a_hard_event_are_one_event_to_the_statistics():
 def test_more_than_eighteen_objects_are_counted():
     events = make_events(3)
     many = ak.concatenate([events.particles] * 19, axis=1)
-    assert sum(sort.dropped for sort in inspect(replace(events, particles=many)).processes.values()) == 3
+    sorts = inspect(replace(events, particles=many)).processes
+    for number, name in enumerate(events.process):
+        count = 19 * len(events.particles[number])
+        assert sorts[name].beyond_hardest == Dropped(count - 18, 1)
+
+
+def test_slots_by_kind_are_filled_from_the_eighteen_hardest():
+    """As in a batch: an electron behind eighteen jets is seen by no model."""
+    pt = [[*range(100, 80, -1), 30.0], [50.0, 40.0, 35.0], [25.0]]
+    kind = [[JET] * 20 + [ELECTRON], [MUON, PHOTON, MUON], [BJET]]
+    particles = ak.zip({"pt": pt, "eta": pt, "phi": pt, "E": pt, "kind": kind}, with_name="Momentum4D")
+    particles["eta"] = particles["phi"] = 0.0 * particles["pt"]
+    three = replace(make_events(3, processes=("tttt",)), particles=particles)
+    batch = make_batch(three, 18)
+    kept = FCN(Sizes(11, 0, 3, 2), widths=(2,)).choose(batch.momenta, batch.kind, batch.mask).sum((1, 2))
+    assert kept.tolist() == [4, 1, 1]
+    sort = inspect(three).processes["tttt"]
+    assert sort.beyond_hardest == Dropped(3, 1)
+    assert sort.beyond_kinds == Dropped(17 + 2, 2)
 
 
 def test_generation_and_cut_flow():

@@ -16,10 +16,13 @@ from rich.table import Table
 
 from femtobarn.events.faults import event_faults, object_faults
 from femtobarn.events.record import Events
-from femtobarn.physics.objects import NAMES
+from femtobarn.physics.objects import NAMES, SLOTS
 
-#: Objects that a network of the reference analysis sees of one event; softer ones beyond it are dropped.
-SLOTS = 18
+#: Objects that a network of the reference analysis sees of one event; softer ones are dropped.
+HARDEST = 18
+
+#: What those models see that have slots for each kind of object (FCN, BDT).
+BY_KIND = sum(most for _, most in SLOTS.values())
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Range:
     min: float
     median: float
     max: float
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Objects without a slot, and the events that lack at least one for it."""
+
+    objects: int
+    events: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,9 @@ class Sort:
         hard: number of different hard events.
         objects: mean number of objects an event, by name.
         most: largest number of objects in an event.
-        dropped: events with more than 18 objects.
+        beyond_hardest: what 18 slots leave out, filled with the objects of highest pT.
+        beyond_kinds: what 12 slots by kind leave out (4 jets, 4 b-jets, one lepton of each flavour and charge, filled
+            with the hardest of these 18); photons have no slot.
         ranges: of pT, eta and mass of objects and of MET, in GeV.
     """
 
@@ -55,7 +68,8 @@ class Sort:
     hard: int
     objects: dict[str, float]
     most: int
-    dropped: int
+    beyond_hardest: Dropped
+    beyond_kinds: Dropped
     ranges: dict[str, Range]
 
 
@@ -140,12 +154,14 @@ def problems(events: Events) -> list[str]:
 
 
 def tables(inspection: Inspection) -> list[Table]:
-    """An inspection as tables for a terminal: yields, objects, ranges, generation, cut flow."""
+    """An inspection as tables for a terminal: yields, objects, objects without a slot, ranges, generation, cut flow."""
     yields = _table(
         f"Events and expected yield at {inspection.luminosity:g} /fb",
-        ["process", "events", "expected", "effective", "w < 0", "hard events", f"> {SLOTS} objects"],
+        ["process", "events", "expected", "effective", "w < 0", "hard events"],
     )
     objects = _table("Objects per event", ["process", *NAMES[1:], "most"])
+    shares = [f"{HARDEST} hardest: lost", "in events", f"{BY_KIND} by kind: lost", "in events"]
+    dropped = _table("Objects without a slot", ["process", *shares])
     ranges = _table("Ranges: min/median/max, in GeV", ["process", *_RANGES])
     for name, sort in inspection.processes.items():
         yields.add_row(
@@ -155,11 +171,14 @@ def tables(inspection: Inspection) -> list[Table]:
             f"{sort.effective:.0f}",
             f"{sort.negative:.1%}",
             str(sort.hard),
-            f"{sort.dropped / max(sort.events, 1):.2%}",
         )
         objects.add_row(name, *(f"{sort.objects[kind]:.2f}" for kind in NAMES[1:]), str(sort.most))
+        lost = (sort.beyond_hardest, sort.beyond_kinds)
+        dropped.add_row(
+            name, *(text for one in lost for text in (str(one.objects), f"{one.events / max(sort.events, 1):.2%}"))
+        )
         ranges.add_row(name, *(_span(sort.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
-    out = [yields, objects, ranges]
+    out = [yields, objects, dropped, ranges]
     if inspection.generated:
         origin = _table("Generation", ["process", r"cross section \[pb]", "generated", "efficiency"])
         for name, record in inspection.generated.items():
@@ -216,9 +235,24 @@ def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
         hard=len(hard),
         objects={name: float(np.sum(kind == code)) / len(events) for code, name in enumerate(NAMES) if code},
         most=int(counts.max(initial=0)),
-        dropped=int(np.sum(counts > SLOTS)),
+        beyond_hardest=_dropped(counts, np.minimum(counts, HARDEST)),
+        beyond_kinds=_dropped(counts, _slotted(particles)),
         ranges={name: _range(column) for name, column in zip(_RANGES, values, strict=True)},
     )
+
+
+def _slotted(particles: ak.Array) -> NDArray[np.integer[Any]]:
+    """How many objects of each event have one of the slots by kind."""
+    order = ak.argsort(particles.pt, ascending=False, stable=True)
+    kind = particles.kind[order][:, :HARDEST]
+    return sum(
+        (np.minimum(ak.to_numpy(ak.sum(kind == code, axis=1)), most) for code, most in SLOTS.values()),
+        start=np.zeros(len(particles), dtype=np.int64),
+    )
+
+
+def _dropped(there: NDArray[np.integer[Any]], kept: NDArray[np.integer[Any]]) -> Dropped:
+    return Dropped(objects=int(np.sum(there - kept)), events=int(np.sum(there > kept)))
 
 
 def _range(values: NDArray[np.floating[Any]]) -> Range:
