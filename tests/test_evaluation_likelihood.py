@@ -17,7 +17,7 @@ from femtobarn.cli import app
 from femtobarn.evaluation import Evaluation, asimov, compare, fit_section, load_run
 from femtobarn.evaluation.likelihood import BINS, Histogram, fill, fit, histogram, workspace
 from femtobarn.evaluation.replicas import effective, hard_events
-from femtobarn.evaluation.runs import checksum
+from femtobarn.events.files import checksum
 from femtobarn.fits import fit_run, variations
 from tests.fake_runs import make_runs, make_scores
 from tests.sample import make_events

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from femtobarn.evaluation import Evaluation, compare, judge_shifts, load_run
-from femtobarn.evaluation.shifts import checksum
+from femtobarn.events.files import checksum
 from femtobarn.report import report
 from femtobarn.report.shifts import draw_shifts, shift_tables, shifts_of
 from femtobarn.report.style import model_looks
@@ -39,7 +39,7 @@ def write(folder: Path) -> None:
         for name, factor in FACTORS.items()
     }
     shifted["jes_down"] = replace(run.scores, weight=np.where(run.scores.score < 0.05, 0, run.scores.weight))
-    about = {"settings": run.metrics["settings"], "scores": checksum(folder)}
+    about = {"settings": run.metrics["settings"], "scores": checksum(folder / "scores.parquet")}
     (folder / "shifts.json").write_text(json.dumps(about | judge_shifts(run.scores, shifted, settings)))
 
 

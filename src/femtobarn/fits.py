@@ -17,9 +17,10 @@ from femtobarn.evaluation import Evaluation, load_run
 from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
 from femtobarn.evaluation.replicas import spread
-from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE, checksum
+from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.shifts import FOLDER, read_shifts
+from femtobarn.events.files import checksum
 from femtobarn.events.shifts import DIRECTIONS, SOURCES
 
 #: Replicas of the test events that are fitted; twenty know an error to a sixth of itself.

@@ -95,8 +95,7 @@ def everything(data: Data) -> Events:
         FileNotFoundError: a path or glob that no file matches.
         EventError: events that can't be right.
     """
-    whole = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
-    return _read(whole.model_dump_json(), _state(data))[0]
+    return _all(data, _state(data))[0]
 
 
 def forget() -> None:
@@ -144,6 +143,11 @@ def _state(data: Data) -> State:
     return tuple(states)
 
 
+def _all(data: Data, state: State) -> tuple[Events, str]:
+    whole = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
+    return _read(whole.model_dump_json(), state)
+
+
 @lru_cache(maxsize=1)
 def _read(source: str, state: State) -> tuple[Events, str]:
     data = Data.model_validate_json(source)
@@ -172,8 +176,7 @@ def _read(source: str, state: State) -> tuple[Events, str]:
 @lru_cache(maxsize=4)
 def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sample:
     data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
-    everything = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
-    events, digest = _read(everything.model_dump_json(), state)
+    events, digest = _all(data, state)
     signal, background = settings.roles(events.processes)
     events = events[np.isin(events.process, [*signal, *background])]
     sides = split(events, data.split)

@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.evaluation import Evaluation, by_model, load_run
-from femtobarn.evaluation.shifts import FOLDER, SUMMARY, checksum, judge_shifts, read_shifts
+from femtobarn.evaluation.runs import SCORES
+from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shifts
 from femtobarn.events import SHIFTS, Events, select, shift
+from femtobarn.events.files import checksum
 from femtobarn.events.shifts import parts
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.provenance import alone, write_json
@@ -102,7 +104,7 @@ def shift_run(
         (folder / FOLDER).mkdir(exist_ok=True)
         for name, one in scores.items():
             one.write(folder / FOLDER / f"{name}.parquet")
-        about = {"settings": run.metrics["settings"], "scores": checksum(folder), "cuts": cuts}
+        about = {"settings": run.metrics["settings"], "scores": checksum(folder / SCORES), "cuts": cuts}
         write_json(folder / SUMMARY, about | found)
     return about | found
 

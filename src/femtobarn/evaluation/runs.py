@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from femtobarn.evaluation.scores import Scores
+from femtobarn.events.files import checksum
 
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
 STUDY = "study.yaml"
@@ -81,11 +81,6 @@ def load_run(path: Path) -> Run:
         metrics=metrics,
         fit=fit,
     )
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run_folders(paths: Iterable[Path]) -> list[Path]:

@@ -7,7 +7,6 @@ same replicas.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import significance
+from femtobarn.events.files import checksum
 
 #: In the run folder: the numbers, and a folder with the scores of the shifted events, one file a shift.
 SUMMARY, FOLDER = "shifts.json", "shifts"
@@ -110,12 +110,7 @@ def read_shifts(folder: Path) -> Mapping[str, Any] | None:
         told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} can't be read: {error}") from error
-    return told if told.get("scores") == checksum(folder) else None
-
-
-def checksum(folder: Path) -> str:
-    """SHA-256 of the scores of a run, by which its shifts are known to be of the same training."""
-    return hashlib.sha256((folder / SCORES).read_bytes()).hexdigest()
+    return told if told.get("scores") == checksum(folder / SCORES) else None
 
 
 def effect(runs: Sequence[Mapping[str, Any]], shift: str, key: Key) -> Number:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows
+from femtobarn.nn import BatchNorm, Rows, readout
 
 #: Sums over the objects of an event are in units of this, about their number, so that they are of order 1.
 OBJECTS = 10
@@ -60,12 +60,7 @@ class CNN(nn.Module):
             for before, after in zip(widths, channels, strict=False)
         )
         self.norms = nn.ModuleList(BatchNorm(width) for width in channels)
-        layers: list[nn.Module] = []
-        before = 2 * channels[-1] + sizes.context
-        for after in fc:
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-            before = after
-        self.fc = nn.Sequential(*layers, nn.Linear(before, sizes.outputs))
+        self.fc = readout(2 * channels[-1] + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, all_pairs, nearest
+from femtobarn.nn import BatchNorm, Rows, all_pairs, nearest, readout
 from femtobarn.physics.angles import wrap
 from femtobarn.physics.lorentz import eta, phi
 
@@ -55,12 +55,7 @@ class ParticleNet(nn.Module):
         self.blocks = nn.ModuleList(
             EdgeConv(before, sizes.pairs, channels) for before, channels in zip(widths, blocks, strict=False)
         )
-        layers: list[nn.Module] = []
-        before = widths[-1] + sizes.context
-        for after in fc:
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-            before = after
-        self.fc = nn.Sequential(*layers, nn.Linear(before, sizes.outputs))
+        self.fc = readout(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, attend, attend_once, pair_bias, pair_layers
+from femtobarn.nn import BatchNorm, Rows, attend, attend_once, pair_bias, pair_layers, readout
 
 
 @model(
@@ -62,12 +62,7 @@ class SetT(nn.Module):
         self.embed_pairs = pair_layers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(SelfAttention(width, ratio, dropout) for _ in range(blocks))
         self.pool = Pooling(width, heads, ratio)
-        layers: list[nn.Module] = []
-        before = width + sizes.context
-        for after in fc:
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-            before = after
-        self.fc = nn.Sequential(*layers, nn.Linear(before, sizes.outputs))
+        self.fc = readout(width + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""

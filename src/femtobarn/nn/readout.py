@@ -1,0 +1,15 @@
+"""The readout: from what a network has made of an event to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def readout(features: int, widths: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+    """Fully connected layers of these widths with ReLU and dropout, then a linear one to the outputs."""
+    layers: list[nn.Module] = []
+    for before, after in zip((features, *widths), widths, strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear((features, *widths)[-1], outputs))
