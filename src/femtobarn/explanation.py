@@ -14,7 +14,6 @@ from femtobarn.events import Events
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
 from femtobarn.inputs import columns, make_batch
 from femtobarn.models import BDT
-from femtobarn.sample import prepare
 from femtobarn.trained import Trained
 from femtobarn.training import use_threads
 
@@ -43,10 +42,7 @@ def explain(
     folder = Path(folder)
     trained = Trained.load(folder)
     progress("reading the events")
-    sample = prepare(trained.experiment)
-    if sample.fingerprint != trained.meta["inputs"]["fingerprint"]:
-        raise ValueError(f"{folder}: the events have changed since the training; explain would speak of others")
-    held_out = sample.test.events
+    held_out = trained.sample(folder).test.events
     chosen = held_out[choose(held_out, events, seed)]
     weight = chosen.expected(trained.experiment.evaluation.luminosity)
     for name in chosen.processes:

@@ -115,9 +115,7 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
         if not is_finished(folder):
             experiment = trained.experiment
             progress(Step("judging"))
-            sample = prepare(experiment)
-            if sample.fingerprint != trained.meta["inputs"]["fingerprint"]:
-                raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
+            sample = trained.sample(folder)
             table = None if experiment.model.is_network else sample.table(experiment.inputs.interactions).test
             said = trained.task.scores(trained.outputs(sample.test.batch, table))
             scores = as_scores(trained.task, sample.test.events, said, experiment.evaluation.luminosity, sample.yields)

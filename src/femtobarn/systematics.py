@@ -28,7 +28,7 @@ from femtobarn.events.shifts import parts
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.provenance import alone, write_json
 from femtobarn.run import Progress, Step
-from femtobarn.sample import Sample, prepare
+from femtobarn.sample import Sample
 from femtobarn.trained import Trained
 
 
@@ -85,9 +85,7 @@ def shift_run(
     if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
         return told
     trained = Trained.load(folder)
-    sample = prepare(trained.experiment)
-    if sample.fingerprint != trained.meta["inputs"]["fingerprint"]:
-        raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
+    sample = trained.sample(folder)
     cuts = region(sample, trained.experiment.data.selection)
     nominal = run.scores
     with alone(folder):

@@ -22,6 +22,7 @@ from femtobarn.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.models import BDT, Network, find
+from femtobarn.sample import Sample, prepare
 from femtobarn.tasks import Classifier
 from femtobarn.training import choose, use_threads
 from femtobarn.training.devices import on
@@ -97,6 +98,17 @@ class Trained:
         sizes = Inputs(experiment.inputs.interactions).sizes(task.outputs)
         trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
         return cls(experiment, meta, trees, task)
+
+    def sample(self, folder: Path) -> Sample:
+        """The events of the run in this folder, shared out as they were for its training.
+
+        Raises:
+            ValueError: they have changed since.
+        """
+        found = prepare(self.experiment)
+        if found.fingerprint != self.meta["inputs"]["fingerprint"]:
+            raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
+        return found
 
     def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
         """Columns `score` and `probability_<class>` for any events, of whatever process."""
