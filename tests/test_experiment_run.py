@@ -19,7 +19,7 @@ from femtobarn.inputs import make_batch
 from tests.sample import make_events
 
 NETWORK: dict[str, Any] = {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]}
-TREES: dict[str, Any] = {"name": "bdt", "trees": 10, "leaves": 4, "smallest_leaf": 5}
+TREES: dict[str, Any] = {"name": "bdt", "trees": 10, "leaves": 4, "smallest_leaf": 0.01}
 FILES = ("config.yaml", "history.json", "meta.json", "metrics.json", "scores.parquet")
 
 
@@ -213,11 +213,12 @@ def test_the_fingerprint_is_that_of_the_events_not_of_the_file(events, tmp_path)
 def test_smaller_training_sets_are_contained_in_larger_ones(path):
     sides = {share: sample.prepare(configured(path, f"data.fraction={share}")) for share in (0.3, 0.6, 1.0)}
 
-    def names(share: float) -> set[tuple[str, int]]:
-        train = sides[share].train.events
-        return set(zip(train.process, train.number, strict=True))
+    def names(share: float, side: str) -> set[tuple[str, int]]:
+        events = getattr(sides[share], side).events
+        return set(zip(events.process, events.number, strict=True))
 
-    assert names(0.3) < names(0.6) < names(1.0)
+    for side in ("train", "validation"):
+        assert names(0.3, side) < names(0.6, side) < names(1.0, side)
     assert len({len(side.test.events) for side in sides.values()}) == 1
     assert sides[0.3].task.yields == sides[1.0].task.yields
 

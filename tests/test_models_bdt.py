@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from femtobarn.inputs import Sizes
 from femtobarn.models import BDT
 
 NAMES = ["HT", "m(j1,j2)", "m[j1,j2]", "ΔR {b b}"]
-SMALL: dict[str, Any] = {"trees": 40, "leaves": 6, "smallest_leaf": 10}
+SMALL: dict[str, Any] = {"trees": 40, "leaves": 6, "smallest_leaf": 0.007}
 
 
 def sample(count: int = 1500, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,10 +71,20 @@ def test_it_stops_when_validation_no_longer_gains():
     assert trees.booster.num_trees() == 3 * (best + 1)
 
 
+@pytest.mark.parametrize("count", [500, 2000])
+def test_the_smallest_leaf_keeps_its_share_of_any_training_set(count):
+    trees = BDT(Sizes(0, 0, 0, 3), **SMALL | {"smallest_leaf": 0.1, "rows": 1.0})
+    trees.fit(*sample(count), *sample(500, seed=9), NAMES, 1, 1)
+    assert trees.booster is not None
+    text = trees.booster.model_to_string()
+    smallest = min(int(number) for line in re.findall(r"leaf_count=(.*)", text) for number in line.split())
+    assert 0.07 * count < smallest < 0.13 * count  # LightGBM counts by the curvature of the loss, which is roughly so
+
+
 def test_a_weight_of_two_is_an_event_twice():
     x, y, _ = sample()
     valid = sample(500, seed=9)
-    settings = SMALL | {"rows": 1.0, "columns": 1.0, "smallest_leaf": 1, "l2": 0.0, "trees": 10}
+    settings = SMALL | {"rows": 1.0, "columns": 1.0, "smallest_leaf": 1e-9, "l2": 0.0, "trees": 10}
     twice = np.where(y == 1, 2, 1)
     weighted, repeated = BDT(Sizes(0, 0, 0, 3), **settings), BDT(Sizes(0, 0, 0, 3), **settings)
     losses = weighted.fit(x, y, twice.astype(float), *valid, NAMES, 1, 1)

@@ -41,7 +41,7 @@ from tests.test_study import Silent
 
 pytest.importorskip("optuna")
 
-TREES = {"name": "bdt", "trees": 5, "leaves": 4, "smallest_leaf": 5}
+TREES = {"name": "bdt", "trees": 5, "leaves": 4, "smallest_leaf": 0.01}
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ SMALL = {
     "pair_embedding": [8],
 }
 MODELS = {
-    "BDT": {"model": {"name": "bdt", "trees": 8, "leaves": 4, "smallest_leaf": 5}},
+    "BDT": {"model": {"name": "bdt", "trees": 8, "leaves": 4, "smallest_leaf": 0.01}},
     "ParT": {"model": SMALL},
     "ParT_int": {"model": SMALL, "inputs": {"interactions": ["mass", "delta_r"]}},
 }
@@ -91,6 +91,7 @@ def test_a_study_is_models_times_seeds_times_sizes(tree, tmp_path):
     assert {one.experiment.seed for one in planned[:6]} == {1}
     assert all(one.experiment.label == one.label for one in planned)
     assert all(one.experiment.data.fraction == one.size for one in planned)
+    assert all(one.experiment.training.epochs == 2 / one.size for one in planned)  # as many steps with fewer events
     assert planned[2].experiment.inputs.interactions == ("mass", "delta_r")
     assert "12 runs, 0 finished" in study.listing(planned)
 

@@ -120,7 +120,7 @@ def test_nonsense_is_refused(wrong):
     "model",
     [
         {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]},
-        {"name": "bdt", "trees": 60, "leaves": 8, "smallest_leaf": 2, "patience": 60},
+        {"name": "bdt", "trees": 60, "leaves": 8, "smallest_leaf": 0.002, "patience": 60},
     ],
     ids=["network", "trees"],
 )

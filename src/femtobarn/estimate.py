@@ -42,19 +42,17 @@ class Pace:
 
     Args:
         seconds: for a training event in one epoch (or tree).
-        validation: seconds for the validation events after each, whatever the size of the training set.
-        events: training events at the full size.
-        epochs: most epochs (or trees).
+        validation: seconds for the validation events after each.
+        events: training events; these and the seconds of a validation are those of the full size.
     """
 
     seconds: float
     validation: float
     events: int
-    epochs: int
 
-    def training(self, size: float) -> float:
-        """Seconds of a whole training with this part of the training events."""
-        return self.epochs * (self.seconds * self.events * size + self.validation)
+    def training(self, size: float, epochs: int) -> float:
+        """Seconds of so many epochs (or trees) with this part of the events."""
+        return epochs * size * (self.seconds * self.events + self.validation)
 
 
 #: Measures the pace of an experiment.
@@ -92,8 +90,7 @@ class Estimate:
         lines = []
         for label, pace in self.paces.items():
             mine = [seconds for name, seconds in self.seconds.items() if name.partition(" seed ")[0] == label]
-            speed = pace.events * pace.epochs / pace.training(1.0)
-            each = f"{pace.events} events x {pace.epochs} at {speed:.0f} events/s"
+            each = f"{pace.events} events at {pace.events / pace.training(1.0, 1):.0f} events/s"
             lines.append(f"  {label}: {sum(one > 0 for one in mine)} runs, {each}, {duration(sum(mine))}")
         with_workers = f"with {self.workers} workers" if self.workers > 1 else "with one worker"
         text = f"about {duration(self.total)} of training, {duration(self.wall)} {with_workers}; "
@@ -120,9 +117,10 @@ def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None =
         if one.state in ("finished", "changed", "trained"):
             seconds[one.name] = 0.0
             continue
-        whole = one.experiment.model_copy(
-            update={"data": one.experiment.data.model_copy(update={"fraction": 1.0}), "seed": 1, "label": "any"}
-        )
+        data = one.experiment.data.model_copy(update={"fraction": 1.0})
+        training = one.experiment.training.model_copy(update={"epochs": 1})
+        change = {"data": data, "training": training, "seed": 1, "label": "any"}
+        whole = one.experiment.model_copy(update=change)
         key = whole.model_dump_json()
         if key not in known:
             try:
@@ -131,7 +129,7 @@ def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None =
                 known[key] = None  # the run itself will say what is wrong
         found = known[key]
         if found is not None:
-            seconds[one.name] = found.training(one.size)
+            seconds[one.name] = found.training(one.size, _epochs(one.experiment))
             paces[one.label] = found
     return Estimate(seconds, paces, workers)
 
@@ -149,9 +147,8 @@ def pace(experiment: Experiment) -> Pace:
     share = min(1.0, len(train.events) / len(sample.train.events))
     valid = _some(sample.validation, max(1, round(share * len(sample.validation.events))))
     step, check = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
-    epochs = experiment.model.settings["trees"] if trees else experiment.training.epochs
     every = check * len(sample.validation.events) / len(valid.events)
-    return Pace(step / len(train.events), every, len(sample.train.events), epochs)
+    return Pace(step / len(train.events), every, len(sample.train.events))
 
 
 def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
@@ -214,6 +211,11 @@ def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, flo
     threads = experiment.training.threads
     history = trees.fit(x, y, w, x_valid, y_valid, w_valid, names, experiment.seed, threads)
     return fmean(entry["seconds"] for entry in history[1:]), 0.0  # the first one bins the columns
+
+
+def _epochs(experiment: Experiment) -> int:
+    """Most epochs of a network, most trees of a forest."""
+    return experiment.training.epochs if experiment.model.is_network else int(experiment.model.settings["trees"])
 
 
 def _some(side: Side, count: int) -> Side:

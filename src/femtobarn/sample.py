@@ -188,7 +188,7 @@ def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sampl
     return Sample(
         task=task,
         train=side(weighted(subset(sides.train, data.fraction))),
-        validation=side(weighted(sides.validation)),
+        validation=side(weighted(subset(sides.validation, data.fraction))),
         test=side(sides.test),
         yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
         fingerprint=digest,

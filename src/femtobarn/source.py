@@ -54,8 +54,8 @@ class Data(Strict):
         selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
         luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
         split: shares for training, validation and test; fixed by process and event number for ever.
-        fraction: share of the training events to use; smaller shares are contained in larger ones, validation and
-            test stay as they are.
+        fraction: share of the training and validation events to use, as if fewer had been simulated; smaller shares
+            are contained in larger ones, the test events stay as they are.
     """
 
     sample: Literal["four-top"] | None = None

@@ -114,7 +114,7 @@ SPACES: dict[str, Space] = {
     "bdt": {
         "model.learning_rate": Range(low=0.02, high=0.3, log=True),
         "model.leaves": Range(low=7, high=63, log=True),
-        "model.smallest_leaf": Range(low=10, high=300, log=True),
+        "model.smallest_leaf": Range(low=0.0002, high=0.01, log=True),
         "model.rows": Range(low=0.5, high=1.0),
         "model.columns": Range(low=0.2, high=1.0),
         "model.l2": Range(low=0.1, high=30.0, log=True),

@@ -12,6 +12,9 @@
 
 Each run has a folder, `<out>/ParT_int/seed-2` or, for a smaller training set, `<out>/ParT_int/seed-2-size-0.1`. A study
 that was stopped goes on where it stood; finished runs are never computed again.
+
+A smaller training set is passed through more often, so that every training of a network has as many steps: a tenth of
+the events is seen in ten times the epochs. Each training keeps its best epoch, so none is worse for having had more.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ class Study(BaseModel):
         base: what all experiments have in common, as in the YAML of an experiment.
         models: by label, what each changes; a model of another name takes over none of the base's model settings.
         seeds: of the trainings; two or more show the spread.
-        sizes: fractions of the training events.
+        sizes: fractions of the training and validation events; the epochs grow as they shrink.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -144,7 +147,8 @@ def plan(study: Study, out: str | Path) -> list[Planned]:
             for label, one in experiments.items():
                 data = one.data.model_copy(update={"fraction": size})
                 folder = Path(out) / label / (f"seed-{seed}" + ("" if size == 1 else f"-size-{size:g}"))
-                training = one.training.model_copy(update={"threads": one.training.threads or 1})
+                threads, epochs = one.training.threads or 1, max(1, round(one.training.epochs / size))
+                training = one.training.model_copy(update={"threads": threads, "epochs": epochs})
                 change = {"label": label, "seed": seed, "data": data, "training": training}
                 planned.append(Planned(label, seed, size, folder, one.model_copy(update=change)))
     return planned

@@ -23,7 +23,7 @@ from femtobarn.models.registry import model
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-@model("bdt", small={"trees": 20, "leaves": 4, "smallest_leaf": 5})
+@model("bdt", small={"trees": 20, "leaves": 4, "smallest_leaf": 0.1})
 class BDT:
     """Gradient-boosted decision trees (LightGBM); no network, so it trains itself by `fit`.
 
@@ -34,7 +34,7 @@ class BDT:
         trees: most trees per class; early stopping usually takes fewer.
         learning_rate: weight of each tree.
         leaves: most leaves of a tree.
-        smallest_leaf: fewest events in a leaf.
+        smallest_leaf: fewest events in a leaf, as a fraction of the training events.
         rows: fraction of the events each tree sees.
         columns: fraction of the columns each tree sees.
         l2: L2 penalty of the leaf values.
@@ -48,7 +48,7 @@ class BDT:
         trees: PositiveInt = 500,
         learning_rate: PositiveFloat = 0.05,
         leaves: Annotated[int, Field(ge=2)] = 31,
-        smallest_leaf: PositiveInt = 50,
+        smallest_leaf: Fraction = 0.001,
         rows: Fraction = 0.8,
         columns: Fraction = 0.5,
         l2: NonNegativeFloat = 1.0,
@@ -59,10 +59,10 @@ class BDT:
         self.outputs = sizes.outputs
         self.trees = trees
         self.patience = patience
+        self.smallest_leaf = smallest_leaf
         self.settings: dict[str, Any] = {
             "learning_rate": learning_rate,
             "num_leaves": leaves,
-            "min_data_in_leaf": smallest_leaf,
             "bagging_fraction": rows,
             "bagging_freq": 1 if rows < 1 else 0,
             "feature_fraction": columns,
@@ -110,6 +110,7 @@ class BDT:
         binary = self.outputs == 2
         loss = "binary_logloss" if binary else "multi_logloss"
         parameters = self.settings | {
+            "min_data_in_leaf": max(1, round(self.smallest_leaf * len(x))),
             "objective": "binary" if binary else "multiclass",
             "metric": loss,
             "seed": seed,
