@@ -1,9 +1,17 @@
-"""The objects of an event: their integer codes, in the order of the Standard Model interaction matrices."""
+"""The objects of an event and the constituents of a jet: their integer codes, those of the Standard Model interaction
+matrices first.
+"""
 
 PADDING, JET, BJET, ELECTRON, POSITRON, MUON, ANTIMUON, PHOTON = range(8)
 
-#: Display names, by code.
+#: Constituents of jets that are none of these; a particle is one whose type nobody tells.
+CHARGED, NEUTRAL, PARTICLE = range(8, 11)
+
+#: Display names of the objects of an event, by code.
 NAMES = ("padding", "jet", "b-jet", "e-", "e+", "mu-", "mu+", "photon")
+
+#: Display names of all there is, by code.
+KINDS = (*NAMES, "charged hadron", "neutral hadron", "particle")
 
 #: Electric charge of each code; a jet's is not measured.
 CHARGES = (0, 0, 0, -1, 1, -1, 1, 0)

@@ -1,0 +1,196 @@
+"""Clustering: in which order the constituents of a jet belong together.
+
+Numpy, many jets at once. FastJet finds jets in collisions (`femtobarn.simulate`); its array interface gives no tree of
+mergings, which grooming and subjets need, so the few hundred constituents of a jet are clustered here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from femtobarn.physics.constants import TINY_PT, TWO_PI
+
+Algorithm = Literal["kt", "cambridge_aachen", "antikt"]
+
+#: Power of the transverse momentum in the distance of two particles.
+POWERS: dict[str, int] = {"kt": 1, "cambridge_aachen": 0, "antikt": -1}
+
+#: Distances in memory at once.
+CHUNK = 2_000_000
+
+Momenta = Float[np.ndarray, "jets particles 4"]
+Mask = Bool[np.ndarray, "jets particles"]
+
+
+class Tree(NamedTuple):
+    """How the constituents of each jet were merged, two at a time.
+
+    Nodes 0 to n - 1 are the n slots of the constituents, node n + k is what the k-th merging made. Jets with fewer
+    constituents have fewer mergings; -1 stands behind their last.
+    """
+
+    momenta: Float[np.ndarray, "jets nodes 4"]  # (px, py, pz, E) in GeV; zeros where there is no node
+    first: Int[np.ndarray, "jets mergings"]  # the two nodes of each merging
+    second: Int[np.ndarray, "jets mergings"]
+    mergings: Int[np.ndarray, " jets"]
+    root: Int[np.ndarray, " jets"]  # the whole jet; -1 where there are no constituents
+
+    @property
+    def slots(self) -> int:
+        """Slots of constituents; the nodes of mergings come behind."""
+        return int(self.momenta.shape[1] - self.first.shape[1])
+
+    def parents(self, node: Int[np.ndarray, " jets"]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The two nodes that one node of each jet was made of; -1 for constituents and for no node."""
+        if not self.first.shape[1]:
+            return np.full_like(node, -1), np.full_like(node, -1)
+        made = node >= self.slots
+        step = np.where(made, node - self.slots, 0)
+        rows = np.arange(len(node))
+        return np.where(made, self.first[rows, step], -1), np.where(made, self.second[rows, step], -1)
+
+    def at(self, node: Int[np.ndarray, " jets"]) -> Float[np.ndarray, "jets 4"]:
+        """Momentum of one node of each jet, zeros for -1."""
+        if not self.momenta.shape[1]:
+            return np.zeros((len(node), 4))
+        chosen = self.momenta[np.arange(len(node)), np.maximum(node, 0)]
+        return np.where((node >= 0)[:, None], chosen, 0.0)
+
+    def subjets(self, count: int) -> Float[np.ndarray, "jets subjets 4"]:
+        """The `count` exclusive subjets of each jet: its last count - 1 mergings undone; zeros where it has fewer."""
+        found = np.full((len(self.root), count), -1, dtype=np.int64)
+        found[:, 0] = self.root
+        for number in range(1, count):
+            # the latest merging is the node of the highest number
+            which = found[:, :number].argmax(axis=1)
+            rows = np.arange(len(found))
+            one, other = self.parents(found[rows, which])
+            split = one >= 0
+            found[rows[split], which[split]] = one[split]
+            found[rows[split], number] = other[split]
+        return np.stack([self.at(found[:, number]) for number in range(count)], axis=1)
+
+
+def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> Tree:
+    r"""The tree of mergings of all constituents of each jet into one, with momenta added (E scheme).
+
+    .. math:: d_{ij} = \min(p_{T,i}^{2p}, p_{T,j}^{2p})\,\Delta_{ij}^2, \quad \Delta^2 = (y_i-y_j)^2 + (\phi_i-\phi_j)^2
+
+    with p = 1 for kt (hep-ph/9305266), 0 for Cambridge/Aachen (hep-ph/9707323) and -1 for anti-kt (arXiv:0802.1189).
+    There is no beam: whatever is in the jet stays in it.
+
+    Args:
+        momenta: (px, py, pz, E) in GeV.
+        mask: True where a constituent is real.
+        algorithm: kt, cambridge_aachen or antikt.
+    """
+    jets, slots = mask.shape
+    counts = mask.sum(axis=1)
+    tree = Tree(
+        np.concatenate([np.where(mask[..., None], momenta, 0.0), np.zeros((jets, max(slots - 1, 0), 4))], axis=1),
+        np.full((jets, max(slots - 1, 0)), -1, dtype=np.int64),
+        np.full((jets, max(slots - 1, 0)), -1, dtype=np.int64),
+        np.maximum(counts - 1, 0),
+        np.where(counts > 1, slots + counts - 2, np.where(counts == 1, mask.argmax(axis=1) if slots else 0, -1)),
+    )
+    # jets of similar multiplicity together, so that none waits for a far larger one
+    order = np.argsort(counts, kind="stable")
+    order = order[counts[order] > 1]
+    while len(order):
+        width = int(counts[order[-1]])
+        rows = order[-max(1, CHUNK // width**2) :]
+        order = order[: -len(rows)]
+        _merge(tree, rows, mask[rows], width, POWERS[algorithm])
+    return tree
+
+
+def rapidity(momenta: Float[np.ndarray, "*shape 4"]) -> NDArray[np.float64]:
+    """Rapidity, as `femtobarn.physics.lorentz.rapidity`: a space-like momentum counts as massless."""
+    px, py, pz, energy = np.moveaxis(momenta, -1, 0)
+    transverse2 = px**2 + py**2
+    mass2 = np.maximum((energy - pz) * (energy + pz) - transverse2, 0.0)
+    height: NDArray[np.float64] = np.arcsinh(pz / np.maximum(np.sqrt(transverse2 + mass2), TINY_PT))
+    return height
+
+
+def distance2(
+    height: NDArray[np.float64], azimuth: NDArray[np.float64], other: NDArray[np.float64], around: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Squared distance in rapidity and azimuth."""
+    turn = np.abs(azimuth - around) % TWO_PI
+    turn = np.minimum(turn, TWO_PI - turn)
+    squared: NDArray[np.float64] = (height - other) ** 2 + turn**2
+    return squared
+
+
+class _State(NamedTuple):
+    """Particles that are left, one row a jet."""
+
+    momenta: NDArray[np.float64]
+    node: NDArray[np.int64]
+    hardness: NDArray[np.float64]  # pT to the power 2p; infinite where nothing is left
+    height: NDArray[np.float64]
+    azimuth: NDArray[np.float64]
+
+    def distances(self, rows: NDArray[np.int64], one: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Clustering distance of one particle of each row to all of its row; infinite to itself and to nothing."""
+        at = (rows, one)
+        angle = distance2(self.height[rows], self.azimuth[rows], self.height[at][:, None], self.azimuth[at][:, None])
+        softer = np.minimum(self.hardness[rows], self.hardness[at][:, None])
+        gone = np.isinf(self.hardness[rows]) | np.isinf(self.hardness[at])[:, None]
+        found = np.where(gone, np.inf, angle * np.where(gone, 0.0, softer))
+        found[np.arange(len(rows)), one] = np.inf
+        return found
+
+
+def _merge(tree: Tree, rows: NDArray[np.int64], mask: Mask, width: int, power: int) -> None:
+    """Clusters some jets of up to `width` constituents, and writes their mergings into the tree."""
+    slots = tree.slots
+    node = np.argsort(~mask, axis=1, kind="stable")[:, :width]
+    left = mask.sum(axis=1)
+    momenta = np.take_along_axis(tree.momenta[rows, :slots], node[..., None], axis=1)
+    state = _State(momenta, node, *(np.zeros(node.shape) for _ in range(3)))
+    there = np.arange(width) < left[:, None]
+    for column, values in zip(state[2:], _coordinates(momenta, power), strict=True):
+        column[:] = values
+    state.hardness[~there] = np.inf
+    jets = np.arange(len(rows))
+    nearest = np.zeros(node.shape, dtype=np.int64)
+    closest = np.full(node.shape, np.inf)
+    for one in range(width):
+        found = state.distances(jets, np.full(len(rows), one))
+        nearest[:, one] = found.argmin(axis=1)
+        closest[:, one] = found.min(axis=1)
+    for step in range(width - 1):
+        jets = np.flatnonzero(left - step > 1)
+        i = closest[jets].argmin(axis=1)
+        j = nearest[jets, i]
+        tree.first[rows[jets], step], tree.second[rows[jets], step] = state.node[jets, i], state.node[jets, j]
+        both = state.momenta[jets, i] + state.momenta[jets, j]
+        tree.momenta[rows[jets], slots + step] = both
+        state.momenta[jets, i], state.node[jets, i] = both, slots + step
+        for column, values in zip(state[2:], _coordinates(both, power), strict=True):
+            column[jets, i] = values
+        state.hardness[jets, j] = np.inf
+        closest[jets, j] = np.inf
+        # whoever was nearest to one of the two looks around again, the others only at what they made
+        found = state.distances(jets, i)
+        stale = (nearest[jets] == i[:, None]) | (nearest[jets] == j[:, None])
+        stale[np.arange(len(jets)), i] = True
+        stale &= np.isfinite(state.hardness[jets])
+        closer = (found < closest[jets]) & ~stale
+        closest[jets] = np.where(closer, found, closest[jets])
+        nearest[jets] = np.where(closer, i[:, None], nearest[jets])
+        of, lonely = np.nonzero(stale)
+        again = state.distances(jets[of], lonely)
+        nearest[jets[of], lonely], closest[jets[of], lonely] = again.argmin(axis=1), again.min(axis=1)
+
+
+def _coordinates(momenta: NDArray[np.float64], power: int) -> tuple[NDArray[np.float64], ...]:
+    """pT to the power 2p, rapidity and azimuth."""
+    transverse2 = np.maximum(momenta[..., 0] ** 2 + momenta[..., 1] ** 2, TINY_PT**2)
+    return transverse2**power, rapidity(momenta), np.arctan2(momenta[..., 1], momenta[..., 0])
