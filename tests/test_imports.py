@@ -31,6 +31,9 @@ ORDER = (
 #: Rooms beside the line.
 BESIDE = {"simulate": ("physics", "events", "simulate")}
 
+#: The room on top of everything: it may import all, and only the entry points import it.
+TOP, ENTRANCES = "cli", {"__main__.py"}
+
 
 def imported(path: Path) -> set[str]:
     """First names below `femtobarn` that a file imports, in whatever way."""
@@ -45,12 +48,20 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("room", sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()))
+ROOMS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != TOP])
 def test_rooms_import_only_what_stands_before_them(room):
     assert room in ORDER or room in BESIDE, f"say in this test where {room} stands"
     allowed = set(BESIDE.get(room) or ORDER[: ORDER.index(room) + 1]) | {"__version__"}
     for path in (ROOT / room).rglob("*.py"):
         assert imported(path) <= allowed, f"{path.relative_to(ROOT)} imports {sorted(imported(path) - allowed)}"
+
+
+def test_nothing_but_the_entry_points_imports_the_command_line():
+    users = {path.name for path in ROOT.rglob("*.py") if TOP in imported(path) and path.parent.name != TOP}
+    assert users == ENTRANCES
 
 
 def test_the_package_itself_and_its_help_are_light():

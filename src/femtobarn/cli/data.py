@@ -1,0 +1,140 @@
+"""Verbs of events: simulate them, look into files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from femtobarn.cli.common import Workers, app, complaints, err, out
+
+if TYPE_CHECKING:
+    from femtobarn.events import Events
+
+
+@app.command()
+def simulate(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
+    source: Annotated[
+        Path | None, typer.Argument(help="Les Houches file (.lhe, .lhe.gz); none for a process built into Pythia.")
+    ] = None,
+    process: Annotated[str | None, typer.Option(help="Name of the process; after the file if not given.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A line for Pythia, as in 'Top:gg2ttbar = on'; may be repeated.")
+    ] = None,
+    events: Annotated[
+        int | None,
+        typer.Option(min=1, help="Hard processes to use; a file is begun anew when it ends. Default: the file once."),
+    ] = None,
+    target: Annotated[int | None, typer.Option(min=1, help="Stop when this many events are selected.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Keep events that pass, as in 'n_jet >= 6'; may be repeated.")
+    ] = None,
+    same_sign: Annotated[
+        bool, typer.Option("--same-sign", help="Veto early what has no two leptons of one charge and no three leptons.")
+    ] = False,
+    min_jets: Annotated[int, typer.Option(min=0, help="Veto early what has fewer jets.")] = 0,
+    min_ht: Annotated[float, typer.Option(min=0, help="Veto early what has less H_T, in GeV.")] = 0.0,
+    responses: Annotated[int, typer.Option(min=1, help="Detector responses to each generated event.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
+    luminosity: Annotated[float, typer.Option(min=0, help="Of the weights, in 1/fb.")] = 100.0,
+    cross_section: Annotated[
+        float | None, typer.Option(min=0, help="In pb, of all decays, in place of that of the file or of Pythia.")
+    ] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Collisions with a detector: Pythia 8 decays, showers and hadronises, FastJet clusters, a detector measures.
+
+    A production that was stopped goes on where it stood, with the same result for any number of workers.
+
+    Example: femtobarn simulate ttW.lhe.gz --same-sign --min-jets 6 --select 'n_jet >= 6' -o ttW.parquet
+    """
+    with complaints():
+        from femtobarn.display import bar
+        from femtobarn.events import inspect, lhe_info, show
+        from femtobarn.events.files import stem
+        from femtobarn.simulate import Plan, Preselection, run
+
+        if source is None and not (process and setting):
+            raise ValueError("give a Les Houches file, or --process NAME and --setting for one built into Pythia")
+        plan = Plan(
+            source=source,
+            process=process or stem(source or ""),
+            settings=tuple(setting or ()),
+            events=events or (lhe_info(source).events if source else 10_000),
+            target=target,
+            responses=responses,
+            select=tuple(select or ()),
+            preselection=Preselection(same_sign, min_jets, min_ht),
+            seed=seed,
+            luminosity=luminosity,
+            cross_section=cross_section,
+        )
+        with bar(plan.process, err) as shown:
+            found = run(plan, output, workers=workers, compact=compact, progress=shown)
+        show(inspect(found, luminosity), out)
+        out.print(f"{len(found)} events in {output}", highlight=False)
+
+
+@app.command()
+def inspect(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files or globs (.csv, .txt, .parquet, .lhe; .gz), four-top, or an experiment's YAML for its data."
+        ),
+    ],
+    select: Annotated[
+        list[str] | None, typer.Option(help="A cut of a cut flow, as in 'n_jet >= 6'; may be repeated.")
+    ] = None,
+    luminosity: Annotated[float, typer.Option(min=0, help="For the expected yields, in 1/fb.")] = 100.0,
+    process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Leave out and count bad lines and undecayed particles.")
+    ] = False,
+    unit: Annotated[
+        Literal["MeV", "GeV"] | None, typer.Option(help="Of energies in Dark Machines text; MeV if not given.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """What is in event files: processes, counts, weights, yields, objects, ranges, cut flow, problems.
+
+    Example: femtobarn inspect four-top --select 'HT > 800' --select 'n_bjet >= 3'
+    """
+    with complaints():
+        from femtobarn import events as room
+
+        found = load(files, luminosity, process, tolerant, unit)
+        inspection = room.inspect(found, luminosity)
+        flow = room.cutflow(found, {cut: cut for cut in select})[0] if select else []
+        if json:
+            out.print_json(inspection.json())
+            return
+        room.show(inspection, out)
+        for step in flow:
+            share = f"{step.events / max(flow[0].events, 1):8.2%}"
+            expected = step.expected * luminosity / found.luminosity
+            out.print(f"{step.events:>9} events {expected:>12.4g} expected {share}  {step.cut}", highlight=False)
+
+
+def load(
+    files: Sequence[str], luminosity: float, process: str | None, tolerant: bool, unit: Literal["MeV", "GeV"] | None
+) -> Events:
+    """Events of files, or of the sample that comes with the package."""
+    from femtobarn import four_top
+    from femtobarn.events import read
+
+    if "four-top" in files and not Path("four-top").exists():
+        if len(files) > 1 or process or unit or tolerant:
+            raise ValueError("four-top stands alone: without other files, --process, --unit or --tolerant")
+        return four_top()
+    if any(Path(file).suffix in (".yaml", ".yml") for file in files):
+        if len(files) > 1 or process or unit or tolerant:
+            raise ValueError("a YAML file stands alone: it says itself what is to be known of its data")
+        from femtobarn import experiment, sample
+
+        return sample.everything(experiment.data(files[0]))
+    return read(list(files), luminosity=luminosity, process=process, tolerant=tolerant, unit=unit)

@@ -1,0 +1,102 @@
+"""Verbs of models: what there are, as files for other programs, and scores by such a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from femtobarn.cli.common import app, complaints, err, out
+
+
+@app.command()
+def export(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a study for all networks in it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="ONNX file, of a single run; RUN/model.onnx if not given.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest difference from PyTorch in float64 that a score may have.")
+    ] = 1e-5,
+) -> None:
+    """One ONNX file from raw objects to calibrated score, proved against PyTorch, with a model card.
+
+    Example: femtobarn export runs/four-top-small/ParT_int/seed-1 -o part.onnx
+    """
+    with complaints():
+        from femtobarn.evaluation import run_folders
+        from femtobarn.experiment import load
+        from femtobarn.publish import export as publish
+        from femtobarn.publish import proof
+
+        folders = run_folders(runs)
+        if output is not None and len(folders) > 1:
+            raise ValueError(f"--output is for one run; there are {len(folders)} in {', '.join(map(str, runs))}")
+        networks = [folder for folder in folders if load(folder / "config.yaml").model.is_network]
+        if networks:
+            for folder in (folder for folder in folders if folder not in networks):
+                err.print(f"{folder}: boosted trees are not exported", highlight=False, soft_wrap=True)
+        for folder in networks or folders:
+            with err.status(f"exporting {folder}"):
+                made = publish(folder, output, tolerance=tolerance)
+            out.print(proof(made.trials))
+            out.print(f"{made.model}, with its card {made.card}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def score(
+    files: Annotated[list[str], typer.Argument(help="Event files or globs (.csv, .txt, .parquet; .gz), or four-top.")],
+    model: Annotated[Path, typer.Argument(help="File that femtobarn export wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
+    process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
+    unit: Annotated[
+        Literal["MeV", "GeV"] | None, typer.Option(help="Of energies in Dark Machines text; MeV if not given.")
+    ] = None,
+    luminosity: Annotated[float, typer.Option(min=0, help="Of the written weights, in 1/fb.")] = 100.0,
+) -> None:
+    """Score events with an exported network, without PyTorch: files of any size, piece by piece.
+
+    Example: femtobarn score ttH.csv.gz part.onnx -o scores.parquet
+    """
+    with complaints():
+        from importlib import resources
+
+        from femtobarn.export import Scorer, score_files, table
+        from femtobarn.export.scoring import watched
+
+        scorer = Scorer.load(model)
+        sample = resources.files("femtobarn") / "data" / "four-top.parquet"
+        with resources.as_file(sample) as shipped, watched("scoring", err) as shown:
+            found = [str(shipped) if name == "four-top" and not Path(name).exists() else name for name in files]
+            summary = score_files(
+                found, scorer, output, process=process, unit=unit, luminosity=luminosity, progress=shown
+            )
+        out.print(table(summary, scorer.facts, luminosity))
+        if summary.overfull:
+            out.print(f"{summary.overfull} events have more than the {scorer.facts.slots} objects that count")
+        out.print(f"{summary.events} events in {output}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model, for its settings.")] = None,
+) -> None:
+    """The models there are, or the settings of one with types, defaults and paper."""
+    with complaints():
+        from rich.table import Table
+
+        from femtobarn.models import MODELS, describe
+
+        if name is None:
+            table = Table(box=None, show_header=False)
+            for known in sorted(MODELS):
+                table.add_row(f"[bold]{known}[/bold]", describe(known).title)
+            out.print(table)
+            return
+        about = describe(name)
+        out.print(f"[bold]{about.name}[/bold]  {about.title}\n{about.paper}\n", highlight=False)
+        table = Table("setting", "type", "default", box=None, pad_edge=False)
+        for setting in about.settings:
+            table.add_row(*setting)
+        out.print(table)

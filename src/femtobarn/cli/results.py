@@ -1,0 +1,130 @@
+"""Verbs of results: finished runs compared, shifted, fitted, reported and explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from femtobarn.cli.common import Baseline, Runs, app, complaints, err, out
+from femtobarn.cli.shown import make_report, print_tables
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    baseline: Baseline = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="All numbers as CSV.")] = False,
+) -> None:
+    """Finished runs side by side: mean over seeds, statistical error and spread, the best in bold."""
+    with complaints():
+        if not (markdown or csv):
+            print_tables(runs, baseline, backgrounds=True)
+            return
+        from femtobarn import evaluation
+
+        comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
+        text = evaluation.markdown(comparison) if markdown else evaluation.csv_table(comparison)
+        typer.echo(text, nl=False)
+
+
+@app.command()
+def shifts(
+    runs: Runs,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A shift, as in jes_up; may be repeated. All if not given.")
+    ] = None,
+) -> None:
+    """Judge trained models with a detector that is one standard deviation off: jet energies, b-tags, MET.
+
+    Changes of AUC, yields and significance, with the cuts on the score left in place, go to shifts.json in each run's
+    folder, the scores of the shifted events to shifts/; the report shows them. b-tags need the flavour of each jet, the
+    truth column truth_id that simulated events have.
+
+    Example: femtobarn shifts runs/four-top-small --only jes_up --only jes_down
+    """
+    with complaints():
+        from femtobarn import evaluation, systematics
+        from femtobarn.display import line
+        from femtobarn.events import SHIFTS
+
+        with line(err) as shown:
+            found = systematics.shift_runs(evaluation.run_folders(runs), only or SHIFTS, progress=shown)
+        out.print(evaluation.shift_table(found))
+        out.print(evaluation.SHIFT_NOTE, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def fit(
+    runs: Runs,
+    least: Annotated[
+        float, typer.Option(min=1, help="Fewest effective background events in a bin; bins with fewer are merged.")
+    ] = 25.0,
+    replicas: Annotated[int, typer.Option(min=2, help="Of the test events, each fitted, for statistical errors.")] = 20,
+    baseline: Baseline = None,
+) -> None:
+    """Profile-likelihood fit to the score: expected discovery significance and upper limit, beside counting.
+
+    The score becomes a histogram with a sample for each process, a normalisation uncertainty for each background
+    (evaluation.systematic), the statistical error of the simulation and, after femtobarn shifts, a systematic for each
+    shift of the detector. Each run's folder gets workspace.json, which pyhf and other tools can fit, and fit.json,
+    which compare and report show. Needs the extra 'femtobarn\\[stat]'.
+
+    Example: femtobarn fit runs/four-top-small
+    """
+    with complaints():
+        from femtobarn import evaluation, fits
+        from femtobarn.display import line
+        from femtobarn.run import Step
+
+        folders = evaluation.run_folders(runs)
+        comparison = evaluation.compare(folders, baseline=baseline)  # runs that can't be compared are told first
+        with line(err) as shown:
+            for done, folder in enumerate(folders, 1):
+                shown(Step(f"fitting {folder.name}", done, len(folders)))
+                fits.fit_run(folder, least=least, replicas=replicas)
+        comparison = evaluation.compare(folders, baseline=baseline)
+        out.print(evaluation.printed(comparison, evaluation.fit_section(comparison)))
+        out.print(evaluation.legend(comparison), highlight=False)
+        out.print("workspace.json and fit.json are in each run's folder", highlight=False)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("report.html"),
+    baseline: Baseline = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures, as PDF and PNG.")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+) -> None:
+    """One self-contained HTML page of finished runs: tables, curves, score distributions, histories, event displays."""
+    with complaints():
+        out.print(f"report: {make_report(runs, output, baseline, figures, title)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def explain(
+    runs: Runs,
+    events: Annotated[int, typer.Option(min=1, help="Held-out events of each process to look at, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of events.")] = 1,
+) -> None:
+    """What trained models look at: objects, features and pairs behind the score, written as explain.json into each run.
+
+    Networks: gradient x input, and attention by type of object where there is any. The convolutional network (cnn):
+    layer-wise relevance propagation too. Boosted trees: contributions of the columns. The report shows them as figures.
+
+    Example: femtobarn explain runs/study --events 500
+    """
+    with complaints():
+        from femtobarn import explanation
+        from femtobarn.evaluation import run_folders
+        from femtobarn.explain import note, tables
+
+        for folder in run_folders(runs):
+            with err.status("starting") as status:
+                found = explanation.explain(folder, events=events, seed=seed, progress=status.update)
+            for table in tables(found):
+                out.print(table)
+            out.print(f"{note(found)}\nall of it: {folder / 'explain.json'}\n", highlight=False, soft_wrap=True)
