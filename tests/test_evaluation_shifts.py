@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import femtobarn
 from femtobarn import experiment, run, systematics
 from femtobarn.cli import app
 from femtobarn.evaluation import Evaluation, Number, Scores, judge_shifts, measure, read_shifts, significance
-from femtobarn.evaluation.shift_table import signed
+from femtobarn.evaluation.shift_table import shift_table, signed
 from femtobarn.evaluation.shifts import effect
 from femtobarn.events import concatenate, write
 from femtobarn.events.record import Events
@@ -99,6 +101,21 @@ def test_trainings_are_averaged():
         "0.0",
         "−1.0 ± 0.5",
     ]
+
+
+def test_the_tables_fit_a_terminal_of_80_columns(scores):
+    shifted = {"mistag_down": replace(scores, weight=scores.weight * np.where(scores.process == "ttW", 1.1, 1.0))}
+    settings = {"settings": SETTINGS.model_dump(mode="json")}
+    trainings = [judge_shifts(scores, shifted, SETTINGS) | settings for _ in range(2)]
+    console = Console(width=80, file=StringIO(), record=True)
+    console.print(shift_table({"ParT_int_SM(FL)": trainings}))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert (
+        sum(line.split()[:2] == ["ParT_int_SM(FL)", "mistag_down"] for line in lines) == 2
+    )  # the area, and one working point
+    told = trainings[0]["shifts"]["mistag_down"]["background"]["0.5"]["change"]
+    assert any(f"+{100 * told:.2f}" in line for line in lines)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -67,17 +68,27 @@ def changed(
     return {which: signed(number, digits) for which, number in found.items()}
 
 
-def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    """The table for the terminal: a line for each model and shift that all its trainings have."""
+def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
+    """Tables for a terminal of 80 columns: one for the area, then one for each working point.
+
+    Each has a line for each model and shift that all its trainings have.
+    """
     settings = next(iter(runs.values()))[0]["settings"]
-    names = common(runs)
-    table = Table(title="Changes by shifts of one standard deviation", title_justify="left", title_style="bold")
-    table.box = box.SIMPLE_HEAD
-    table.add_column("model", no_wrap=True)
-    table.add_column("shift", no_wrap=True)
     columns = changes(settings)
+    tables = [_table("Change of the area", runs, [change for change in columns if change.key[0] == "auc"])]
+    for efficiency in settings["efficiencies"]:
+        mine = [change for change in columns if change.key[1] == f"{efficiency:g}"]
+        tables.append(_table(f"Changes at ε_S = {100 * efficiency:g} %", runs, mine))
+    return Group(*tables)
+
+
+def _table(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[Change]) -> Table:
+    names = common(runs)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("model", overflow="fold")
+    table.add_column("shift", no_wrap=True)
     for change in columns:
-        table.add_column(change.heading.replace(", ", "\n"), justify="right", overflow="fold")
+        table.add_column(change.heading.partition(", ε")[0], justify="right", no_wrap=True)
     told = [changed(runs, names, change) for change in columns]
     for model in runs:
         for place, name in enumerate(names):
@@ -110,5 +121,5 @@ def _styled(text: str) -> Text:
     value, *errors = text.split(" ± ")
     styled = Text(value)
     if errors:
-        styled.append("\n±" + " ±".join(errors), style="dim")
+        styled.append("".join(f"\n±{error}" for error in errors), style="dim")
     return styled
