@@ -262,7 +262,7 @@ def test_one_exported_graph_serves_any_number_of_events_and_objects(names):
 
     events, slots = torch.export.Dim("events", min=1), torch.export.Dim("slots", min=2)
     shapes = ({0: events, 1: slots}, {0: events, 1: slots}, {0: events, 1: slots}, {0: events})
-    graph = torch.export.export(Flat(), tuple(batch), dynamic_shapes=shapes, strict=False).module()
+    graph = torch.export.export(Flat(), tuple(batch)[:4], dynamic_shapes=shapes, strict=False).module()
     for other in (batch, make_batch(make_events(9, 1), 11), make_batch(make_events(1, 2), 25)):
-        for exported, eager in zip(graph(*other), inputs(other), strict=True):
+        for exported, eager in zip(graph(*tuple(other)[:4]), inputs(other), strict=True):
             torch.testing.assert_close(exported, eager)

@@ -71,10 +71,10 @@ def test_no_match_duplicates_and_unknown_suffix(folder):
     (folder / "copy.csv").write_bytes((folder / "ttH.csv").read_bytes())
     with pytest.raises(EventError, match=r"ttH\.csv: holds the same as copy\.csv"):
         read("*.csv")
-    (folder / "events.root").write_bytes(b"root")
-    with pytest.raises(EventError, match=r"events\.root: has a suffix of no known format; .*\.parquet"):
-        read("events.root")
-    with pytest.raises(EventError, match="LHE files are only read"):
+    (folder / "events.xyz").write_bytes(b"root")
+    with pytest.raises(EventError, match=r"events\.xyz: has a suffix of no known format; .*\.parquet"):
+        read("events.xyz")
+    with pytest.raises(EventError, match="lhe files are only read"):
         write(make_events(2), folder / "x.lhe")
     (folder / "named.dat").write_bytes((folder / "ttH.csv").read_bytes())
     assert len(read("named.dat", format="darkmachines")) == 20

@@ -202,10 +202,10 @@ def _network(experiment: Experiment, train: Side, valid: Side) -> tuple[float, f
 def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
     """Seconds of one iteration of the trees, all in proportion to the events; small training sets take a bit more."""
     task = experiment.task.classifier(train.events)
-    interactions = experiment.inputs.interactions
+    seen = experiment.inputs.interactions, experiment.inputs.features
     settings = {**experiment.model.settings, "trees": TREES}
-    trees = BDT(Inputs(interactions).sizes(task.outputs), **settings)
-    (names, x), (_, x_valid) = (columns(side.batch, interactions) for side in (train, valid))
+    trees = BDT(Inputs(*seen).sizes(task.outputs), **settings)
+    (names, x), (_, x_valid) = (columns(side.batch, *seen) for side in (train, valid))
     y, y_valid = (task.labels(side.events) for side in (train, valid))
     w, w_valid = (task.weights(side.events) for side in (train, valid))
     threads = experiment.training.threads

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
@@ -33,10 +33,10 @@ from torch import nn
 from femtobarn import document
 from femtobarn.document import Tree
 from femtobarn.evaluation import Evaluation
-from femtobarn.inputs import INTERACTIONS, Inputs
+from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
-from femtobarn.models.registry import PAIRLESS
+from femtobarn.models.registry import BY_KIND, PAIRLESS
 from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
@@ -50,10 +50,12 @@ class View(Strict):
     Args:
         interactions: pairwise features by name; none by default.
         slots: objects an event may have; softer ones are dropped.
+        features: of each object: those of the objects of an event, or one of three sets for the constituents of jets.
     """
 
     interactions: tuple[str, ...] = ()
     slots: PositiveInt = 18
+    features: Literal["objects", "kin", "kinpid", "full"] = "objects"
 
     @field_validator("interactions")
     @classmethod
@@ -124,8 +126,21 @@ class Experiment(Strict):
                 f"model {self.model.name} takes no interactions, but inputs.interactions is "
                 f"[{', '.join(self.inputs.interactions)}]; leave it empty"
             )
+        if self.inputs.features != OBJECTS and self.model.name in BY_KIND:
+            raise ValueError(
+                f"model {self.model.name} has slots for the objects of an event, and inputs.features is "
+                f"{self.inputs.features}, of the constituents of jets; take another model"
+            )
+        if self.inputs.features != OBJECTS and self.inputs.interactions and not self.model.is_network:
+            raise ValueError(
+                f"model {self.model.name} sees observables of a jet, no pairs of constituents; leave "
+                f"inputs.interactions empty with inputs.features: {self.inputs.features}"
+            )
         with torch.device("meta"):  # no memory, no time: only to see that the settings go together
-            sizes = Inputs(self.inputs.interactions).sizes(2)
+            try:
+                sizes = Inputs(self.inputs.interactions, self.inputs.features).sizes(2)
+            except ValueError as error:
+                raise ValueError(f"inputs: {error}") from None
             try:
                 find(self.model.name)(sizes, **self.model.settings)
             except ValueError as error:

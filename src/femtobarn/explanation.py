@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from femtobarn import provenance
 from femtobarn.events import Events
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
-from femtobarn.inputs import columns, make_batch
+from femtobarn.inputs import OBJECTS, columns, make_batch
 from femtobarn.models import BDT
 from femtobarn.trained import Trained
 from femtobarn.training import use_threads
@@ -37,10 +37,12 @@ def explain(
         what `explain.json` holds: the explained events, and the findings of `femtobarn.explain`.
 
     Raises:
-        ValueError: no trained run in the folder, or its events have changed since.
+        ValueError: no trained run in the folder, its events have changed since, or they are jets.
     """
     folder = Path(folder)
     trained = Trained.load(folder)
+    if trained.experiment.inputs.features != OBJECTS:
+        raise ValueError(f"{folder}: only models of the objects of events are explained, no jet tagger")
     progress("reading the events")
     held_out = trained.sample(folder).test.events
     chosen = held_out[choose(held_out, events, seed)]

@@ -14,13 +14,14 @@ from rich.table import Table
 import femtobarn
 from femtobarn.evaluation.runs import METRICS
 from femtobarn.events.files import checksum
-from femtobarn.export import Columns, Facts, Scorer
+from femtobarn.export import Facts, Scorer
 from femtobarn.export.card import Card, card
-from femtobarn.export.columns import UNITS
-from femtobarn.export.graph import Graph, write
-from femtobarn.export.proof import TOLERANCE, Trial, made, prove
+from femtobarn.export.columns import FORMS, UNITS, AnyColumns, columns_of
+from femtobarn.export.graph import Graph, JetGraph, write
+from femtobarn.export.proof import TOLERANCE, Trial, made, made_jets, prove
+from femtobarn.inputs import OBJECTS
 from femtobarn.models import BDT
-from femtobarn.physics.objects import NAMES
+from femtobarn.physics.objects import KINDS, NAMES
 from femtobarn.provenance import write_text
 from femtobarn.sample import prepare
 from femtobarn.source import Data
@@ -70,7 +71,8 @@ def export(folder: str | Path, output: str | Path | None = None, *, tolerance: f
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(Graph(network.cpu(), trained.task.cpu(), facts.slots), facts, half)
+        form = Graph if facts.features == OBJECTS else JetGraph
+        write(form(network.cpu(), trained.task.cpu(), facts.slots), facts, half)
         events = events_of(trained)
         trials = prove(Scorer.load(half), network, trained.task, events, tolerance)
         size = half.stat().st_size
@@ -104,6 +106,7 @@ def proof(trials: Sequence[Trial]) -> Table:
 def facts_of(trained: Trained, folder: Path) -> Facts:
     """What the file of a run says of itself."""
     task = trained.task
+    features = trained.experiment.inputs.features
     return Facts(
         label=trained.experiment.label,
         model=trained.experiment.model.name,
@@ -117,23 +120,27 @@ def facts_of(trained: Trained, folder: Path) -> Facts:
         weights=checksum(folder / WEIGHTS),
         data=trained.meta["inputs"]["fingerprint"],
         version=femtobarn.__version__,
-        types=dict(zip(NAMES, range(len(NAMES)), strict=True)),
-        units=UNITS,
+        types={name: code for code, name in enumerate(NAMES if features == OBJECTS else KINDS)},
+        units={name: UNITS[name] for name in FORMS[features]._fields},
+        features=features,
     )
 
 
-def events_of(trained: Trained) -> dict[str, Columns]:
+def events_of(trained: Trained) -> dict[str, AnyColumns]:
     """Events to prove a file on: held-out ones if the data of the run are at hand, and made-up ones."""
     slots = trained.experiment.inputs.slots
-    found = {"made-up events": made(MADE, slots + slots // 2, np.random.default_rng(0), fewest=1)}
+    features = trained.experiment.inputs.features
+    random, most = np.random.default_rng(0), slots + slots // 2
+    some = made(MADE, most, random) if features == OBJECTS else made_jets(MADE, most, random, features=features)
+    found: dict[str, AnyColumns] = {"made-up events": some}
     try:
         events = prepare(trained.experiment).test.events
     except (ValueError, OSError):  # files that were moved: the card says so
         return found
-    return {"held-out events of the run": Columns.of(events[:: -(-len(events) // PROVED)])} | found
+    return {"held-out events of the run": columns_of(events[:: -(-len(events) // PROVED)], features)} | found
 
 
-def _limits(trained: Trained, events: Mapping[str, Columns]) -> list[str]:
+def _limits(trained: Trained, events: Mapping[str, AnyColumns]) -> list[str]:
     """What the numbers of the card do not say."""
     notes = [
         f"It knows events like those it was trained on: {_which(trained.experiment.data)}. On others its score is "

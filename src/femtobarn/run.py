@@ -116,7 +116,7 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
             experiment = trained.experiment
             progress(Step("judging"))
             sample = trained.sample(folder)
-            table = None if experiment.model.is_network else sample.table(experiment.inputs.interactions).test
+            table = None if experiment.model.is_network else sample.table(experiment.inputs).test
             said = trained.task.scores(trained.outputs(sample.test.batch, table))
             scores = as_scores(trained.task, sample.test.events, said, experiment.evaluation.luminosity, sample.yields)
             scores.write(folder / SCORES)
@@ -179,8 +179,9 @@ def _train_network(
 def _train_trees(
     experiment: Experiment, sample: Sample, folder: Path, progress: Progress
 ) -> tuple[list[dict[str, Any]], BDT]:
-    table = sample.table(experiment.inputs.interactions)
-    trees = BDT(Inputs(experiment.inputs.interactions).sizes(sample.task.outputs), **experiment.model.settings)
+    table = sample.table(experiment.inputs)
+    sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(sample.task.outputs)
+    trees = BDT(sizes, **experiment.model.settings)
     best = float("inf")
 
     def watch(entry: dict[str, Any]) -> None:
@@ -209,7 +210,7 @@ def _train_trees(
 def _calibration(experiment: Experiment, sample: Sample, model: Network | BDT) -> Calibration:
     """The temperature from the validation events, weighted as in training."""
     side = sample.validation
-    table = sample.table(experiment.inputs.interactions).validation if isinstance(model, BDT) else None
+    table = sample.table(experiment.inputs).validation if isinstance(model, BDT) else None
     logits = Trained(experiment, {}, model, sample.task).outputs(side.batch, table)
     return calibrate(sample.task, logits, *_targets(sample.task, side))
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 import femtobarn
 from femtobarn.events import Events, concatenate, read, split, subset
 from femtobarn.events.read import find
-from femtobarn.experiment import Experiment
+from femtobarn.experiment import Experiment, View
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.columns import columns
+from femtobarn.inputs.constituents import suits
 from femtobarn.source import Data, Split
 from femtobarn.tasks import Classification, Classifier
 
@@ -63,29 +64,33 @@ class Sample:
     yields: dict[str, float]
     fingerprint: str
     provenance: dict[str, Any]
-    _tables: dict[tuple[str, ...], Table] = field(default_factory=dict)
+    _tables: dict[tuple[tuple[str, ...], str], Table] = field(default_factory=dict)
 
-    def table(self, interactions: tuple[str, ...]) -> Table:
+    def table(self, inputs: View) -> Table:
         """The columns that boosted trees see, made once."""
-        if interactions not in self._tables:
-            names, train = columns(self.train.batch, interactions)
-            validation, test = (columns(side.batch, interactions)[1] for side in (self.validation, self.test))
-            self._tables[interactions] = Table(names, train, validation, test)
-        return self._tables[interactions]
+        chosen = (inputs.interactions, inputs.features)
+        if chosen not in self._tables:
+            names, train = columns(self.train.batch, *chosen)
+            validation, test = (columns(side.batch, *chosen)[1] for side in (self.validation, self.test))
+            self._tables[chosen] = Table(names, train, validation, test)
+        return self._tables[chosen]
 
 
 def prepare(experiment: Experiment) -> Sample:
     """The events of an experiment; those of the last few experiments stay in memory.
 
     Raises:
-        ValueError: no file matches, a process is not in the data, or a side of the split is without a class.
+        ValueError: no file matches, a process is not in the data, a side of the split is without a class, or the events
+            lack what the features are made of.
     """
-    return _prepared(
+    found = _prepared(
         experiment.data.model_dump_json(),
         experiment.task.model_dump_json(),
         experiment.inputs.slots,
         _state(experiment.data),
     )
+    suits(found.train.events, experiment.inputs.features)
+    return found
 
 
 def everything(data: Data) -> Events:
@@ -110,6 +115,7 @@ def fingerprint(events: Events) -> str:
     objects = events.padded()
     for column in (
         *objects,
+        *((events.padded_tracks(),) if events.tracks else ()),
         events.context["MET"],
         events.context["phi_MET"],
         events.weight,

@@ -47,7 +47,7 @@ class Data(Strict):
         sample: `four-top`, the events that come with the package.
         files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
             process each and do not say which.
-        format: darkmachines, parquet or lhe, where the suffix does not tell.
+        format: darkmachines, parquet, lhe, top_tagging, quark_gluon or jetclass, where the suffix does not tell.
         unit: of energies in text, where it is not MeV.
         tolerant: leave out lines that can't be used, and count them, instead of stopping there.
         mapping: for flat Parquet of another layout, which column holds what.

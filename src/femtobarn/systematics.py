@@ -25,7 +25,7 @@ from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shif
 from femtobarn.events import SHIFTS, Events, select, shift
 from femtobarn.events.files import checksum
 from femtobarn.events.shifts import parts
-from femtobarn.inputs import Batch, make_batch
+from femtobarn.inputs import OBJECTS, Batch, make_batch
 from femtobarn.provenance import alone, write_json
 from femtobarn.run import Progress, Step
 from femtobarn.sample import Sample
@@ -85,6 +85,8 @@ def shift_run(
     if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
         return told
     trained = Trained.load(folder)
+    if trained.experiment.inputs.features != OBJECTS:
+        raise ValueError(f"{folder}: the shifts are of jets in events, not of the constituents of one jet")
     sample = trained.sample(folder)
     cuts = region(sample, trained.experiment.data.selection)
     nominal = run.scores

@@ -21,6 +21,7 @@ from femtobarn.events import Events
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.columns import columns
+from femtobarn.inputs.constituents import suits
 from femtobarn.models import BDT, Network, find
 from femtobarn.sample import Sample, prepare
 from femtobarn.tasks import Classifier
@@ -95,7 +96,7 @@ class Trained:
             network = build(experiment, task.outputs)
             network.load_state_dict(load_file(folder / WEIGHTS))
             return cls(experiment, meta, network.eval(), task)
-        sizes = Inputs(experiment.inputs.interactions).sizes(task.outputs)
+        sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(task.outputs)
         trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
         return cls(experiment, meta, trees, task)
 
@@ -111,13 +112,19 @@ class Trained:
         return found
 
     def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
-        """Columns `score` and `probability_<class>` for any events, of whatever process."""
+        """Columns `score` and `probability_<class>` for any events, of whatever process.
+
+        Raises:
+            ValueError: the events lack what the features of this model are made of.
+        """
+        suits(events, self.experiment.inputs.features)
         return self.task.scores(self.outputs(make_batch(events, self.experiment.inputs.slots)))
 
     def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
         """Logits of each event; `table` are its columns, if they are known already."""
         if isinstance(self.model, BDT):
-            table = columns(batch, self.experiment.inputs.interactions)[1] if table is None else table
+            seen = self.experiment.inputs
+            table = columns(batch, seen.interactions, seen.features)[1] if table is None else table
             return torch.from_numpy(self.model.predict(table)).clamp_min(1e-300).log()
         settings = self.experiment.training
         use_threads(settings.threads)
@@ -129,7 +136,7 @@ def build(experiment: Experiment, outputs: int) -> Network:
     """The untrained network of an experiment; the same seed gives the same initial weights."""
     with torch.random.fork_rng():
         torch.manual_seed(experiment.seed)
-        inputs = Inputs(experiment.inputs.interactions)
+        inputs = Inputs(experiment.inputs.interactions, experiment.inputs.features)
         architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **experiment.model.settings)
     return Network(inputs, architecture)
 

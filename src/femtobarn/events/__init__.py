@@ -3,14 +3,17 @@
 from femtobarn.events.darkmachines import read_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
 from femtobarn.events.inspect import Inspection, inspect, show
+from femtobarn.events.jetclass import read_jetclass
 from femtobarn.events.lhe import LHEInfo, lhe_info, read_lhe
 from femtobarn.events.mapping import Mapping
 from femtobarn.events.parquet import read_parquet, write_parquet
+from femtobarn.events.quarkgluon import read_quark_gluon
 from femtobarn.events.read import read, stream, write
 from femtobarn.events.record import Events, Padded, concatenate
 from femtobarn.events.selection import SelectionError, Step, cutflow, select
 from femtobarn.events.shifts import SHIFTS, shift
 from femtobarn.events.split import Split, split, subset
+from femtobarn.events.toptagging import read_top_tagging
 
 __all__ = [
     "SHIFTS",
@@ -29,8 +32,11 @@ __all__ = [
     "lhe_info",
     "read",
     "read_darkmachines",
+    "read_jetclass",
     "read_lhe",
     "read_parquet",
+    "read_quark_gluon",
+    "read_top_tagging",
     "select",
     "shift",
     "show",

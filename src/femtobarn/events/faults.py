@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.physics.objects import NAMES
+from femtobarn.physics.objects import KINDS
 
 #: E may lie this far below |p|, relatively: numbers of four digits pass, swapped columns and mixed units do not.
 ROUNDING = 1e-3
@@ -33,7 +33,7 @@ def object_faults(
             "NaN or infinity": ~finite,
             "negative energy": energy < 0,
             "negative pT": pt < 0,
-            "unknown object": (kind < 1) | (kind >= len(NAMES)),
+            "unknown object": (kind < 1) | (kind >= len(KINDS)),
             "energy below |p| (swapped columns, mixed units?)": finite & (energy < pt * np.cosh(eta) * (1 - ROUNDING)),
             "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING),
         }

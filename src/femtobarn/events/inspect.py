@@ -16,7 +16,7 @@ from rich.table import Table
 
 from femtobarn.events.faults import event_faults, object_faults
 from femtobarn.events.record import Events
-from femtobarn.physics.objects import NAMES, SLOTS
+from femtobarn.physics.objects import KINDS, NAMES, SLOTS
 
 #: Objects that a network of the reference analysis sees of one event; softer ones are dropped.
 HARDEST = 18
@@ -159,7 +159,8 @@ def tables(inspection: Inspection) -> list[Table]:
         f"Events and expected yield at {inspection.luminosity:g} /fb",
         ["process", "events", "expected", "effective", "w < 0", "hard events"],
     )
-    objects = _table("Objects per event", ["process", *NAMES[1:], "most"])
+    there = [name for name in KINDS[1:] if any(name in sort.objects for sort in inspection.processes.values())]
+    objects = _table("Objects per event", ["process", *there, "most"])
     shares = [f"{HARDEST} hardest: lost", "in events", f"{BY_KIND} by kind: lost", "in events"]
     dropped = _table("Objects without a slot", ["process", *shares])
     ranges = _table("Ranges: min/median/max, in GeV", ["process", *_RANGES])
@@ -172,7 +173,7 @@ def tables(inspection: Inspection) -> list[Table]:
             f"{sort.negative:.1%}",
             str(sort.hard),
         )
-        objects.add_row(name, *(f"{sort.objects[kind]:.2f}" for kind in NAMES[1:]), str(sort.most))
+        objects.add_row(name, *(f"{sort.objects.get(kind, 0):.2f}" for kind in there), str(sort.most))
         lost = (sort.beyond_hardest, sort.beyond_kinds)
         dropped.add_row(
             name, *(text for one in lost for text in (str(one.objects), f"{one.events / max(sort.events, 1):.2%}"))
@@ -233,7 +234,11 @@ def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
         effective=effective,
         negative=float(np.mean(weight < 0)),
         hard=len(hard),
-        objects={name: float(np.sum(kind == code)) / len(events) for code, name in enumerate(NAMES) if code},
+        objects={
+            name: float(np.sum(kind == code)) / len(events)
+            for code, name in enumerate(KINDS)
+            if code and (code < len(NAMES) or (kind == code).any())
+        },
         most=int(counts.max(initial=0)),
         beyond_hardest=_dropped(counts, np.minimum(counts, HARDEST)),
         beyond_kinds=_dropped(counts, _slotted(particles)),

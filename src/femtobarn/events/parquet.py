@@ -112,7 +112,7 @@ def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: s
         if mapping is not None
         else _read_own(table, path, _description(table.schema, path), process)
     )
-    events = _checked(raw, path)
+    events = checked(raw, path)
     record = {"path": str(path), "sha256": checksum(path), "events": len(events)}
     if "files" in raw.provenance:
         record["made_of"] = raw.provenance["files"]
@@ -135,7 +135,7 @@ def stream_parquet(path: str | Path, size: int, *, process: str | None = None) -
             description = _description(file.schema_arrow, path)
             for rows in file.iter_batches(batch_size=size):
                 raw = _read_own(pa.Table.from_batches([rows]), path, description, process)
-                yield replace(_checked(raw, path), provenance={})
+                yield replace(checked(raw, path), provenance={})
                 before += len(rows)
     except (FileNotFoundError, GeneratorExit):
         raise
@@ -231,7 +231,7 @@ def _read_own(table: pa.Table, path: str | Path, told: dict[str, Any], process: 
     )
 
 
-def _checked(raw: Raw, path: str | Path) -> Events:
+def checked(raw: Raw, path: str | Path) -> Events:
     """The events, once nothing in them is impossible."""
     objects = raw.objects
     of_event = event_faults(raw.weight, raw.context["MET"], raw.context["phi_MET"])

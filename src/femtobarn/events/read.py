@@ -9,15 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from femtobarn.events.darkmachines import read_darkmachines, stream_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
+from femtobarn.events.jetclass import read_jetclass
 from femtobarn.events.lhe import read_lhe
 from femtobarn.events.lines import Unit
 from femtobarn.events.mapping import Mapping
 from femtobarn.events.parquet import read_parquet, stream_parquet, write_parquet
+from femtobarn.events.quarkgluon import read_quark_gluon
 from femtobarn.events.record import Events, concatenate
+from femtobarn.events.toptagging import read_top_tagging
 
-Format = Literal["darkmachines", "parquet", "lhe"]
+Format = Literal["darkmachines", "parquet", "lhe", "top_tagging", "quark_gluon", "jetclass"]
 
 #: Format by the end of a file's name.
 SUFFIXES: dict[str, Format] = {
@@ -28,6 +33,17 @@ SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".lhe": "lhe",
     ".lhe.gz": "lhe",
+    ".h5": "top_tagging",
+    ".hdf5": "top_tagging",
+    ".npz": "quark_gluon",
+    ".root": "jetclass",
+}
+
+#: Public layouts of jets.
+JETS: dict[Format, Callable[[str | Path], Events]] = {
+    "top_tagging": read_top_tagging,
+    "quark_gluon": read_quark_gluon,
+    "jetclass": read_jetclass,
 }
 
 
@@ -53,7 +69,8 @@ def read(
 
     Args:
         files: paths or globs.
-        format: darkmachines, parquet or lhe; by default after the suffix (.csv, .txt, .parquet, .lhe; .gz).
+        format: darkmachines, parquet, lhe, or one of jets: top_tagging, quark_gluon, jetclass; by default after the
+            suffix (.csv, .txt, .parquet, .lhe; .gz; .h5, .npz, .root).
         mapping: which columns of a foreign Parquet file hold what.
         process: name for all events, in place of what the files say.
         luminosity: integrated luminosity of the weights in 1/fb.
@@ -85,6 +102,9 @@ def read(
                     part = read_parquet(path, mapping, process=process)
                     weight = part.weight if mapping else part.expected(luminosity)
                     part = replace(part, weight=weight, luminosity=luminosity)
+                case "top_tagging" | "quark_gluon" | "jetclass":
+                    part = replace(JETS[kind](path), luminosity=luminosity)
+                    part = part if process is None else replace(part, process=np.full(len(part), process))
             if kind != "darkmachines" or path.suffix == ".gz":
                 advance(path.stat().st_size)
             parts.append(part if selection is None else part.select(selection))
@@ -122,9 +142,9 @@ def stream(
                 pieces = stream_darkmachines(path, size, unit=unit, process=process, luminosity=luminosity)
             case "parquet":
                 pieces = stream_parquet(path, size, process=process)
-            case "lhe":
+            case other:
                 raise EventError(
-                    path, "LHE files are not read in pieces", remedy="write .parquet or .csv with `femtobarn.events`"
+                    path, f"{other} files are not read in pieces", remedy="write .parquet with `femtobarn.events`"
                 )
         for events in pieces:
             yield path, replace(events, weight=events.expected(luminosity), luminosity=luminosity)
@@ -163,7 +183,7 @@ def write(events: Events, path: str | Path) -> None:
     }
     kind = _format(path)
     if kind not in writers:
-        raise EventError(path, "LHE files are only read", remedy="write .parquet, .csv or .txt")
+        raise EventError(path, f"{kind} files are only read", remedy="write .parquet, .csv or .txt")
     writers[kind](events, path)
 
 

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 vector.register_awkward()
 
-#: What every particle carries; anything else (truth_id, prompt, ...) is truth and no model sees it.
+#: What every particle carries.
 KINEMATICS = ("pt", "eta", "phi", "E", "kind")
+
+#: What the constituents of jets may carry besides: electric charge, impact parameters and their errors (mm; 0 for
+#: particles without a track). Anything else (truth_id, prompt, ...) is truth and no model sees it.
+TRACKS = ("charge", "d0", "d0_error", "dz", "dz_error")
 
 #: What the context of every event holds at least.
 MISSING_MOMENTUM = ("MET", "phi_MET")
@@ -42,8 +46,10 @@ class Events:
         particles: ragged Momentum4D records `pt, eta, phi, E` (GeV, float64) with `kind` (codes of
             `femtobarn.physics.objects`); simulated events add the truth columns `truth_id` (a jet's flavour 5, 4, 15
             or 0; the PDG number of the generated particle behind a lepton or photon) and `prompt` (leptons and
-            photons that do not come from a hadron).
-        context: one record an event with `MET` (GeV), `phi_MET` and whatever else belongs to the event as a whole.
+            photons that do not come from a hadron). An event may also be one jet, its particles the constituents;
+            these may have `TRACKS`.
+        context: one record an event with `MET` (GeV), `phi_MET` and whatever else belongs to the event as a whole; a
+            jet alone has a MET of 0.
         weight: expected number of events at `luminosity` that each event stands for:
             cross section x luminosity / generated.
         process: name of the process of each event.
@@ -100,15 +106,16 @@ class Events:
 
         return self[select(self, expression)]
 
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """Which of `TRACKS` the particles have: none, the charge, or all."""
+        known = self.particles.fields
+        return TRACKS if set(TRACKS) <= set(known) else TRACKS[:1] if TRACKS[0] in known else ()
+
     def padded(self, slots: int | None = None) -> Padded:
         """Objects as rectangular arrays (events, slots), by falling pT; without `slots` none is dropped."""
-        ordered = self.particles[ak.argsort(self.particles.pt, ascending=False, stable=True)]
-        counts = ak.to_numpy(ak.num(ordered, axis=1))
-        width = int(counts.max(initial=0)) if slots is None else slots
-        columns: dict[str, NDArray[Any]] = {}
-        for name in KINEMATICS:
-            filled = ak.fill_none(ak.pad_none(ordered[name], width, axis=1, clip=True), 0)
-            columns[name] = ak.to_numpy(filled).reshape(len(self), width)
+        columns, counts = self._rectangular(KINEMATICS, slots)
+        width = columns["pt"].shape[1]
         return Padded(
             pt=columns["pt"].astype(np.float64),
             eta=columns["eta"].astype(np.float64),
@@ -117,6 +124,25 @@ class Events:
             kind=columns["kind"].astype(np.int64),
             mask=np.arange(width) < counts[:, None],
         )
+
+    def padded_tracks(self, slots: int | None = None) -> NDArray[np.float64]:
+        """What the particles have of `TRACKS`, in the slots of `padded`: (events, slots, 0, 1 or 5)."""
+        if not self.tracks:
+            return np.zeros((len(self), slots or 0, 0))
+        columns, _ = self._rectangular(self.tracks, slots)
+        return np.stack([column.astype(np.float64) for column in columns.values()], axis=-1)
+
+    def _rectangular(
+        self, names: Sequence[str], slots: int | None
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.integer[Any]]]:
+        ordered = self.particles[ak.argsort(self.particles.pt, ascending=False, stable=True)]
+        counts = ak.to_numpy(ak.num(ordered, axis=1))
+        width = int(counts.max(initial=0)) if slots is None else slots
+        columns: dict[str, NDArray[Any]] = {}
+        for name in names:
+            filled = ak.fill_none(ak.pad_none(ordered[name], width, axis=1, clip=True), 0)
+            columns[name] = ak.to_numpy(filled).reshape(len(self), width)
+        return columns, counts
 
 
 def concatenate(parts: Sequence[Events]) -> Events:

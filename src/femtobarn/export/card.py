@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from femtobarn.evaluation.rounding import fixed, rounded
-from femtobarn.export.columns import MEANING, Columns
+from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import Facts
 from femtobarn.export.proof import Trial
 from femtobarn.models import describe
@@ -51,8 +51,10 @@ def _lines(about: Card) -> Iterator[str]:
     signal, background = ", ".join(facts.signal), ", ".join(facts.background)
     yield f"# {facts.label}: {signal} against {background}"
     yield ""
+    jets = facts.features != "objects"
+    what, each = ("constituents of jets", "jet") if jets else ("objects of collision events", "event")
     yield (
-        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the objects of collision events and gives each event a "
+        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {what} and gives each {each} a "
         f"score: close to 1 for {signal}, close to 0 for {background}. It needs no other file and no preprocessing."
     )
     yield ""
@@ -70,15 +72,20 @@ def _lines(about: Card) -> Iterator[str]:
     yield ""
     yield f'session = onnxruntime.InferenceSession("{about.file}")'
     yield 'rows = {"pt": [[90, 40]], "eta": [[0.3, -1.2]], "phi": [[2.1, -0.4]], "E": [[95, 73]]}'
-    yield 'rows |= {"MET": [60], "phi_MET": [1.5]}'
-    yield "event = {name: np.array(row, np.float32) for name, row in rows.items()}"
-    yield 'event["type"] = np.array([[2, 5]])  # a b-jet and a muon'
-    yield "score, probabilities = session.run(None, event)"
+    names = FORMS[facts.features]._fields
+    if not jets:
+        yield 'rows |= {"MET": [60], "phi_MET": [1.5]}'
+    elif more := names[5:]:
+        yield "rows |= {" + ", ".join(f'"{name}": [[0, 0]]' for name in more) + "}"
+    yield f"{each} = {{name: np.array(row, np.float32) for name, row in rows.items()}}"
+    kinds = "[[8, 7]])  # a charged hadron and a photon" if jets else "[[2, 5]])  # a b-jet and a muon"
+    yield f'{each}["type"] = np.array({kinds}'
+    yield f"score, probabilities = session.run(None, {each})"
     yield "```"
     yield ""
     yield f"Files of events: `femtobarn score EVENTS {shlex.quote(about.file)} -o scores.parquet`; no torch is needed."
     yield ""
-    yield from _table(("input", "shape", "type", "meaning"), _inputs())
+    yield from _table(("input", "shape", "type", "meaning"), _inputs(facts))
     yield ""
     yield from _table(("output", "shape", "type", "meaning"), _outputs(facts))
     yield ""
@@ -154,16 +161,15 @@ def _number(entry: Mapping[str, float | None]) -> str:
     return rounded(entry["value"], entry["error"])
 
 
-def _inputs() -> list[tuple[str, str, str, str]]:
-    objects = Columns._fields[:5]
+def _inputs(facts: Facts) -> list[tuple[str, str, str, str]]:
     return [
         (
             f"`{name}`",
-            "(events, objects)" if name in objects else "(events,)",
+            "(events,)" if name in ("MET", "phi_MET") else "(events, objects)",
             "int64" if name == "type" else "float32",
             MEANING[name],
         )
-        for name in Columns._fields
+        for name in FORMS[facts.features]._fields
     ]
 
 

@@ -32,6 +32,7 @@ class Facts:
         version: of the femtobarn that wrote the file.
         types: code of each object type.
         units: of each input.
+        features: of each object; other than `objects` it is a jet tagger and takes constituents.
         layout: version of inputs, outputs and these facts.
     """
 
@@ -49,11 +50,15 @@ class Facts:
     version: str
     types: dict[str, int]
     units: dict[str, str]
+    features: str = "objects"
     layout: int = LAYOUT
 
     def json(self) -> str:
         """The facts as they stand in the file."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        told = dataclasses.asdict(self)
+        if self.features == "objects":  # as files were before there were others
+            del told["features"]
+        return json.dumps(told, ensure_ascii=False)
 
     @classmethod
     def parse(cls, text: str, path: str) -> Facts:
@@ -67,6 +72,7 @@ class Facts:
             raise ValueError(
                 f"{path} was written by a later femtobarn (layout {told['layout']}); this one reads up to {LAYOUT}"
             )
+        told.setdefault("features", "objects")
         names = [field.name for field in dataclasses.fields(cls)]
         absent = [name for name in names if name not in told]
         if absent:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 import femtobarn
-from femtobarn.export.columns import MEANING, Columns
+from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import KEY, Facts
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.physics import lorentz
-from femtobarn.physics.objects import NAMES, PADDING
+from femtobarn.physics.objects import KINDS, NAMES, PADDING
 from femtobarn.tasks import Classifier
 
 OUTPUTS = ("score", "probabilities")
@@ -73,6 +73,12 @@ class Graph(nn.Module):
             context=torch.stack([MET, phi_MET], dim=-1).double(),
         )
         logits = self.network(batch).double()  # float32 would tie events close to a score of 1
+        return self.said(logits, wrong)
+
+    def said(
+        self, logits: Float[Tensor, "batch classes"], wrong: Bool[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch classes"]]:
+        """Score and class probabilities in float32, NaN for events that make no sense."""
         score, probabilities = self.task(logits), self.task.log_posterior(logits).exp()
         score = torch.where(wrong, torch.nan, score)
         probabilities = torch.where(wrong[:, None], torch.nan, probabilities)
@@ -89,6 +95,31 @@ class Graph(nn.Module):
         return tuple(column.gather(1, chosen) for column in (pt, *rest, kind))
 
 
+class JetGraph(Graph):
+    """What the exported file of a jet tagger computes: the named columns of constituents in, as for `Graph`.
+
+    A jet that holds NaN, infinity or a type that is not in `KINDS` has the score NaN.
+    """
+
+    def forward(
+        self, pt: Objects, eta: Objects, phi: Objects, E: Objects, type: Int[Tensor, "batch objects"], *tracks: Objects
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch classes"]]:
+        """Score and class probabilities of each jet, in float32."""
+        numbers = (pt, eta, phi, E, *tracks)
+        finite = torch.stack([column.isfinite() for column in numbers]).all(0) | (type == PADDING)
+        known = (type >= 0) & (type < len(KINDS))
+        kind = torch.where(finite & known, type, PADDING)
+        pt, eta, phi, E, *rest, kind = self.hardest(kind, *numbers)
+        batch = Batch(
+            momenta=lorentz.from_ptetaphie(pt, eta, phi, E),
+            kind=kind,
+            mask=kind != PADDING,
+            context=torch.zeros_like(pt[:, :2]),
+            tracks=torch.stack(rest, dim=-1) if rest else pt[..., None][..., :0],
+        )
+        return self.said(self.network(batch).double(), ~(finite & known).all(1))
+
+
 def write(graph: Graph, facts: Facts, path: Path) -> None:
     """Writes the graph as one ONNX file, with the facts in its metadata.
 
@@ -101,13 +132,17 @@ def write(graph: Graph, facts: Facts, path: Path) -> None:
         raise RuntimeError("onnx and onnxscript are missing; pip install 'femtobarn[export]'") from None
     graph = graph.eval().requires_grad_(False)
     events, objects = torch.export.Dim("events"), torch.export.Dim("objects")
-    shapes = tuple({0: events, 1: objects} if tensor.ndim == 2 else {0: events} for tensor in _example(graph.slots))
+    names = FORMS[facts.features]._fields
+    example = _example(graph.slots, names)
+    axes = [{0: events, 1: objects} if tensor.ndim == 2 else {0: events} for tensor in example]
+    # the tracks of a jet's graph are one argument
+    shapes = (*axes[:5], tuple(axes[5:])) if isinstance(graph, JetGraph) and axes[5:] else tuple(axes)
     with _quiet():
         try:
             exported = torch.onnx.export(
                 graph,
-                _example(graph.slots),
-                input_names=list(Columns._fields),
+                example,
+                input_names=list(names),
                 output_names=list(OUTPUTS),
                 opset_version=OPSET,
                 dynamo=True,
@@ -146,16 +181,20 @@ def _tidy(model: Any) -> None:
         tidy(model)
 
 
-def _example(slots: int) -> tuple[Tensor, ...]:
+def _example(slots: int, names: Sequence[str]) -> tuple[Tensor, ...]:
     """Events to trace with.
 
     No two axes have one length by chance, or they would count as the same axis; nor is a tensor given twice, or the two
     inputs would count as the same input.
     """
     events, objects = slots + 3, slots + 7
-    pt, eta, phi, energy = (torch.full((events, objects), value) for value in (50.0, 0.5, 1.0, 60.0))
-    missing, azimuth = (torch.full((events,), value) for value in (80.0, 2.0))
-    return pt, eta, phi, energy, torch.ones(events, objects, dtype=torch.long), missing, azimuth
+    values = {"pt": 50.0, "eta": 0.5, "phi": 1.0, "E": 60.0, "MET": 80.0, "phi_MET": 2.0}
+    values |= {"charge": -1.0, "d0": 0.1, "d0_error": 0.2, "dz": 0.3, "dz_error": 0.4}
+    shapes = {name: (events,) if name in ("MET", "phi_MET") else (events, objects) for name in names}
+    return tuple(
+        torch.ones(events, objects, dtype=torch.long) if name == "type" else torch.full(shapes[name], values[name])
+        for name in names
+    )
 
 
 @contextmanager

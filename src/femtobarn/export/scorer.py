@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from femtobarn.events import Events
-from femtobarn.export.columns import Columns
+from femtobarn.export.columns import AnyColumns, columns_of
 from femtobarn.export.facts import KEY, Facts
 
 #: Events that go through the file at once: more are not faster, and take more memory.
@@ -63,14 +63,19 @@ class Scorer:
             raise ValueError(f"{path} was not written by `femtobarn export`: it does not say what it wants")
         return cls(session, Facts.parse(told, str(path)))
 
-    def run(self, columns: Columns) -> tuple[Float32[np.ndarray, " events"], Float32[np.ndarray, "events classes"]]:
+    def run(self, columns: AnyColumns) -> tuple[Float32[np.ndarray, " events"], Float32[np.ndarray, "events classes"]]:
         """Score and class probabilities (at equal yields) of all events at once."""
         score, probabilities = self.session.run(["score", "probabilities"], columns._asdict())
         return score, probabilities
 
     def score(self, events: Events) -> dict[str, Float32[np.ndarray, " events"]]:
-        """Columns `score` and `probability_<class>`, as `femtobarn evaluate` writes them."""
-        parts = [self.run(Columns.of(events[start : start + CHUNK])) for start in range(0, len(events), CHUNK)]
+        """Columns `score` and `probability_<class>`, as `femtobarn evaluate` writes them.
+
+        Raises:
+            ValueError: a jet tagger's events lack what it looks at.
+        """
+        pieces = (events[start : start + CHUNK] for start in range(0, len(events), CHUNK))
+        parts = [self.run(columns_of(piece, self.facts.features)) for piece in pieces]
         nothing = np.zeros((0, len(self.facts.classes)), dtype=np.float32)
         score = np.concatenate([nothing[:, 0], *(score for score, _ in parts)])
         probabilities = np.concatenate([nothing, *(probabilities for _, probabilities in parts)])

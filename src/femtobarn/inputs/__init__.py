@@ -2,9 +2,22 @@
 
 from femtobarn.inputs.batch import CONTEXT, Batch, make_batch
 from femtobarn.inputs.columns import columns
+from femtobarn.inputs.constituents import FEATURES, OBJECTS
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.features import Inputs
 from femtobarn.inputs.interactions import INTERACTIONS
 from femtobarn.inputs.loader import batches
 
-__all__ = ["CONTEXT", "INTERACTIONS", "Batch", "Encoded", "Inputs", "Sizes", "batches", "columns", "make_batch"]
+__all__ = [
+    "CONTEXT",
+    "FEATURES",
+    "INTERACTIONS",
+    "OBJECTS",
+    "Batch",
+    "Encoded",
+    "Inputs",
+    "Sizes",
+    "batches",
+    "columns",
+    "make_batch",
+]

@@ -16,12 +16,14 @@ CONTEXT = ("MET", "phi_MET")
 
 
 class Batch(NamedTuple):
-    """Events as a network sees them; every axis has a name. Objects stand by falling pT."""
+    """Events, or jets, as a network sees them; every axis has a name. Objects stand by falling pT."""
 
     momenta: Float[Tensor, "batch particles 4"]  # (px, py, pz, E) in GeV
     kind: Int[Tensor, "batch particles"]  # codes of femtobarn.physics.objects
     mask: Bool[Tensor, "batch particles"]  # True where an object is real
     context: Float[Tensor, "batch context"]  # MET in GeV, phi_MET
+    #: what is known of `femtobarn.events.record.TRACKS`; left out, the last axis is 0
+    tracks: Float[Tensor, "batch particles tracks"] = None  # type: ignore[assignment]
 
     def __len__(self) -> int:  # events, not fields  # type: ignore[override]
         return int(self.mask.shape[0])
@@ -29,10 +31,21 @@ class Batch(NamedTuple):
 
 # a namedtuple's own _make, and _replace through it, asks len() whether all fields are there; here len() counts events
 Batch._make = classmethod(lambda cls, columns: cls(*columns))  # type: ignore[method-assign, assignment]
+_new = Batch.__new__
+
+
+def _filled(
+    cls: type[Batch], momenta: Tensor, kind: Tensor, mask: Tensor, context: Tensor, tracks: Tensor | None = None
+) -> Batch:
+    return _new(cls, momenta, kind, mask, context, momenta[..., :0] if tracks is None else tracks)
+
+
+# a tensor always, so that whoever cuts, moves or concatenates the columns need not ask
+Batch.__new__ = _filled  # type: ignore[method-assign, assignment]
 
 
 def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -> Batch:
-    """The `slots` hardest objects of each event with MET and phi_MET, ready for a network."""
+    """The `slots` hardest objects of each event with MET, phi_MET and what is known of tracks, ready for a network."""
     objects = events.padded(slots)
     momenta = np.stack(
         [
@@ -49,4 +62,5 @@ def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -
         kind=torch.from_numpy(objects.kind),
         mask=torch.from_numpy(objects.mask),
         context=torch.from_numpy(context).to(dtype),
+        tracks=torch.from_numpy(events.padded_tracks(slots)).to(dtype),
     )

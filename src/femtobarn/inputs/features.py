@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from femtobarn.inputs import constituents
 from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.interactions import INTERACTIONS, check, pair_features
@@ -28,8 +29,9 @@ KINEMATIC, LOGARITHMIC = 4, 1
 #: Energies below these (GeV) count as these in logarithms: softer than any object, and than the resolution of MET.
 SOFTEST, SOFTEST_MET = 1e-3, 1.0
 
-#: Events whose features are in memory at once while fitting: 18 x 18 pairs x 9 interactions of these are 24 MB.
-CHUNK = 2048
+#: Events whose features are in memory at once while fitting: 18 x 18 pairs x 9 interactions of these are 24 MB. Of
+#: events with more than `CROWD` slots, as jets have, as many as give no more pairs.
+CHUNK, CROWD = 2048, 32
 
 
 class Inputs(nn.Module):
@@ -42,11 +44,15 @@ class Inputs(nn.Module):
     another, and differences of phi are in the pairwise features and the momenta, which every model gets as well.
     An event's features are `CONTEXT_FEATURES`.
 
+    Where the objects are the constituents of a jet, their features are those of `femtobarn.inputs.constituents`, and
+    the jet as a whole has none.
+
     Args:
         interactions: names from `INTERACTIONS`, one pair feature each, in this order.
+        features: `objects`, or a set of features of constituents.
 
     Raises:
-        ValueError: an unknown or repeated interaction.
+        ValueError: an unknown or repeated interaction or set of features, or couplings of constituents.
     """
 
     particle_mean: Tensor
@@ -57,14 +63,14 @@ class Inputs(nn.Module):
     context_std: Tensor
     interaction_names: Tensor
 
-    def __init__(self, interactions: Sequence[str] = ()) -> None:
+    def __init__(self, interactions: Sequence[str] = (), features: str = constituents.OBJECTS) -> None:
         super().__init__()
         self.interactions = check(interactions)
-        for name, width in (
-            ("particle", len(PARTICLES)),
-            ("pair", len(self.interactions)),
-            ("context", len(CONTEXT_FEATURES)),
-        ):
+        self.features = constituents.check(features, interactions)
+        whole = features == constituents.OBJECTS
+        self.particles = PARTICLES if whole else constituents.FEATURES[features]
+        self.context = CONTEXT_FEATURES if whole else ()
+        for name, width in zip(("particle", "pair", "context"), self.sizes(0)[:3], strict=True):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_std", torch.ones(width))
         # bytes, because safetensors holds nothing but tensors
@@ -72,21 +78,28 @@ class Inputs(nn.Module):
 
     def sizes(self, outputs: int) -> Sizes:
         """The widths an architecture behind this layer must take, with the outputs its task asks for."""
-        return Sizes(len(PARTICLES), len(self.interactions), len(CONTEXT_FEATURES), outputs)
+        return Sizes(len(self.particles), len(self.interactions), len(self.context), outputs)
 
     def forward(self, batch: Batch) -> Encoded:
         """Features in the precision of the buffers, momenta in their own; what padded slots hold changes nothing."""
         batch = clean(batch)
         dtype = self.particle_mean.dtype
-        particles = standardised(particle_features(batch).to(dtype), self.particle_mean, self.particle_std)
+        particles = standardised(self._particles(batch).to(dtype), self.particle_mean, self.particle_std)
         return Encoded(
             particles=torch.where(batch.mask[..., None], particles, 0.0),
             pairs=self._pairs(batch, dtype),
-            context=standardised(context_features(batch).to(dtype), self.context_mean, self.context_std),
+            context=standardised(self._context(batch).to(dtype), self.context_mean, self.context_std),
             mask=batch.mask,
             momenta=batch.momenta,
             kind=batch.kind,
         )
+
+    def _particles(self, batch: Batch) -> Float[Tensor, "batch particles features"]:
+        whole = self.features == constituents.OBJECTS
+        return particle_features(batch) if whole else constituents.features(batch, self.features)
+
+    def _context(self, batch: Batch) -> Float[Tensor, "batch event_features"]:
+        return context_features(batch) if self.context else batch.context[:, :0]
 
     def _pairs(self, batch: Batch, dtype: torch.dtype) -> Float[Tensor, "batch particles particles pair_features"]:
         if not self.interactions:
@@ -121,21 +134,25 @@ class Inputs(nn.Module):
         if not float(weight.sum()) > 0:
             raise ValueError(f"nothing to fit on: {len(batch)} events with weights that sum to {float(weight.sum())}")
         particle, pair, context = (Moments(size) for size in self.sizes(0)[:3])
-        for chunk, (share,) in batches(batch, (weight,), CHUNK):
+        slots = batch.mask.shape[1]
+        size = CHUNK if slots <= CROWD else max(CHUNK * CROWD**2 // slots**2, 1)
+        for chunk, (share,) in batches(batch, (weight,), size):
             chunk, share = clean(chunk), share.double()
             real = pairwise.pairs(chunk.mask)
-            particle.add(particle_features(chunk), share[:, None] * chunk.mask)
+            particle.add(self._particles(chunk), share[:, None] * chunk.mask)
             if self.interactions:
                 pair.add(torch.stack(pair_features(chunk, self.interactions), -1), share[:, None, None] * real)
-            context.add(context_features(chunk), share)
+            context.add(self._context(chunk), share)
         kinematic = [INTERACTIONS[name].logarithmic for name in self.interactions]
-        self._keep("particle", particle, [column < KINEMATIC for column in range(len(PARTICLES))])
+        # the features of constituents are on a scale of their own
+        first = KINEMATIC if self.features == constituents.OBJECTS else 0
+        self._keep("particle", particle, [column < first for column in range(len(self.particles))])
         self._keep("pair", pair, kinematic)
-        self._keep("context", context, [column < LOGARITHMIC for column in range(len(CONTEXT_FEATURES))])
+        self._keep("context", context, [column < LOGARITHMIC for column in range(len(self.context))])
         return self
 
     def extra_repr(self) -> str:
-        return f"interactions=[{', '.join(self.interactions)}]"
+        return f"interactions=[{', '.join(self.interactions)}], features={self.features}"
 
     def _keep(self, name: str, moments: Moments, chosen: Sequence[bool]) -> None:
         where = torch.tensor(chosen, dtype=torch.bool)
@@ -148,6 +165,9 @@ class Inputs(nn.Module):
         if saved is not None and not torch.equal(saved.cpu(), self.interaction_names.cpu()):
             names = bytes(saved.tolist()).decode() or "none"
             raise ValueError(f"weights for the interactions {names}, not for {', '.join(self.interactions) or 'none'}")
+        mean = state_dict.get(f"{prefix}particle_mean")
+        if mean is not None and len(mean) != len(self.particles):
+            raise ValueError(f"weights for {len(mean)} features of each particle, not for {len(self.particles)}")
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
@@ -183,9 +203,11 @@ FLAT = 1e-10
 
 def clean(batch: Batch) -> Batch:
     """The batch with zeros in padded slots, whatever stood there."""
+    known = batch.tracks.shape[-1] > 0
     return batch._replace(
         momenta=torch.where(batch.mask[..., None], batch.momenta, 0.0),
         kind=torch.where(batch.mask, batch.kind, PADDING),
+        tracks=torch.where(batch.mask[..., None], batch.tracks, 0.0) if known else batch.tracks,
     )
 
 

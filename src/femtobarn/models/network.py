@@ -41,4 +41,9 @@ def trim(batch: Batch) -> Batch:
         return batch
     filled = batch.mask.any(0).nonzero()
     slots = max(VECTOR, int(filled[-1]) + 1 if len(filled) else 1)
-    return batch._replace(momenta=batch.momenta[:, :slots], kind=batch.kind[:, :slots], mask=batch.mask[:, :slots])
+    return batch._replace(
+        momenta=batch.momenta[:, :slots],
+        kind=batch.kind[:, :slots],
+        mask=batch.mask[:, :slots],
+        tracks=batch.tracks[:, :slots],
+    )

@@ -22,11 +22,19 @@ ORDERED: set[str] = set()
 #: Models that look at objects only, by declaration: interactions in their experiment are a mistake.
 PAIRLESS: set[str] = set()
 
+#: Models with slots for each kind of object of an event, by declaration: jets have no such objects.
+BY_KIND: set[str] = set()
+
 T = TypeVar("T")
 
 
 def model(
-    name: str, *, small: Mapping[str, Any] | None = None, ordered: bool = False, pairs: bool = True
+    name: str,
+    *,
+    small: Mapping[str, Any] | None = None,
+    ordered: bool = False,
+    pairs: bool = True,
+    by_kind: bool = False,
 ) -> Callable[[type[T]], type[T]]:
     """Register an architecture under the name that configs and the command line use; that is enough to be tested.
 
@@ -35,6 +43,7 @@ def model(
         small: settings with which it trains in a moment; None means the defaults.
         ordered: the answer may depend on the order of the objects.
         pairs: it takes pairwise features; False makes interactions in its experiment an error.
+        by_kind: it picks objects of an event by their kind, which makes the constituents of jets an error.
 
     Raises:
         ValueError: the name is taken.
@@ -49,6 +58,8 @@ def model(
             ORDERED.add(name)
         if not pairs:
             PAIRLESS.add(name)
+        if by_kind:
+            BY_KIND.add(name)
         return cls
 
     return register

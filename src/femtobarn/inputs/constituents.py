@@ -1,0 +1,149 @@
+"""Constituents: the features of the particles of a jet, as ParT and ParticleNet get them.
+
+Seven of the momenta (`kin`), with charge and type thirteen (`kinpid`), with impact parameters seventeen (`full`), in
+the order and on the fixed scales of the configurations that came with the JetClass data, so that published weights and
+results can be compared: Qu, Li and Qian, *Particle Transformer*, arXiv:2202.03772, table 2, and
+github.com/jet-universe/particle_transformer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from femtobarn.events import Events
+from femtobarn.events.record import TRACKS
+from femtobarn.inputs.batch import Batch
+from femtobarn.physics import angles, lorentz, pairwise
+from femtobarn.physics.objects import CHARGED, ELECTRONS, KINDS, MUONS, NAMES, NEUTRAL, PHOTON
+
+#: The features that are not of constituents: those of the objects of an event.
+OBJECTS = "objects"
+
+_LOGARITHMS = ("log pT", "log E", "log pT/jet", "log E/jet", "delta R")
+_TYPES = ("charge", "charged hadron", "neutral hadron", "photon", "electron", "muon")
+_TRACKS = ("tanh d0", "d0 error", "tanh dz", "dz error")
+_ANGLES = ("delta eta", "delta phi")
+
+#: Names of the features of each set, in their order.
+FEATURES: dict[str, tuple[str, ...]] = {
+    "kin": (*_LOGARITHMS, *_ANGLES),
+    "kinpid": (*_LOGARITHMS, *_TYPES, *_ANGLES),
+    "full": (*_LOGARITHMS, *_TYPES, *_TRACKS, *_ANGLES),
+}
+
+#: How many of `femtobarn.events.record.TRACKS` each set needs.
+NEEDS = {"kin": 0, "kinpid": 1, "full": len(TRACKS)}
+
+
+class Scale(NamedTuple):
+    """What is taken off a feature, what the rest is multiplied by, and between what it is cut."""
+
+    centre: float
+    factor: float
+    low: float = -5.0
+    high: float = 5.0
+
+
+#: Features with a scale; the others are of order 1 as they are.
+SCALES = {
+    "log pT": Scale(1.7, 0.7),
+    "log E": Scale(2.0, 0.7),
+    "log pT/jet": Scale(-4.7, 0.7),
+    "log E/jet": Scale(-4.7, 0.7),
+    "delta R": Scale(0.2, 4.0),
+    "d0 error": Scale(0.0, 1.0, 0.0, 1.0),
+    "dz error": Scale(0.0, 1.0, 0.0, 1.0),
+}
+
+#: Momenta and energies below these (GeV) count as these in logarithms: far below the end of their scale.
+SOFTEST = 1e-5
+
+
+def check(name: str, interactions: Sequence[str] = ()) -> str:
+    """The name of a set of features, known and fit for these interactions.
+
+    Raises:
+        ValueError: an unknown set, or couplings of constituents, which have none at the scale of the detector.
+    """
+    if name not in (OBJECTS, *FEATURES):
+        raise ValueError(f"no features are called {name!r}; there are {', '.join((OBJECTS, *FEATURES))}")
+    couplings = [one for one in interactions if one.startswith("sm_")]
+    if name != OBJECTS and couplings:
+        raise ValueError(f"{', '.join(couplings)}: couplings are of the objects of an event; features {name} are not")
+    return name
+
+
+def suits(events: Events, name: str) -> None:
+    """Checks that events have what a set of features is made of.
+
+    Raises:
+        ValueError: a missing column, or a type of particle that these features do not tell.
+    """
+    needed = () if name == OBJECTS else TRACKS[: NEEDS[name]]
+    absent = [column for column in needed if column not in events.tracks]
+    if absent:
+        fitting = [one for one, many in NEEDS.items() if many <= len(events.tracks)]
+        raise ValueError(
+            f"inputs.features: {name} needs {', '.join(absent)} of every particle, which these events do not have; "
+            f"{' and '.join(fitting)} would do"
+        )
+    strangers = [kind for kind in np.unique(ak.flatten(events.particles.kind)).tolist() if kind >= len(NAMES)]
+    if name == OBJECTS and strangers:
+        raise ValueError(
+            f"inputs.features: {name} are of the objects of an event, and these events hold "
+            f"{', '.join(KINDS[kind] for kind in strangers)}; use {', '.join(FEATURES)}"
+        )
+
+
+def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features"]:
+    r"""The features of every constituent on their scales; padded slots hold finite numbers without meaning.
+
+    The jet is the sum of the constituents in the batch. Its direction is the origin of :math:`\Delta\eta` and
+    :math:`\Delta\phi`; jets on the other side of the detector (:math:`\eta \leq 0`) are mirrored.
+
+    Args:
+        batch: jets; padded momenta are zeros, as `femtobarn.inputs.features.clean` leaves them.
+        name: `kin`, `kinpid` or `full`.
+    """
+    momenta = pairwise.filled(batch.momenta, batch.mask)
+    jet = torch.where(batch.mask[..., None], batch.momenta, 0.0).sum(1, keepdim=True)
+    pt, energy = lorentz.pt(momenta).clamp_min(SOFTEST), momenta[..., 3].clamp_min(SOFTEST)
+    whole, total = lorentz.pt(jet).clamp_min(SOFTEST), jet[..., 3].clamp_min(SOFTEST)
+    side = torch.where(lorentz.eta(jet) > 0, 1.0, -1.0)
+    along = side * (lorentz.eta(momenta) - lorentz.eta(jet))
+    around = angles.difference(lorentz.phi(momenta), lorentz.phi(jet))
+    found = {
+        "log pT": pt.log(),
+        "log E": energy.log(),
+        "log pT/jet": (pt / whole).log(),
+        "log E/jet": (energy / total).log(),
+        "delta R": lorentz.root(along.square() + around.square()),
+        "delta eta": along,
+        "delta phi": around,
+    }
+    if NEEDS[name] > 0:
+        found["charge"] = batch.tracks[..., 0]
+        sorts = {"charged hadron": (CHARGED,), "neutral hadron": (NEUTRAL,), "photon": (PHOTON,)}
+        for sort, kinds in (sorts | {"electron": ELECTRONS, "muon": MUONS}).items():
+            is_one = batch.kind == kinds[0]
+            for other in kinds[1:]:
+                is_one = is_one | (batch.kind == other)
+            found[sort] = is_one.to(pt.dtype)
+    if NEEDS[name] > 1:
+        _, d0, d0_error, dz, dz_error = batch.tracks.unbind(-1)
+        found |= {"tanh d0": d0.tanh(), "d0 error": d0_error, "tanh dz": dz.tanh(), "dz error": dz_error}
+    return torch.stack([_scaled(found[feature], feature) for feature in FEATURES[name]], dim=-1)
+
+
+def _scaled(value: Tensor, feature: str) -> Tensor:
+    scale = SCALES.get(feature)
+    if scale is None:
+        return value
+    return ((value - scale.centre) * scale.factor).clamp(scale.low, scale.high)
