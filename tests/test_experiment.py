@@ -82,7 +82,7 @@ def test_another_model_does_not_inherit_settings():
         ("evaluation.luminosity=-1", "evaluation.luminosity: should be greater than 0; got -1"),
         ("data.split.train=0.9", "data.split: the shares sum to 1.3"),
         ("data.split.trian=0.9", r"data.split.trian: no such key \(did you mean train\?\)"),
-        ("data.sample=five-top", "data.sample: should be 'four-top'; got 'five-top'"),
+        ("data.sample=five-top", "data.sample: should be 'four-top', 'top-tagging' or 'quark-gluon'; got 'five-top'"),
         ("data.files=[a.parquet]", "data: give either sample .* or files; both given"),
         ("data.sample=null", "data: give either sample .* or files; neither given"),
         ("task.sginal=ttH", r"task.sginal: no such key \(did you mean signal\?\)"),

@@ -158,7 +158,7 @@ def _all(data: Data, state: State) -> tuple[Events, str]:
 def _read(source: str, state: State) -> tuple[Events, str]:
     data = Data.model_validate_json(source)
     if data.sample is not None:
-        events = femtobarn.four_top()
+        events = femtobarn.shipped(data.sample)
     else:
         events = concatenate(
             [

@@ -6,13 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
+from femtobarn import SAMPLES
 from femtobarn.events import Mapping as Columns
 from femtobarn.events.lines import Unit
 from femtobarn.events.read import Format
 from femtobarn.events.selection import check as check_selection
-
-#: Samples that come with the package.
-SAMPLES = ("four-top",)
 
 
 class Strict(BaseModel):
@@ -44,7 +42,7 @@ class Data(Strict):
     """Which events: a sample of the package or files, which of them, and how they are shared out.
 
     Args:
-        sample: `four-top`, the events that come with the package.
+        sample: `four-top`, `top-tagging` or `quark-gluon`, which come with the package.
         files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
             process each and do not say which.
         format: darkmachines, parquet, lhe, top_tagging, quark_gluon or jetclass, where the suffix does not tell.
@@ -58,7 +56,7 @@ class Data(Strict):
             are contained in larger ones, the test events stay as they are.
     """
 
-    sample: Literal["four-top"] | None = None
+    sample: Literal["four-top", "top-tagging", "quark-gluon"] | None = None
     files: (
         Annotated[tuple[str, ...], BeforeValidator(_listed)]
         | dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]]

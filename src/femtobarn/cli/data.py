@@ -44,6 +44,14 @@ def simulate(
         float | None, typer.Option(min=0, help="In pb, of all decays, in place of that of the file or of Pythia.")
     ] = None,
     compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
+    jets: Annotated[
+        Literal["top", "W", "Z", "Higgs", "quark", "gluon", "QCD"] | None,
+        typer.Option(help="Jets of this kind with their constituents, anti-kt with R = 0.8, in place of collisions."),
+    ] = None,
+    jet_pt: Annotated[tuple[float, float], typer.Option(help="Least and largest pT of the jets, in GeV.")] = (500, 600),
+    detector: Annotated[
+        bool, typer.Option("--detector/--no-detector", help="Of jets: measured constituents, or generated particles.")
+    ] = True,
     workers: Workers = None,
 ) -> None:
     """Collisions with a detector: Pythia 8 decays, showers and hadronises, FastJet clusters, a detector measures.
@@ -51,20 +59,24 @@ def simulate(
     A production that was stopped goes on where it stood, with the same result for any number of workers.
 
     Example: femtobarn simulate ttW.lhe.gz --same-sign --min-jets 6 --select 'n_jet >= 6' -o ttW.parquet
+
+    Example: femtobarn simulate --jets top --target 10000 -o top.parquet
     """
     with complaints():
         from femtobarn.display import bar
         from femtobarn.events import inspect, lhe_info, show
         from femtobarn.events.files import stem
-        from femtobarn.simulate import Plan, Preselection, run
+        from femtobarn.simulate import Jets, Plan, Preselection, run
 
-        if source is None and not (process and setting):
+        if jets is not None:
+            process = process or jets
+        elif source is None and not (process and setting):
             raise ValueError("give a Les Houches file, or --process NAME and --setting for one built into Pythia")
         plan = Plan(
             source=source,
             process=process or stem(source or ""),
             settings=tuple(setting or ()),
-            events=events or (lhe_info(source).events if source else 10_000),
+            events=events or (lhe_info(source).events if source else 10_000 if target is None else 10_000_000),
             target=target,
             responses=responses,
             select=tuple(select or ()),
@@ -72,6 +84,7 @@ def simulate(
             seed=seed,
             luminosity=luminosity,
             cross_section=cross_section,
+            jets=Jets(jets, *jet_pt, detector=detector) if jets is not None else None,
         )
         with bar(plan.process, err) as shown:
             found = run(plan, output, workers=workers, compact=compact, progress=shown)
@@ -84,7 +97,8 @@ def inspect(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Files or globs (.csv, .txt, .parquet, .lhe; .gz), four-top, or an experiment's YAML for its data."
+            help="Files or globs (.csv, .txt, .parquet, .lhe; .gz; jets in .h5, .npz, .root), four-top, top-tagging, "
+            "quark-gluon, or an experiment's YAML for its data."
         ),
     ],
     select: Annotated[
@@ -123,14 +137,15 @@ def inspect(
 def load(
     files: Sequence[str], luminosity: float, process: str | None, tolerant: bool, unit: Literal["MeV", "GeV"] | None
 ) -> Events:
-    """Events of files, or of the sample that comes with the package."""
-    from femtobarn import four_top
+    """Events of files, or of a sample that comes with the package."""
+    from femtobarn import SAMPLES, shipped
     from femtobarn.events import read
 
-    if "four-top" in files and not Path("four-top").exists():
+    own = [name for name in SAMPLES if name in files and not Path(name).exists()]
+    if own:
         if len(files) > 1 or process or unit or tolerant:
-            raise ValueError("four-top stands alone: without other files, --process, --unit or --tolerant")
-        return four_top()
+            raise ValueError(f"{own[0]} stands alone: without other files, --process, --unit or --tolerant")
+        return shipped(own[0])
     if any(Path(file).suffix in (".yaml", ".yml") for file in files):
         if len(files) > 1 or process or unit or tolerant:
             raise ValueError("a YAML file stands alone: it says itself what is to be known of its data")

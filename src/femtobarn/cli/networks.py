@@ -46,7 +46,9 @@ def export(
 
 @app.command()
 def score(
-    files: Annotated[list[str], typer.Argument(help="Event files or globs (.csv, .txt, .parquet; .gz), or four-top.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Event files or globs (.csv, .txt, .parquet; .gz), or a sample by name.")
+    ],
     model: Annotated[Path, typer.Argument(help="File that femtobarn export wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
     process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
@@ -60,15 +62,24 @@ def score(
     Example: femtobarn score ttH.csv.gz part.onnx -o scores.parquet
     """
     with complaints():
+        from contextlib import ExitStack
         from importlib import resources
 
+        from femtobarn import SAMPLES
         from femtobarn.export import Scorer, score_files, table
         from femtobarn.export.scoring import watched
 
         scorer = Scorer.load(model)
-        sample = resources.files("femtobarn") / "data" / "four-top.parquet"
-        with resources.as_file(sample) as shipped, watched("scoring", err) as shown:
-            found = [str(shipped) if name == "four-top" and not Path(name).exists() else name for name in files]
+        with ExitStack() as stack:
+            shown = stack.enter_context(watched("scoring", err))
+
+            def file(name: str) -> str:
+                if name not in SAMPLES or Path(name).exists():
+                    return name
+                sample = resources.files("femtobarn") / "data" / f"{name}.parquet"
+                return str(stack.enter_context(resources.as_file(sample)))
+
+            found = [file(name) for name in files]
             summary = score_files(
                 found, scorer, output, process=process, unit=unit, luminosity=luminosity, progress=shown
             )

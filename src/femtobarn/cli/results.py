@@ -128,3 +128,35 @@ def explain(
             for table in tables(found):
                 out.print(table)
             out.print(f"{note(found)}\nall of it: {folder / 'explain.json'}\n", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def safety(
+    runs: Runs,
+    events: Annotated[int, typer.Option(min=10, help="Held-out jets to look at, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of directions and shares.")] = 1,
+) -> None:
+    """Infrared and collinear safety of jet taggers: how far soft particles and collinear splittings move the score.
+
+    Changes of the log-odds for ever softer particles and narrower splittings go to safety.json in each run's folder.
+
+    Example: femtobarn safety runs/taggers
+    """
+    with complaints():
+        from rich.table import Table
+
+        from femtobarn import safety as room
+        from femtobarn.evaluation import run_folders
+
+        for folder in run_folders(runs):
+            with err.status(f"splitting the jets of {folder}"):
+                found = room.safety(folder, events=events, seed=seed)
+            title = f"{found['label']}: change of the log-odds, median (90 %) of {found['events']} jets"
+            table = Table(
+                "share of pT, angle", "soft particle", "collinear splitting", title=title, title_justify="left"
+            )
+            for soft, collinear in zip(found["soft"], found["collinear"], strict=True):
+                cells = (f"{one['median']:.2g} ({one['most']:.2g})" for one in (soft, collinear))
+                table.add_row(f"{soft['step']:.0e}", *cells)
+            out.print(table)
+            out.print(f"the log-odds themselves vary by {found['spread']:.2g}", highlight=False)

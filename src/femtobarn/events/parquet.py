@@ -20,7 +20,7 @@ from femtobarn.events.errors import EventError
 from femtobarn.events.faults import event_faults, object_faults, wrapped
 from femtobarn.events.files import checksum
 from femtobarn.events.mapping import Mapping, Raw, filled, read_mapped
-from femtobarn.events.record import Events
+from femtobarn.events.record import TRACKS, Events
 
 #: Key of the file's metadata that says how the rows are to be read.
 KEY = b"femtobarn"
@@ -31,6 +31,9 @@ VERSION = 1
 #: Steps of the values in a compact file: relative for transverse momenta, absolute for the rest.
 MANTISSA, ANGLE, MASS = 2.0**11, 2.0**11, 2.0**6
 
+#: Steps of the mantissa of impact parameters and their errors in a compact file.
+IMPACT = 2.0**7
+
 
 def write_parquet(events: Events, path: str | Path, *, compact: bool = False) -> None:
     """Write events so that `read_parquet` gives them back to the last bit, or in a tenth of the space.
@@ -40,7 +43,7 @@ def write_parquet(events: Events, path: str | Path, *, compact: bool = False) ->
 
     Args:
         compact: keep what a detector resolves: pT and MET to 1/4096, angles to 1/2048, masses (stored in place of E)
-            to 1/64 GeV.
+            to 1/64 GeV, impact parameters to 1/128, charges to whole numbers.
 
     Raises:
         ValueError: a context column has the name of another column.
@@ -173,21 +176,26 @@ def _grid(values: NDArray[Any], steps: float) -> NDArray[np.float32]:
     return (np.rint(values * steps) / steps).astype(np.float32)
 
 
-def _mantissa(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Values with their mantissa rounded to 12 bits."""
+def _mantissa(values: NDArray[Any], steps: float = 2 * MANTISSA) -> NDArray[np.float32]:
+    """Values with their mantissa rounded, to 12 bits."""
     mantissa, exponent = np.frexp(values)
-    return np.ldexp(_grid(mantissa, 2 * MANTISSA), exponent).astype(np.float32)
+    return np.ldexp(_grid(mantissa, steps), exponent).astype(np.float32)
 
 
 def _rounded(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     out = dict(columns)
     for name, values in columns.items():
-        if name in ("eta", "phi", "phi_MET"):
+        quantity = name.removeprefix("jet_")  # of a jet, whose constituents are the objects
+        if quantity in ("eta", "phi", "phi_MET"):
             # the last step inside of ±π, so that rounding never leaves the range
-            edge = np.floor(np.pi * ANGLE) / ANGLE if name != "eta" else np.inf
+            edge = np.floor(np.pi * ANGLE) / ANGLE if quantity != "eta" else np.inf
             out[name] = np.clip(_grid(values, ANGLE), -edge, edge).astype(np.float32)
-        elif name in ("pt", "MET"):
+        elif quantity in ("pt", "MET", "mass"):
             out[name] = _mantissa(values)
+        elif name == "charge":
+            out[name] = values.astype(np.int8)
+        elif name in TRACKS:
+            out[name] = _mantissa(values, IMPACT)
     return out
 
 

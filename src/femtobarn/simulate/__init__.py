@@ -5,10 +5,11 @@ from __future__ import annotations
 try:
     from femtobarn.simulate.detector import reconstruct
     from femtobarn.simulate.generator import Generator, Preselection
+    from femtobarn.simulate.jets import SOURCES, Jets
     from femtobarn.simulate.production import Plan, Progress, run
 except ModuleNotFoundError as error:
     if error.name not in ("pythia8mc", "fastjet"):
         raise
     raise RuntimeError(f"simulation needs {error.name}: pip install 'femtobarn[simulate]'") from None
 
-__all__ = ["Generator", "Plan", "Preselection", "Progress", "reconstruct", "run"]
+__all__ = ["SOURCES", "Generator", "Jets", "Plan", "Preselection", "Progress", "reconstruct", "run"]

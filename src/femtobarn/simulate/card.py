@@ -25,7 +25,29 @@ LIMITS = """\
 """
 
 
-def card(events: Events, file: str | Path, *, title: str, licence: str, command: str, notes: Sequence[str] = ()) -> str:
+JET_LIMITS = """\
+- Leading order: two outgoing partons or bosons of the hard process, the rest is Pythia's shower; no pile-up, no
+  trigger, no spin correlations between production and decay of tops.
+- Jets of one process come from one kind of hard process each, so they differ from others by their colour connections
+  and their spectrum too: within the window of pT each falls as its own process makes it.
+- Up to two jets of an event are kept. They share `hard`; the split keeps them on one side.
+- A label says where the quarks of the decay are, not that the jet holds nothing else; jets of a resonance whose quarks
+  are not all within R are left out, and QCD jets are all jets of the process.
+- No real detector has the particle flow of this one: tracked energy is taken out of the calorimeters perfectly, and
+  electrons and muons are always told from hadrons (`femtobarn.simulate.particleflow`).
+"""
+
+
+def card(
+    events: Events,
+    file: str | Path,
+    *,
+    title: str,
+    licence: str,
+    command: str,
+    notes: Sequence[str] = (),
+    limits: str = LIMITS,
+) -> str:
     """A data set's card in Markdown: commands, versions, seeds, cross sections, cut flow, licence, checksum.
 
     Args:
@@ -35,6 +57,7 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
         licence: terms of use.
         command: how the file was put together.
         notes: what else must be known of these events, a sentence or two each.
+        limits: what is true of all events so made; `JET_LIMITS` for jets.
 
     Raises:
         KeyError: a process without the provenance of a simulation.
@@ -46,7 +69,8 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
     lines += ["|---|---:|---:|---:|---:|---:|"]
     for name, record in records.items():
         part = events[events.process == name]
-        generated = len(np.unique(part.number // record["simulation"]["responses"]))
+        whose = part.hard if record["simulation"].get("jets") else part.number // record["simulation"]["responses"]
+        generated = len(np.unique(whose))
         section = f"{record['cross_section_pb']:.4g} ± {record['cross_section_error_pb']:.2g}"
         yields = f"{part.weight.sum():.4g} ± {error(part):.2g}"
         hard = len(np.unique(part.hard))
@@ -55,7 +79,7 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
         "",
         f"Expected: events in the region at {events.luminosity:g}/fb, with the statistical error of the sample.",
     ]
-    lines += ["", "## Read this first", "", LIMITS.rstrip(), *(f"- {note}" for note in notes), ""]
+    lines += ["", "## Read this first", "", limits.rstrip(), *(f"- {note}" for note in notes), ""]
     lines += ["## How it was made", "", f"`{command}` does the same as", "", "```"]
     lines += [shell(name, record) for name, record in records.items()]
     lines += [
@@ -65,12 +89,13 @@ def card(events: Events, file: str | Path, *, title: str, licence: str, command:
         "",
     ]
     lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions(records).items()) + ".", ""]
-    lines += ["Sources:", ""]
-    lines += [
+    sources = [
         f"- `{record['simulation']['source']}`, SHA-256 `{record['source_sha256']}`: {name}"
         for name, record in records.items()
+        if record["source_sha256"]
     ]
-    lines += ["", "## Cut flow", ""]
+    lines += ["Sources:", "", *sources, ""] if sources else []
+    lines += ["## Cut flow", ""]
     for name, record in records.items():
         lines += [f"{name}: events (of all copies), and expected at {events.luminosity:g}/fb", ""]
         lines += ["| cut | events | expected |", "|---|---:|---:|"]
@@ -103,9 +128,14 @@ def shell(process: str, record: Mapping[str, Any]) -> str:
     veto = plan["preselection"]
     words = ["femtobarn", "simulate", plan["source"] or "", "--process", process]
     words += [word for setting in plan["settings"] for word in ("--setting", setting)]
-    words += ["--events", str(record["generated"]), "--responses", str(plan["responses"]), "--seed", str(plan["seed"])]
-    words += ["--same-sign"] if veto["same_sign"] else []
-    words += ["--min-jets", str(veto["jets"]), "--min-ht", f"{veto['ht']:g}"]
+    words += ["--events", str(record["generated"])]
+    if jets := plan.get("jets"):
+        words += ["--jets", jets["kind"], "--jet-pt", f"{jets['low']:g}", f"{jets['high']:g}"]
+        words += ["--seed", str(plan["seed"]), *([] if jets["detector"] else ["--no-detector"])]
+    else:
+        words += ["--responses", str(plan["responses"]), "--seed", str(plan["seed"])]
+        words += ["--same-sign"] if veto["same_sign"] else []
+        words += ["--min-jets", str(veto["jets"]), "--min-ht", f"{veto['ht']:g}"]
     words += [word for cut in plan["select"] for word in ("--select", cut)]
     words += ["--output", f"{process}.parquet"]
     return shlex.join(word for word in words if word)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 #: Hard processes between two looks at the result; all that survive the vetoes are in memory at once.
 BATCH = 5000
+#: Of events with their history, which are jets' and rarely vetoed, fewer.
+WITH_HISTORY = 500
 
 #: Margins of the vetoes: what an object may gain between generation and measurement. `tests/test_simulate.py` compares
 #: yields with and without vetoes.
@@ -155,7 +157,7 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
 class Generated(NamedTuple):
     """Hard processes turned into particles."""
 
-    particles: ak.Array  # all particles of each surviving event: id, final, hadronic, px, py, pz, E
+    particles: ak.Array  # all particles of each surviving event: id, final, hadronic, px, py, pz, E; or its history
     hard: NDArray[np.int64]  # position in the run of the hard process of each surviving event
     branching: NDArray[np.float64]  # share of the decays of each surviving event's resonances that was left open
 
@@ -167,12 +169,15 @@ class Generator:
         settings: lines in Pythia's language, such as `Beams:LHEF = file` or `Top:gg2ttbar = on`.
         seed: 1 to 900 000 000.
         preselection: what the analysis will ask for.
+        history: give of each particle also where it came from: status, mother1 and its origin x, y, z in mm.
 
     Raises:
         ValueError: Pythia does not accept a setting, or cannot start.
     """
 
-    def __init__(self, settings: Sequence[str], seed: int, preselection: Preselection) -> None:
+    def __init__(
+        self, settings: Sequence[str], seed: int, preselection: Preselection, *, history: bool = False
+    ) -> None:
         self.pythia = pythia8.Pythia("", False)
         # a veto ends next(), so that its calls and the hard processes are in step
         for line in (
@@ -185,6 +190,7 @@ class Generator:
         self.pythia.setUserHooksPtr(self.veto)
         if not self.pythia.init():
             raise ValueError(f"Pythia cannot start with the settings {', '.join(settings)}")
+        self.history = history
         self.survived = 0
         self.weights: set[float] = set()
 
@@ -194,8 +200,9 @@ class Generator:
         Raises:
             ValueError: the hard processes are weighted.
         """
-        for start in range(0, count, BATCH):
-            events = self.pythia.nextBatch(min(BATCH, count - start), "none")
+        batch = WITH_HISTORY if self.history else BATCH
+        for start in range(0, count, batch):
+            events = self.pythia.nextBatch(min(batch, count - start), "none")
             survived = np.flatnonzero(~ak.to_numpy(ak.is_none(events, axis=0)))
             if not len(survived):
                 continue
@@ -205,11 +212,15 @@ class Generator:
                 told = " and ".join(f"{one:g}" for one in sorted(self.weights)[:2])
                 raise ValueError(f"hard processes of weights {told}; unweight the file, all must have the same")
             record = kept.prt
+            more: dict[str, ak.Array] = {"hadronic": hadronic(record)}
+            if self.history:
+                origin = {name: record.vProd[f"p{name}"] for name in ("x", "y", "z")}
+                more = {"status": record.status, "mother1": record.mother1, **origin}
             particles = ak.zip(
                 {
                     "id": record.id,
                     "final": record.status > 0,
-                    "hadronic": hadronic(record),
+                    **more,
                     **{name: record.p[name] for name in ("px", "py", "pz")},
                     "E": record.p.e,
                 }

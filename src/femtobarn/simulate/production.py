@@ -27,6 +27,7 @@ from femtobarn.events import Events, concatenate, cutflow, lhe_info, read_parque
 from femtobarn.events.files import checksum
 from femtobarn.simulate.detector import reconstruct
 from femtobarn.simulate.generator import Generator, Preselection
+from femtobarn.simulate.jets import MOST, Jets, find_jets
 
 #: Hard processes of a unit: ten seconds to a minute of work.
 UNIT = 10_000
@@ -51,6 +52,8 @@ class Plan:
         seed: any whole number; the same one gives the same events.
         luminosity: integrated luminosity of the weights in 1/fb.
         cross_section: in pb and with all decays, in place of that of the file or of Pythia.
+        jets: in place of collisions, the jets in them: each selected one is an event of its own, with its constituents
+            as particles. Its settings stand before `settings`; the detector answers once.
     """
 
     source: Path | None
@@ -64,6 +67,11 @@ class Plan:
     seed: int = 1
     luminosity: float = 100.0
     cross_section: float | None = None
+    jets: Jets | None = None
+
+    def __post_init__(self) -> None:
+        if self.jets is not None and (self.source is not None or self.responses != 1):
+            raise ValueError("jets are made of processes built into Pythia, and the detector answers once to each")
 
 
 class Progress(NamedTuple):
@@ -230,29 +238,35 @@ def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: 
     """Generate, detect and select the events of one unit into a file; how many there are."""
     seeds = np.random.SeedSequence([plan.seed, unit.start])
     pythia_seed = 1 + int(seeds.generate_state(1)[0]) % 900_000_000
-    settings = list(plan.settings)
+    settings = [*(plan.jets.settings if plan.jets else ()), *plan.settings]
     if source:
         first = unit.start % available
         settings += ["Beams:frameType = 4", f"Beams:LHEF = {source}", f"Beams:nSkipLHEFatInit = {first}"]
-    generator = Generator([*MASSES, *settings], pythia_seed, plan.preselection)
+    generator = Generator([*MASSES, *settings], pythia_seed, plan.preselection, history=plan.jets is not None)
     random = np.random.default_rng(seeds.spawn(1)[0])
     parts = []
     branching: list[float] = []
     for generated in generator.run(unit.count):
-        particles, context = reconstruct(generated.particles, random, plan.responses)
         hard = unit.start + generated.hard
         # Pythia's own cross sections count open decays only
         share = generated.branching if source or plan.cross_section is not None else np.ones(len(hard))
         branching.extend(share)
-        number = (np.arange(plan.responses)[:, None] + plan.responses * hard).ravel()
+        if plan.jets is not None:
+            particles, context, event, place = find_jets(generated.particles, plan.jets, random)
+            weight, number, hard = share[event], MOST * hard[event] + place, hard[event]
+        else:
+            particles, context = reconstruct(generated.particles, random, plan.responses)
+            weight = np.tile(share, plan.responses)
+            number = (np.arange(plan.responses)[:, None] + plan.responses * hard).ravel()
+            hard = np.tile(hard % available, plan.responses)
         parts.append(
             Events(
                 particles=ak.with_name(particles, "Momentum4D"),
                 context=context,
-                weight=np.tile(share, plan.responses),
+                weight=weight,
                 process=np.full(len(number), plan.process),
                 number=number,
-                hard=np.tile(hard % available, plan.responses),
+                hard=hard,
                 luminosity=plan.luminosity,
             )
         )
@@ -297,10 +311,12 @@ def merge(plan: Plan, parts: Sequence[Events]) -> Events:
     flow = [{"cut": "cross section x luminosity", "events": generated, "yield": expected}]
     if branching < 1:
         flow.append({"cut": "decays left open", "events": generated, "yield": expected * branching})
-    for name, what in (("leptons", "leptons before the shower"), ("survived", "partons, leptons after it")):
+    vetoes = (("leptons", "leptons before the shower"), ("survived", "partons, leptons after it"))
+    for name, what in vetoes if plan.jets is None else ():
         left = sum(unit[name] for unit in told)
         flow.append({"cut": what, "events": left, "yield": expected * branching * left / generated})
-    for number, cut in enumerate(("reconstructed", *plan.select)):
+    first = "reconstructed" if plan.jets is None else "jets"
+    for number, cut in enumerate((first, *plan.select)):
         steps = [unit["flow"][number] for unit in told]
         flow.append(
             {"cut": cut, "events": sum(step[1] for step in steps), "yield": each * sum(step[2] for step in steps)}
