@@ -83,6 +83,8 @@ def test_a_run_is_tested_from_the_command_line(tmp_path):
     answer = CliRunner().invoke(app, ["safety", str(folder), "--events", "30"])
     assert answer.exit_code == 0, answer.output
     assert "1e-06" in answer.output
+    page = CliRunner().invoke(app, ["report", str(folder), "-o", str(tmp_path / "report.html")])
+    assert page.exit_code == 0, page.output  # without displays, which are of collisions
     found = safety(folder, events=30)
     assert found["events"] <= 30
     # convolutions over the list of particles see every new one

@@ -30,6 +30,7 @@ def make_report(
     from femtobarn import report as room
     from femtobarn.evaluation.runs import CONFIG
     from femtobarn.experiment import load
+    from femtobarn.inputs import OBJECTS
     from femtobarn.sample import prepare
 
     folders = evaluation.run_folders(runs)
@@ -37,7 +38,9 @@ def make_report(
         evaluation.load_run(folder)  # an unfinished run is told first
     with err.status("reading the events") as status:
         try:
-            events = prepare(load(folders[0] / CONFIG)).test.events
+            shown = load(folders[0] / CONFIG)
+            # the displays draw the objects of collisions
+            events = prepare(shown).test.events if shown.inputs.features == OBJECTS else None
         except (ValueError, OSError) as error:
             events = None
             err.print(f"no event displays: {escape(str(error))}", highlight=False, soft_wrap=True)
