@@ -8,7 +8,8 @@ import pytest
 
 from femtobarn import study
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"), key=lambda path: path.stem)
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES = [FOLDER / f"{signal}{size}.yaml" for signal in ("four-top", "tth") for size in ("", "-cpu")]
 
 KINEMATIC = ("mass", "delta_r")
 
@@ -33,10 +34,6 @@ SIXTEEN: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 SIGNALS = {"four-top": ("tttt", ["ttH", "ttW", "ttWW", "ttZ"]), "tth": ("ttH", ["ttW", "ttWW", "ttZ"])}
-
-
-def test_both_analyses_are_there_at_both_sizes():
-    assert [path.stem for path in EXAMPLES] == ["four-top", "four-top-cpu", "tth", "tth-cpu"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -84,3 +81,14 @@ def test_the_two_signals_differ_in_name_and_task_alone():
             for model in one["models"].values():
                 del model["task"]["signal"], model["task"]["background"]
         assert four_top == tth
+
+
+def test_binary_and_multi_class_training_differ_in_nothing_else(tmp_path):
+    """And are those of the study of all models."""
+    found = {run.label: run.experiment for run in study.plan(study.load(FOLDER / "classes-cpu.yaml"), tmp_path)}
+    known = {run.label: run.experiment for run in study.plan(study.load(FOLDER / "four-top-cpu.yaml"), tmp_path)}
+    assert list(found) == [label + end for label in ("BDT_int", "PN_int", "ParT_int") for end in ("", "_binary")]
+    for label, one in found.items():
+        other = known[label.removesuffix("_binary")]
+        assert one.task.classes == ("binary" if label.endswith("_binary") else other.task.classes)
+        assert (one.model, one.inputs, one.training) == (other.model, other.inputs, other.training)

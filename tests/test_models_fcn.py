@@ -60,6 +60,16 @@ def test_ties_fill_each_slot_once_with_the_more_energetic(network):
     assert alike.nonzero().tolist() == [[8, 0]]
 
 
+@pytest.mark.parametrize("ulps", [-2, 2])
+def test_rounding_does_not_decide_a_tie(network, ulps):
+    """Or another library, which makes pT of px and py with other roundings, would fill the slots in another order."""
+    batch = crowd(JET, 3)
+    momenta = batch.momenta.float()
+    momenta[0, 0, 0] += ulps * torch.finfo(torch.float32).eps * 32
+    assert momenta[0, 0, 0] != momenta[0, 1, 0]
+    assert network.choose(momenta, batch.kind, batch.mask)[0, :3].int().argmax(-1).tolist() == [2, 0, 1]
+
+
 def answer(network: Any, batch: Batch) -> torch.Tensor:
     logits: torch.Tensor = network(Inputs().double()(batch))
     return logits
