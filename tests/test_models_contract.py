@@ -97,6 +97,15 @@ def test_order_changes_nothing(case, network):
     same(network, events(), shuffled(events()))
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["judging", "training"])
+def test_no_events_get_no_answers(network, training):
+    """A process that trains with others may have none of a batch; it takes part in the way back all the same."""
+    nothing = Batch(*(column[:0] for column in events()))
+    answers = network.train(training)(nothing)
+    assert answers.shape == (0, OUTPUTS)
+    answers.sum().backward()
+
+
 def test_no_event_influences_another(network):
     batch = events()
     for number in range(0, len(batch), 7):

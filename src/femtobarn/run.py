@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from femtobarn.models import BDT, Network
 from femtobarn.sample import Sample, Side, prepare
 from femtobarn.tasks import Calibration, Classifier, calibrate
 from femtobarn.trained import TREES, WEIGHTS, Trained, as_scores, build, is_trained, load_network, score
-from femtobarn.training import choose, fit
+from femtobarn.training import Epoch, choose, fit, parallel
 from femtobarn.training.settings import INCIDENTAL
 
 __all__ = [
@@ -76,6 +76,9 @@ def _silent(step: Step) -> None:
 def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _silent) -> Path:
     """Trains the model of an experiment in its folder, from where an earlier attempt stopped; a finished one is kept.
 
+    Called by several processes that `torchrun` started, it trains one network in all of them to the weights of a single
+    process (`femtobarn.training.parallel`); the first one writes the folder.
+
     Returns:
         the folder.
 
@@ -85,19 +88,34 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
         RuntimeError: another process is at work in the folder.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with provenance.alone(folder):
-        _claim(experiment, folder)
-        if not is_trained(folder):
-            progress(Step("reading"))
-            sample = prepare(experiment)
-            grow = _train_network if experiment.model.is_network else _train_trees
-            history, model = grow(experiment, sample, folder, progress)
-            found = _calibration(experiment, sample, model)
-            provenance.write_json(folder / HISTORY, history)
-            provenance.write_json(folder / META, _meta(experiment, sample, history, model, found))
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+    with parallel.joined(experiment.training.device):
+        if parallel.rank():
+            _help(experiment, folder)
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with provenance.alone(folder):
+            _claim(experiment, folder)
+            due = not is_trained(folder)
+            parallel.of_first(float(due))  # the others wait to hear it
+            if due:
+                progress(Step("reading"))
+                sample = prepare(experiment)
+                grow = _train_network if experiment.model.is_network else _train_trees
+                history, model = grow(experiment, sample, folder, progress)
+                found = _calibration(experiment, sample, model)
+                provenance.write_json(folder / HISTORY, history)
+                provenance.write_json(folder / META, _meta(experiment, sample, history, model, found))
+                (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
+
+
+def _help(experiment: Experiment, folder: Path) -> None:
+    """Computes a share of the training of the first process, and writes nothing; trees are grown by that one alone."""
+    due = parallel.of_first(0.0)
+    if due and experiment.model.is_network:
+        sample = prepare(experiment)
+        for _ in _fit(_network(experiment, sample), experiment, sample, folder):
+            pass
 
 
 def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, Any]:
@@ -155,14 +173,11 @@ def _claim(experiment: Experiment, folder: Path) -> None:
 def _train_network(
     experiment: Experiment, sample: Sample, folder: Path, progress: Progress
 ) -> tuple[list[dict[str, Any]], Network]:
-    network = build(experiment, sample.task.outputs)
-    network.inputs.fit(sample.train.batch, torch.from_numpy(sample.task.weights(sample.train.events)))
-    train, valid = ((side.batch, _targets(sample.task, side)) for side in (sample.train, sample.validation))
+    network = _network(experiment, sample)
     history: list[dict[str, Any]] = []
     best = float("inf")
     settings = experiment.training
-    task, checkpoint = sample.task, folder / CHECKPOINT
-    for epoch in fit(network, task.loss, train, valid, settings, seed=experiment.seed, checkpoint=checkpoint):
+    for epoch in _fit(network, experiment, sample, folder):
         history.append(
             {
                 "epoch": epoch.number,
@@ -174,6 +189,21 @@ def _train_network(
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     provenance.write_bytes(folder / WEIGHTS, save(weights))
     return history, network
+
+
+def _network(experiment: Experiment, sample: Sample) -> Network:
+    """As it is before the training, standardised by the training events."""
+    network = build(experiment, sample.task.outputs)
+    network.inputs.fit(sample.train.batch, torch.from_numpy(sample.task.weights(sample.train.events)))
+    return network
+
+
+def _fit(network: Network, experiment: Experiment, sample: Sample, folder: Path) -> Iterator[Epoch]:
+    train, valid = ((side.batch, _targets(sample.task, side)) for side in (sample.train, sample.validation))
+    checkpoint = folder / CHECKPOINT
+    return fit(
+        network, sample.task.loss, train, valid, experiment.training, seed=experiment.seed, checkpoint=checkpoint
+    )
 
 
 def _train_trees(

@@ -21,18 +21,23 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Run folder; runs/LABEL/seed-N if not given.")
     ] = None,
 ) -> None:
-    """Train one model into a run folder; a training that was stopped goes on to the same numbers."""
+    """Train one model into a run folder; a training that was stopped goes on to the same numbers.
+
+    Several processes, on one machine or many: torchrun --nproc-per-node 2 -m femtobarn train ... (docs/cluster.md)
+    """
     with complaints():
         from femtobarn import run
         from femtobarn.display import line
         from femtobarn.experiment import load
+        from femtobarn.training import parallel
 
         experiment = load(config, overrides or [])
         folder = output or Path("runs") / experiment.label / f"seed-{experiment.seed}"
         with line(err) as shown:
             run.train(experiment, folder, progress=shown)
         told = f"trained in {folder}; judge it with: femtobarn evaluate {shlex.quote(str(folder))}"
-        out.print(told, highlight=False, markup=False, soft_wrap=True)
+        if parallel.leads():
+            out.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

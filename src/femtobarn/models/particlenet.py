@@ -93,7 +93,7 @@ def connect(
     mask = rows.mask
     batch, slots = mask.shape
     # a data-dependent shortcut cannot be exported; there the number of slots decides
-    most = slots if rows.index is None else int(mask.sum(1).max())
+    most = slots if rows.index is None else int(mask.sum(1).max()) if batch else 0
     complete = most <= k + 1
     chosen = all_pairs(mask) if complete else nearest(distance2, mask, k)
     event = torch.arange(batch, device=mask.device)[:, None, None] * slots

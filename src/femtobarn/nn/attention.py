@@ -94,9 +94,10 @@ def attend_once(
         real: True where there is an object; without any, the mean of the values.
         heads: number of them.
     """
-    keys, values = projected.reshape(*projected.shape[:2], 2, heads, -1).unbind(2)
+    each = query.shape[-1] // heads
+    keys, values = projected.reshape(*projected.shape[:2], 2, heads, each).unbind(2)
     # sums are faster here than matrix products
-    query = query.reshape(-1, 1, heads, keys.shape[-1]) * keys.shape[-1] ** -0.5
+    query = query.reshape(query.shape[0], 1, heads, each) * each**-0.5
     logits = (query * keys).sum(-1)
     weights = logits.masked_fill(~real[..., None], torch.finfo(logits.dtype).min).softmax(1)
     tell("readout", weights.transpose(1, 2)[:, :, None])

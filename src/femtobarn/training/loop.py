@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.loader import batches
 from femtobarn.training import checkpoint as files
+from femtobarn.training import parallel
+from femtobarn.training.complaint import not_finite
 from femtobarn.training.devices import choose, on, use_threads
 from femtobarn.training.ema import Average
 from femtobarn.training.history import Epoch, stalled
@@ -67,11 +70,12 @@ def fit(
     training = _Run(network.to(device), loss, on(device, train), on(device, valid), settings, seed)
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
+    parallel.same(nn.ModuleList([network, training.judged]), training.facts())
     try:
         yield from tuple(training.history)
         while not training.finished:
             epoch = training.next_epoch()
-            if checkpoint is not None:
+            if checkpoint is not None and parallel.rank() == 0:
                 training.save(checkpoint)
             yield epoch
     finally:
@@ -81,10 +85,14 @@ def fit(
 
 
 @torch.no_grad()
-def outputs(network: nn.Module, batch: Batch, size: int = 512) -> Tensor:
-    """What a network in evaluation mode says about all events, computed in batches of `size`."""
+def outputs(network: nn.Module, batch: Batch, size: int = 512, *, shared: bool = False) -> Tensor:
+    """What a network in evaluation mode says about all events, computed in batches of `size`.
+
+    With `shared` the processes that train together share out each batch; all of them must call.
+    """
     network.eval()
-    return torch.cat([network(part) for part, _ in batches(batch, (), size)])
+    parts = (part for part, _ in batches(batch, (), size))
+    return torch.cat([parallel.outputs(network, part) if shared else network(part) for part in parts])
 
 
 class _Run:
@@ -116,9 +124,11 @@ class _Run:
         number = len(self.history) + 1
         train_loss = self.learn(number)
         batch, targets = self.valid
-        valid_loss = float(self.loss(outputs(self.judged, batch, self.settings.batch_size), *targets))
+        said = outputs(self.judged, batch, self.settings.batch_size, shared=True)
+        valid_loss = parallel.of_first(float(self.loss(said, *targets)))
         if not math.isfinite(valid_loss):
-            raise FloatingPointError(self.complaint("validation loss", valid_loss, number))
+            where = f"epoch {number}"
+            raise FloatingPointError(not_finite("validation loss", valid_loss, where, self.network, self.settings))
         best = valid_loss < min((epoch.valid_loss for epoch in self.history), default=math.inf)
         if best:
             self.best = files.copied(self.judged)
@@ -129,7 +139,8 @@ class _Run:
     def learn(self, number: int) -> float:
         """One pass over the training events; the mean loss."""
         self.network.train()
-        torch.manual_seed(int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))
+        entropy = (self.seed, number, *((parallel.rank(),) if parallel.rank() else ()))  # each its own dropout
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         batch, targets = self.train
         total = 0.0
@@ -140,11 +151,13 @@ class _Run:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.lr * share
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.forward(events), *answers)
+            loss = self.loss(parallel.outputs(self.forward, events), *answers)
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise FloatingPointError(self.complaint("training loss", value, number, index + 1))
+                where = f"epoch {number}, batch {index + 1} of {self.steps}"
+                raise FloatingPointError(not_finite("training loss", value, where, self.network, self.settings))
             loss.backward()  # type: ignore[no-untyped-call]
+            parallel.sum_gradients(parameters)
             if self.settings.clip is not None:
                 nn.utils.clip_grad_norm_(parameters, self.settings.clip)
             self.optimizer.step()
@@ -153,16 +166,9 @@ class _Run:
             total += value * len(events)
         return total / len(batch)
 
-    def complaint(self, what: str, value: float, epoch: int, batch: int | None = None) -> str:
-        where = f"epoch {epoch}" + (f", batch {batch} of {self.steps}" if batch else "")
-        sick = [name for name, p in self.network.named_parameters() if not bool(p.isfinite().all())]
-        weights = (
-            f"the weights {sick[0]} are not finite either" if sick else "all weights are finite, so look at the events"
-        )
-        return (
-            f"{what} is {value} in {where}; {weights}. Lower training.lr (now {self.settings.lr:g}), set training.clip "
-            f"(now {self.settings.clip}) or training.warmup (now {self.settings.warmup}), or check the inputs for NaN"
-        )
+    def facts(self) -> str:
+        """What all processes must agree on before they train together."""
+        return json.dumps([self.identity(), [(e.train_loss, e.valid_loss, e.best) for e in self.history]])
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this training to continue it."""
