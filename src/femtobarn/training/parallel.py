@@ -51,6 +51,7 @@ def joined(device: str) -> Iterator[None]:
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     try:
         yield
+        distributed.barrier()  # who leaves early takes connections away from others that still listen
     finally:
         distributed.destroy_process_group()
 
