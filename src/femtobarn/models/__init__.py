@@ -6,6 +6,7 @@ from femtobarn.models.fcn import FCN
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
+from femtobarn.models.pfn import PFN
 from femtobarn.models.registry import MODELS, Description, describe, find, model, networks, settings
 from femtobarn.models.sett import SetT
 
@@ -14,6 +15,7 @@ __all__ = [
     "CNN",
     "FCN",
     "MODELS",
+    "PFN",
     "Description",
     "Network",
     "ParT",

@@ -4,7 +4,7 @@ from femtobarn.nn.attention import attend, attend_once, closed, listening
 from femtobarn.nn.batchnorm import BatchNorm
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import pair_bias, pair_layers
-from femtobarn.nn.readout import readout
+from femtobarn.nn.readout import perceptron, readout
 from femtobarn.nn.rows import Rows
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "nearest",
     "pair_bias",
     "pair_layers",
+    "perceptron",
     "readout",
 ]

@@ -1,4 +1,4 @@
-"""The readout: from what a network has made of an event to its outputs."""
+"""Fully connected layers: of an object, and from what a network has made of an event to its outputs."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ def readout(features: int, widths: Sequence[int], outputs: int, dropout: float) 
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear((features, *widths)[-1], outputs))
+
+
+def perceptron(features: int, widths: Sequence[int]) -> nn.Sequential:
+    """Fully connected layers of these widths, each with ReLU."""
+    layers: list[nn.Module] = []
+    for before, after in zip((features, *widths), widths, strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers)
