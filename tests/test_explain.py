@@ -27,7 +27,7 @@ from femtobarn.explain.tally import types
 from femtobarn.inputs import Batch, Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, ParT, find, networks
 from femtobarn.models.registry import SMALL
-from femtobarn.nn import attend, closed, listening
+from femtobarn.nn import Rows, attend, closed, listening
 from femtobarn.tasks import Classification, Classifier
 from tests.sample import PROCESSES, make_events
 
@@ -193,16 +193,19 @@ def test_attention_as_told_is_attention_as_used():
     torch.manual_seed(0)
     mask = events(8).mask
     heads, width = 2, 6
-    projected = torch.randn(8, SLOTS, 3 * heads * width, dtype=torch.float64)
-    bias = [torch.randn(8, SLOTS, SLOTS, dtype=torch.float64) + closed(mask, torch.float64) for _ in range(heads)]
+    rows, projected = Rows(mask), torch.randn(8, SLOTS, 3 * heads * width, dtype=torch.float64)
+    bias = torch.randn(heads, 8, SLOTS, SLOTS, dtype=torch.float64) + closed(mask, torch.float64)
     heard: list[torch.Tensor] = []
     with listening(lambda between, weights, u: heard.append(weights)):
-        mixed = attend(projected, bias)
+        mixed = attend(rows.pack(projected), rows, bias)
     q, k, v = (part.reshape(8, SLOTS, heads, width).transpose(1, 2) for part in projected.chunk(3, -1))
-    fused = nn.functional.scaled_dot_product_attention(q, k, v, torch.stack(bias, 1)).transpose(1, 2).flatten(2)
-    torch.testing.assert_close((heard[0] @ v).transpose(1, 2).flatten(2), fused)
-    torch.testing.assert_close(mixed, fused)
-    attend(projected, bias)
+    fused = nn.functional.scaled_dot_product_attention(q, k, v, bias.transpose(0, 1)).transpose(1, 2).flatten(2)
+    real = mask[:, None, :, None]
+    # nobody looks out of a padded slot
+    told = torch.where(real, heard[0] @ v, 0.0).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(rows.pack(told), rows.pack(fused))
+    torch.testing.assert_close(mixed, rows.pack(fused))
+    attend(rows.pack(projected), rows, bias)
     assert len(heard) == 1
 
 
@@ -210,7 +213,7 @@ def test_u_is_that_of_the_model():
     network = build("part", PAIRS)
     assert isinstance(network.architecture, ParT)
     encoded = network.inputs(events())
-    u = torch.stack(list(network.architecture.bias(encoded.pairs, encoded.mask)), dim=1)
+    u = network.architecture.bias(encoded.pairs, encoded.mask).transpose(0, 1)
     both = (encoded.mask[:, :, None] & encoded.mask[:, None, :])[:, None]
     found = attention(network, events())
     assert found is not None

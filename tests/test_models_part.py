@@ -52,10 +52,32 @@ def test_attention_is_torchs(biased):
     heads = [x.reshape(3, 5, HEADS, -1).transpose(1, 2) for x in (q, k, v)]
     logits = bias.transpose(0, 1).masked_fill(~mask[:, None, None, :], -torch.inf)
     expected = nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=logits)
-    shut = closed(mask, torch.float64)
-    torch.testing.assert_close(
-        attend(torch.cat([q, k, v], -1), [u + shut for u in bias]), expected.transpose(1, 2).flatten(2)
-    )
+    rows, projected = Rows(mask), torch.cat([q, k, v], -1).requires_grad_()
+    bias = (bias + closed(mask, torch.float64)).requires_grad_()
+    mixed = attend(rows.pack(projected), rows, bias)
+    torch.testing.assert_close(mixed, rows.pack(expected.transpose(1, 2).flatten(2)))
+    torch.testing.assert_close(mixed, attend(rows.pack(projected), rows, bias.clone()))
+
+
+def test_gradients_of_attention_are_those_of_finite_differences():
+    """They are written out by hand for packed rows."""
+    mask = some_mask()
+    rows = Rows(torch.cat([mask, torch.zeros_like(mask[:1])]))  # with an event of nothing
+    bias = closed(rows.mask, torch.float64) + random(HEADS, 4, 5, 5, seed=1)
+    projected = random(int(mask.sum()), 3 * WIDTH, seed=2).requires_grad_()
+    inputs = (projected, bias.clamp_min(-1e9).requires_grad_())
+    assert torch.autograd.gradcheck(lambda x, u: attend(x, rows, u), inputs)
+
+
+def test_packed_and_padded_attention_are_one(monkeypatch):
+    """Processors compute on packed rows; while exporting, and on GPUs, the slots are there."""
+    mask, projected = some_mask(), random(3, 5, 3 * WIDTH)
+    bias = random(HEADS, 3, 5, 5, seed=1) + closed(mask, torch.float64)
+    packed = attend(Rows(mask).pack(projected), Rows(mask), bias)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    rows = Rows(mask)
+    padded = rows.unpack(attend(rows.pack(projected), rows, bias))
+    torch.testing.assert_close(padded[mask], packed)
 
 
 def like_torch(block: Any) -> nn.MultiheadAttention:
@@ -94,7 +116,7 @@ def test_particle_block_against_multihead_attention():
         h, h, h, attn_mask=bias.masked_fill(~mask[:, None, None], -torch.inf).flatten(0, 1), need_weights=False
     )
     rows = Rows(mask)
-    found = block(rows.pack(x), rows, (bias + closed(mask, torch.float64)[:, None]).unbind(1))
+    found = block(rows.pack(x), rows, (bias + closed(mask, torch.float64)[:, None]).transpose(0, 1))
     torch.testing.assert_close(found, rows.pack(finished(block, x, a)))
 
 
@@ -126,6 +148,11 @@ def test_bias_is_that_of_each_pair_alone():
 
 def test_dropout_only_while_training():
     network: Any = ParT(Sizes(4, 0, 0, 2), width=WIDTH, heads=HEADS, blocks=1, dropout=0.5)
-    assert network.train().blocks[0].attention_dropout == 0.5
-    assert network.eval().blocks[0].attention_dropout == 0.0
-    assert network.train().class_blocks[0].attention_dropout == 0.0
+    x, rows = random(3, 5, WIDTH).float(), Rows(some_mask())
+    bias = network.bias(torch.zeros(3, 5, 5, 0), some_mask())
+    block = network.blocks[0]
+    there = [block(rows.pack(x), rows, bias) for _ in range(2)]
+    assert not torch.allclose(*there)
+    block.eval()
+    there = [block(rows.pack(x), rows, bias) for _ in range(2)]
+    assert torch.equal(*there)

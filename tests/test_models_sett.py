@@ -44,7 +44,7 @@ def test_self_attention_is_the_papers_with_the_bias_in_the_softmax():
     padded = u.masked_fill(~MASK[:, None, None], -torch.inf).flatten(0, 1)
     a, _ = attention(x, x, x, attn_mask=padded, need_weights=False)
     rows = Rows(MASK)
-    found = block(rows.pack(x), rows, (u + closed(MASK, torch.float64)[:, None]).unbind(1))
+    found = block(rows.pack(x), rows, (u + closed(MASK, torch.float64)[:, None]).transpose(0, 1))
     torch.testing.assert_close(found, rows.pack(finished(block, x, a)))
 
 

@@ -10,11 +10,15 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from femtobarn.inputs import make_batch
+from femtobarn.models import networks
 from femtobarn.training import Training, choose, seed_everything, use_threads
-from femtobarn.training.devices import on
+from femtobarn.training.devices import arithmetic, on
 from femtobarn.training.ema import Average
 from femtobarn.training.optimizers import OptimizerName, optimizer
 from femtobarn.training.schedules import factor
+from tests.sample import make_events
+from tests.test_models_contract import build
 from tests.training_sample import data
 
 
@@ -166,3 +170,23 @@ def test_batches_move_as_they_are():
 def test_settings_are_strict(wrong, message):
     with pytest.raises(ValidationError, match=message):
         Training(**wrong)
+
+
+@pytest.mark.parametrize("name", networks())
+def test_networks_compute_in_bf16(name):
+    """On processors by rounding the factors of products; under autocast, as on GPUs, every operation takes bfloat16."""
+    network, batch = build(name, ()).float(), make_batch(make_events(40), 16)
+    with torch.no_grad():
+        exact = network(batch)
+        with arithmetic("bf16", torch.device("cpu")):
+            rounded = network(batch)
+    scale = exact.abs().max() + 1
+    assert (rounded - exact).abs().max() < 0.1 * scale
+    torch.testing.assert_close(network(batch), exact)  # and all is as before
+    network.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        said = network(batch)
+    said.float().square().sum().backward()
+    slopes = [p.grad for p in network.parameters() if p.grad is not None]
+    assert slopes
+    assert all(slope.isfinite().all() for slope in slopes)

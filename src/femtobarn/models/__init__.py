@@ -1,5 +1,6 @@
 """The zoo of architectures; importing it registers them all."""
 
+from femtobarn.models import weaver
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
 from femtobarn.models.fcn import FCN
@@ -26,4 +27,5 @@ __all__ = [
     "model",
     "networks",
     "settings",
+    "weaver",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, attend, attend_once, pair_bias, pair_layers
+from femtobarn.nn import BatchNorm, PairLayers, Rows, attend, attend_once, dropout, pair_bias
 
 
 @model(
@@ -66,7 +66,7 @@ class ParT(nn.Module):
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads = heads
         self.embed = _embedding(sizes.particles, (*embedding, width))
-        self.embed_pairs = pair_layers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
+        self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
         self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
         self.context = nn.Linear(sizes.context, width) if sizes.context else None
@@ -91,7 +91,7 @@ class ParT(nn.Module):
 
     def bias(
         self, pairs: Float[Tensor, "batch particles particles pair_features"], mask: Bool[Tensor, "batch particles"]
-    ) -> Sequence[Float[Tensor, "batch _ particles"]]:
+    ) -> Float[Tensor, "heads batch _ particles"]:
         """U of every head; 0 for an object with itself and without pairwise features, and padded keys closed."""
         return pair_bias(self.embed_pairs, pairs, mask, self.heads, self.token.dtype)
 
@@ -117,18 +117,15 @@ class Block(nn.Module):
         self.contract = nn.Linear(ratio * width, width)
         self.residual_scale = nn.Parameter(torch.ones(width))
 
-    def drop(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x, self.dropout, self.training) if self.dropout else x
-
-    @property
-    def attention_dropout(self) -> float:
-        return self.dropout if self.training else 0.0
+    def drop(self, x: Float[Tensor, "rows _"]) -> Float[Tensor, "rows _"]:
+        return dropout(x, self.dropout, self.training, inplace=True)
 
     def finish(self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        a = self.collect(mixed).unflatten(-1, (self.heads, -1)) * self.head_scale[:, None]
-        x = x + self.drop(self.after_attention(a.flatten(-2)))
+        scale = self.head_scale.repeat_interleave(x.shape[-1] // self.heads)  # of the weights: fewer than the rows
+        a = nn.functional.linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
+        x = x + self.drop(self.after_attention(a))
         f = self.drop(nn.functional.gelu(self.expand(self.before_feedforward(x))))
-        return self.residual_scale * x + self.drop(self.contract(self.hidden(f)))
+        return torch.addcmul(self.drop(self.contract(self.hidden(f))), self.residual_scale, x)
 
 
 class ParticleBlock(Block):
@@ -138,10 +135,10 @@ class ParticleBlock(Block):
         self,
         x: Float[Tensor, "rows width"],
         rows: Rows,
-        bias: Sequence[Float[Tensor, "batch _ particles"]],
+        bias: Float[Tensor, "heads batch _ particles"],
     ) -> Float[Tensor, "rows width"]:
-        mixed = attend(rows.unpack(self.project(self.before_attention(x))), bias, self.attention_dropout)
-        return self.finish(x, rows.pack(mixed))
+        chance = self.dropout if self.training else 0.0
+        return self.finish(x, attend(self.project(self.before_attention(x)), rows, bias, chance))
 
 
 class ClassBlock(Block):

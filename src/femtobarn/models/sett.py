@@ -5,7 +5,6 @@ Lee et al., *Set Transformer: A Framework for Attention-based Permutation-Invari
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, attend, attend_once, pair_bias, pair_layers, readout
+from femtobarn.nn import BatchNorm, PairLayers, Rows, attend, attend_once, pair_bias, readout
 
 
 @model(
@@ -59,7 +58,7 @@ class SetT(nn.Module):
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads = heads
         self.embed = nn.Sequential(BatchNorm(sizes.particles), nn.Linear(sizes.particles, width))
-        self.embed_pairs = pair_layers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
+        self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(SelfAttention(width, ratio, dropout) for _ in range(blocks))
         self.pool = Pooling(width, heads, ratio)
         self.fc = readout(width + sizes.context, fc, sizes.outputs, dropout)
@@ -103,10 +102,9 @@ class SelfAttention(Mixing):
         self.project = nn.Linear(width, 3 * width)  # queries, keys, values
 
     def forward(
-        self, x: Float[Tensor, "rows width"], rows: Rows, bias: Sequence[Float[Tensor, "batch _ particles"]]
+        self, x: Float[Tensor, "rows width"], rows: Rows, bias: Float[Tensor, "heads batch _ particles"]
     ) -> Float[Tensor, "rows width"]:
-        mixed = attend(rows.unpack(self.project(x)), bias, self.dropout if self.training else 0.0)
-        return self.finish(x, rows.pack(mixed))
+        return self.finish(x, attend(self.project(x), rows, bias, self.dropout if self.training else 0.0))
 
 
 class Pooling(Mixing):

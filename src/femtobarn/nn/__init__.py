@@ -1,23 +1,27 @@
 """Layers that two models share."""
 
 from femtobarn.nn.attention import attend, attend_once, closed, listening
-from femtobarn.nn.batchnorm import BatchNorm
+from femtobarn.nn.batchnorm import BatchNorm, folded, normed
+from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
-from femtobarn.nn.pairs import pair_bias, pair_layers
+from femtobarn.nn.pairs import PairLayers, pair_bias
 from femtobarn.nn.readout import perceptron, readout
 from femtobarn.nn.rows import Rows
 
 __all__ = [
     "BatchNorm",
+    "PairLayers",
     "Rows",
     "all_pairs",
     "attend",
     "attend_once",
     "closed",
+    "dropout",
+    "folded",
     "listening",
     "nearest",
+    "normed",
     "pair_bias",
-    "pair_layers",
     "perceptron",
     "readout",
 ]

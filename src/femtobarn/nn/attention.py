@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from femtobarn.nn.dropout import dropout
+from femtobarn.nn.rows import Rows
 
 #: What is told of every attention while someone listens: who looks at whom, the weights, and U where there is one.
 Listener = Callable[[str, Float[Tensor, "batch heads looking seen"], Float[Tensor, "batch heads _ seen"] | None], None]
@@ -50,34 +54,89 @@ def closed(mask: Bool[Tensor, "batch keys"], dtype: torch.dtype) -> Float[Tensor
 
 
 def attend(
-    projected: Float[Tensor, "batch objects three_widths"],
-    bias: Sequence[Float[Tensor, "batch _ objects"]],
-    dropout: float = 0.0,
-) -> Float[Tensor, "batch objects width"]:
-    r"""What each object gathers from the real objects, head by head.
+    projected: Float[Tensor, "rows three_widths"],
+    rows: Rows,
+    bias: Float[Tensor, "heads batch _ objects"],
+    chance: float = 0.0,
+) -> Float[Tensor, "rows width"]:
+    r"""What each object gathers from the objects of its event, head by head.
 
     .. math:: \mathrm{softmax}(Q K^T / \sqrt{d} + U)\, V
 
     Args:
-        projected: queries, keys and values side by side; each width is split evenly among the heads.
-        bias: U of each head, with `closed` in it. For an event without objects the answer means nothing.
-        dropout: probability with which an attention weight is dropped (0 outside training: the caller decides).
+        projected: queries, keys and values of each object side by side; each width is split evenly among the heads.
+        rows: where the objects are.
+        bias: U of each head, with `closed` in it.
+        chance: with which an attention weight is dropped (0 outside training: the caller decides).
 
     Source: Vaswani et al., arXiv:1706.03762; with U: Qu, Li and Qian, arXiv:2202.03772, eq. 4.
     """
-    heads = len(bias)
-    parts = torch.split(projected, projected.shape[-1] // (3 * heads), dim=-1)
-    queries, keys, values = parts[:heads], parts[heads : 2 * heads], parts[2 * heads :]
+    heads, slots = len(bias), rows.mask.shape[1]
+    if rows.index is not None and projected.device.type == "cpu" and len(projected):
+        return _by_rows(projected, rows, bias, chance)
+    apart = (
+        rows.unpack(projected)
+        .reshape(*rows.mask.shape, 3, heads, projected.shape[-1] // (3 * heads))
+        .permute(2, 3, 0, 1, 4)
+    )
+    queries, keys, values = apart.unbind(0)
+    if projected.is_cuda and not _LISTENERS:
+        q, k, v = (each.transpose(0, 1) for each in (queries, keys, values))
+        u = bias.transpose(0, 1).expand(-1, -1, slots, -1).to(q.dtype)
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, u, chance)
+        return rows.pack(mixed.transpose(1, 2).flatten(2))
+    logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5 + bias
+    weights = logits.softmax(-1)
+    _tell_objects(weights, bias)
+    mixed = dropout(weights, chance) @ values
+    return rows.pack(mixed.permute(1, 2, 0, 3).flatten(2))
+
+
+def _by_rows(projected: Tensor, rows: Rows, bias: Tensor, chance: float) -> Tensor:
+    """The same on processors, whose fused attention knows no trained bias: two gathers and products of small matrices.
+
+    A gather takes the objects to their slots and lays heads out one after the other at the same time. What it puts
+    into padded slots is any object: nobody sees it, for its key is closed, and nobody asks what it has seen.
+    """
+    heads, (batch, slots) = len(bias), rows.mask.shape
+    there, back, out = rows.of_heads(heads)
+    each = projected.shape[-1] // (3 * heads)
+    apart: Tensor = _Gather.apply(projected.view(-1, each), there, back)  # type: ignore[no-untyped-call]
+    queries, keys, values = apart.view(3, heads * batch, slots, each).unbind(0)
+    u = bias.expand(-1, batch, slots, -1).flatten(0, 1)
+    weights = torch.baddbmm(u, queries, keys.transpose(1, 2), alpha=each**-0.5).softmax(-1)
     if _LISTENERS:
-        each = [_weights(q, k, u) for q, k, u in zip(queries, keys, bias, strict=True)]
-        tell("objects", torch.stack(each, dim=1), torch.stack(tuple(bias), dim=1))
-    if projected.is_cuda:
-        q, k, v = (torch.stack(each, dim=1) for each in (queries, keys, values))
-        u = torch.stack(tuple(bias), dim=1).expand(-1, -1, q.shape[2], -1)
-        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, u, dropout)
-        return mixed.transpose(1, 2).flatten(2)
-    # on processors torch's fused attention knows no trained bias, and its fallback copies everything several times
-    return torch.cat([_head(*each, dropout) for each in zip(queries, keys, values, bias, strict=True)], dim=-1)
+        _tell_objects(weights.view(heads, batch, slots, slots), bias)
+    mixed = torch.bmm(dropout(weights, chance), values)
+    packed: Tensor = _Pack.apply(mixed.view(-1, each), out)  # type: ignore[no-untyped-call]
+    return packed.view(len(projected), heads * each)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows by number; the gradient, 0 for the fillers of padded slots, is gathered from where each row went."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        return slopes[0].index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class _Pack(torch.autograd.Function):
+    """Rows by number, each at most once, so that the gradient is copied to its place and not summed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = x.shape
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return slopes[0].new_zeros(ctx.shape).index_copy_(0, ctx.saved_tensors[0], slopes[0]), None
 
 
 def attend_once(
@@ -104,10 +163,5 @@ def attend_once(
     return (weights[..., None] * values).sum(1).flatten(1)
 
 
-def _head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float) -> Tensor:
-    weights = _weights(q, k, bias)
-    return torch.bmm(torch.nn.functional.dropout(weights, dropout) if dropout else weights, v)
-
-
-def _weights(q: Tensor, k: Tensor, bias: Tensor) -> Tensor:
-    return torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5).softmax(-1)
+def _tell_objects(weights: Tensor, bias: Tensor) -> None:
+    tell("objects", weights.transpose(0, 1), bias.transpose(0, 1))

@@ -57,6 +57,23 @@ class BatchNorm(nn.BatchNorm1d):
         return normed
 
 
+def folded(linear: nn.Linear, norm: BatchNorm) -> tuple[Float[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
+    """Weight and bias of the one layer that a layer and its batch norm are outside training."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    mean = norm.running_mean if linear.bias is None else norm.running_mean - linear.bias
+    return linear.weight * scale[:, None], norm.bias - mean * scale
+
+
+def normed(linear: nn.Linear, norm: BatchNorm, rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
+    """A layer and its batch norm; outside training in one pass over the rows."""
+    if norm.training:
+        out: Tensor = norm(linear(rows))
+        return out
+    return nn.functional.linear(rows, *folded(linear, norm))
+
+
 class _Sum(torch.autograd.Function):
     """The sum over all processes; what each of them makes of it comes back to all."""
 

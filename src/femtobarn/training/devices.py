@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +33,34 @@ def use_threads(threads: int | None) -> int:
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+Precision = Literal["fp32", "bf16"]
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+    """While this is open, matrix products on the device are computed in this precision.
+
+    Args:
+        precision: `fp32` leaves everything as it is. `bf16` rounds the factors of matrix products to 8 bits (a part in
+            256) and sums in float32: on GPUs by autocast, on processors with AMX or AVX512-BF16 in their matrix units,
+            with activations, norms and weights in float32; processors without them compute as in fp32.
+        device: where the network is.
+    """
+    if precision == "fp32":
+        yield
+    elif device.type == "cpu":
+        matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        before = matmul.fp32_precision
+        matmul.fp32_precision = "bf16"
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = before
+    else:
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:

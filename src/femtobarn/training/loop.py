@@ -19,7 +19,7 @@ from femtobarn.inputs.loader import batches
 from femtobarn.training import checkpoint as files
 from femtobarn.training import parallel
 from femtobarn.training.complaint import not_finite
-from femtobarn.training.devices import choose, on, use_threads
+from femtobarn.training.devices import arithmetic, choose, on, use_threads
 from femtobarn.training.ema import Average
 from femtobarn.training.history import Epoch, stalled
 from femtobarn.training.optimizers import optimizer
@@ -74,7 +74,8 @@ def fit(
     try:
         yield from tuple(training.history)
         while not training.finished:
-            epoch = training.next_epoch()
+            with arithmetic(settings.precision, device):
+                epoch = training.next_epoch()
             if checkpoint is not None and parallel.rank() == 0:
                 training.save(checkpoint)
             yield epoch
@@ -91,8 +92,11 @@ def outputs(network: nn.Module, batch: Batch, size: int = 512, *, shared: bool =
     With `shared` the processes that train together share out each batch; all of them must call.
     """
     network.eval()
-    parts = (part for part, _ in batches(batch, (), size))
-    return torch.cat([parallel.outputs(network, part) if shared else network(part) for part in parts])
+    # events of like multiplicity together: padding costs pairs, and slots that no event of a batch fills are cut
+    order = batch.mask.sum(1).argsort(stable=True)
+    parts = (part for part, _ in batches(Batch(*(column[order] for column in batch)), (), size))
+    said = torch.cat([parallel.outputs(network, part) if shared else network(part) for part in parts])
+    return torch.empty_like(said).index_copy_(0, order, said)
 
 
 class _Run:

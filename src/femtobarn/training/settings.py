@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from femtobarn.training.devices import Precision
 from femtobarn.training.optimizers import OptimizerName
 from femtobarn.training.schedules import ScheduleName
 
@@ -30,6 +31,8 @@ class Training(BaseModel):
         clip: largest norm of the gradient; null leaves it alone.
         device: auto takes a GPU if there is one.
         threads: of the processor; null leaves torch's choice.
+        precision: fp32, or bf16 for matrix products of numbers of 8 bits, summed in float32, if the device has units
+            for them.
         compile: let torch compile the network first (minutes, worth it on long trainings only).
 
     Example:
@@ -51,4 +54,5 @@ class Training(BaseModel):
     clip: PositiveFloat | None = 1.0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: PositiveInt | None = None
+    precision: Precision = "fp32"
     compile: bool = False

@@ -1,0 +1,331 @@
+"""How fast ParT and ParticleNet train and score, against weaver-core's with the same weights, side by side in one run.
+
+    pip install --no-deps weaver-core==0.5.3
+    python benchmarks/networks.py --write docs/results/networks-cpu.md
+    python benchmarks/networks.py --device cuda --write docs/results/networks-gpu.md
+
+Each network of weaver-core gets random weights, ours the same weights, and both the same events: 18 objects of which 8
+to 16 are real, with 11 features, or 128 slots of which 20 to 60 are real, with 17. First both score them, and the
+largest difference is shown. Then they are timed in alternation: a training step (forward, backward, fused AdamW), and
+scoring in evaluation mode without gradient, both from features and momenta on, so with the pairwise features. Ratios
+are medians over the rounds of the ratio within a round.
+
+The arithmetic of a training step is that of its matrix products over real objects and pairs (torch's own counter; the
+products within the attention, which see padding, are left out), in units of what a product of two matrices of 2048 x
+2048 in float32 reaches on the same threads in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from femtobarn import provenance
+from femtobarn.inputs import Batch, Encoded, Sizes
+from femtobarn.inputs.interactions import pair_features
+from femtobarn.models import ParT, ParticleNet, weaver
+from femtobarn.models.network import trim
+from femtobarn.physics import lorentz, pairwise
+from femtobarn.training.devices import Precision, arithmetic
+
+PAIRS = ("kt", "z", "delta", "mass2")  # in weaver's order
+
+#: What is asked for: times weaver-core in training and in scoring.
+GOALS = {"ParT, 18": (2, 3), "ParticleNet, 18": (5, 3), "ParT, 128": (2, 3), "ParticleNet, 128": (4, 3)}
+
+
+class Case(NamedTuple):
+    """A network on events of a size."""
+
+    network: str
+    slots: int
+    least: int
+    most: int
+    features: int
+    batch: int  # events
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}, {self.slots}"
+
+
+CASES = (
+    Case("ParT", 18, 8, 16, 11, 256),
+    Case("ParticleNet", 18, 8, 16, 11, 256),
+    Case("ParT", 128, 20, 60, 17, 64),
+    Case("ParticleNet", 128, 20, 60, 17, 64),
+)
+
+
+class Ours(nn.Module):
+    """An architecture of this package behind features that are given (as tracks of a batch) and pairs that are not."""
+
+    def __init__(self, architecture: nn.Module, pairs: bool) -> None:
+        super().__init__()
+        self.architecture, self.pairs = architecture, PAIRS if pairs else ()
+
+    def forward(self, batch: Batch) -> Any:
+        batch = trim(batch)
+        real = pairwise.pairs(batch.mask)
+        pairs = [torch.where(real, one, 0.0) for one in pair_features(batch, self.pairs)]
+        blank = batch.momenta.new_zeros(*real.shape, 0)
+        return self.architecture(
+            Encoded(
+                particles=batch.tracks,
+                pairs=torch.stack(pairs, -1) if pairs else blank,
+                context=batch.context,
+                mask=batch.mask,
+                momenta=batch.momenta,
+                kind=batch.kind,
+            )
+        )
+
+
+class Theirs(nn.Module):
+    """A network of weaver-core, fed with the same batch."""
+
+    def __init__(self, network: nn.Module, pairs: bool) -> None:
+        super().__init__()
+        self.network, self.pairs = network, pairs
+
+    def forward(self, batch: Batch) -> Any:
+        features = batch.tracks.transpose(1, 2).contiguous()
+        momenta = batch.momenta.transpose(1, 2).contiguous()
+        mask = batch.mask[:, None]
+        if self.pairs:
+            return self.network(features, momenta, mask)
+        points = torch.stack([lorentz.eta(batch.momenta), lorentz.phi(batch.momenta)], 1)
+        return self.network(torch.where(mask, points, 0.0), features, mask)
+
+
+def events(case: Case, seed: int) -> Batch:
+    """Random events; azimuths within a half turn, since weaver-core's ParticleNet does not wrap them."""
+    random = torch.Generator().manual_seed(seed)
+    shape = (case.batch, case.slots)
+    counts = torch.randint(case.least, case.most + 1, (case.batch, 1), generator=random)
+    mask = torch.arange(case.slots) < counts
+    pt = 25 + 60 * torch.empty(shape).exponential_(generator=random)
+    eta = torch.randn(shape, generator=random)
+    phi = 3 * torch.rand(shape, generator=random) - 1.5
+    mass = 15 * torch.rand(shape, generator=random)
+    momenta = lorentz.from_ptetaphim(*(x.double() for x in (pt, eta, phi, mass))).float() * mask[..., None]
+    features = torch.randn(*shape, case.features, generator=random) * mask[..., None]
+    return Batch(momenta, mask.long(), mask, torch.zeros(case.batch, 0), features)
+
+
+def networks(case: Case) -> tuple[Ours, Theirs]:
+    """Both, with the same weights."""
+    from weaver.nn.model.ParticleNet import ParticleNet as TheirParticleNet
+    from weaver.nn.model.ParticleTransformer import ParticleTransformer
+
+    logging.disable(logging.CRITICAL)
+    torch.manual_seed(1)
+    attends = case.network == "ParT"
+    theirs: nn.Module
+    if attends:
+        theirs = ParticleTransformer(case.features, 2, use_pre_activation_pair=False, remove_self_pair=True)
+    else:
+        blocks = [(16, (width,) * 3) for width in (64, 128, 256)]
+        # its trimming cuts below k + 1 slots, which it cannot take
+        theirs = TheirParticleNet(
+            case.features, 2, conv_params=blocks, fc_params=[(256, 0.1)], use_fusion=False, trim=case.slots > 18
+        )
+    ours = (ParT if attends else ParticleNet)(Sizes(case.features, len(PAIRS) if attends else 0, 0, 2))
+    ours.load_state_dict(weaver.translate(theirs.state_dict()).weights, strict=False)
+    return Ours(ours, attends), Theirs(theirs, attends)
+
+
+def clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def stepper(network: nn.Module, batches: list[Batch], train: bool, device: torch.device) -> Callable[[int], float]:
+    """Seconds of one pass over one batch."""
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    labels = torch.arange(len(batches[0]), device=device) % 2
+
+    def step(number: int) -> float:
+        batch = batches[number % len(batches)]
+        network.train(train)
+        started = clock(device)
+        with torch.set_grad_enabled(train):
+            said = network(batch)
+            if train:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(said.float(), labels).backward()
+                optimizer.step()
+        return clock(device) - started
+
+    return step
+
+
+def peak(device: torch.device) -> float:
+    """Float operations a second of a product of two large matrices."""
+    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        started = clock(device)
+        torch.mm(a, b)
+        seconds.append(clock(device) - started)
+    return 2 * 2048**3 / min(seconds)
+
+
+def useful(network: nn.Module, batch: Batch, train: bool) -> float:
+    """Float operations of the matrix products on real objects and pairs, in training with the backward pass."""
+    network.train(train)
+    with FlopCounterMode(display=False) as counter:
+        said = network(batch).sum()
+        if train:
+            said.backward()
+    counts = counter.get_flop_counts()["Global"]
+    return float(sum(count for name, count in counts.items() if "bmm" not in str(name)))
+
+
+def differ(ours: Ours, theirs: Theirs, batch: Batch) -> float:
+    """Largest difference of scores."""
+    with torch.no_grad():
+        one, other = (network.eval()(batch).float().softmax(-1) for network in (ours, theirs))
+    return float((one - other).abs().max())
+
+
+#: What the operations of torch are, by parts of their names, the first that fits.
+PARTS = {
+    "products of the layers": ("addmm", "aten::mm", "linear"),
+    "products of the attention": ("bmm",),
+    "norms": ("norm",),
+    "GELU": ("gelu",),
+    "softmax": ("softmax",),
+    "dropout": ("random_", "aten::ge"),
+    "gathers and copies": ("index", "copy_", "cat", "fill_"),
+}
+
+
+def parts(case: Case) -> str:
+    """Where the time of ParT goes, in percent, in training and in scoring."""
+    torch.set_num_threads(1)
+    found: dict[str, list[float]] = {name: [] for name in (*PARTS, "other")}
+    for train in (True, False):
+        ours, _ = networks(case)
+        step = stepper(ours, [events(case, seed) for seed in range(3)], train, torch.device("cpu"))
+        for number in range(3):
+            step(number)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            for number in range(3):
+                step(number)
+        times = {entry.key: entry.self_cpu_time_total for entry in profile.key_averages()}
+        total = sum(times.values())
+        for name, marks in PARTS.items():
+            mine = [key for key in times if any(mark in key for mark in marks)]
+            found[name].append(100 * sum(times.pop(key) for key in mine) / total)
+        found["other"].append(100 * sum(times.values()) / total)
+    rows = "\n".join(f"| {name} | {a:.0f} | {b:.0f} |" for name, (a, b) in found.items())
+    return f"| {case.name}: part of the time in % | training | scoring |\n|---|--:|--:|\n{rows}"
+
+
+class Line(NamedTuple):
+    """What was measured of one case."""
+
+    name: str
+    what: str
+    threads: int
+    precision: str
+    ours: float  # events a second
+    theirs: float
+    ratio: float
+    goal: int
+    difference: float
+    share: float | None  # of the peak
+
+
+def measure(case: Case, threads: int, rounds: int, device: torch.device, precision: Precision) -> list[Line]:
+    torch.set_num_threads(threads)
+    ours, theirs = networks(case)
+    ours, theirs = ours.to(device), theirs.to(device)
+    batches = [Batch(*(column.to(device) for column in events(case, seed))) for seed in range(3)]
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest")
+    top = peak(device)
+    far = differ(ours, theirs, batches[0])
+    lines = []
+    for what, train in (("train", True), ("score", False)):
+        steps = [stepper(network, batches, train, device) for network in (ours, theirs)]
+        pairs = []
+        for number in range(rounds + 1):
+            with arithmetic(precision, device):
+                mine = steps[0](number)
+            # on GPUs weaver-core has mixed precision of its own (--use-amp); on processors it has none
+            with arithmetic(precision if device.type == "cuda" else "fp32", device):
+                pairs.append((mine, steps[1](number)))
+        pairs = pairs[1:]  # the first one warms up
+        mine, other = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
+        share = useful(ours, batches[0], train) / mine / top if case.network == "ParT" else None
+        ratio = statistics.median(b / a for a, b in pairs)
+        goal = GOALS[case.name][not train]
+        n = case.batch
+        lines.append(Line(case.name, what, threads, precision, n / mine, n / other, ratio, goal, far, share))
+    return lines
+
+
+def table(lines: list[Line]) -> str:
+    rows = [
+        "| network, slots | | threads | precision | events/s | weaver-core | ratio | asked | of sgemm peak |",
+        "|---|---|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for one in lines:
+        share = "" if one.share is None else f"{100 * one.share:.0f} %"
+        rows.append(
+            f"| {one.name} | {one.what} | {one.threads} | {one.precision} | {one.ours:,.0f} | {one.theirs:,.0f} | "
+            f"{one.ratio:.1f} | {one.goal} | {share} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--only", default="", help="part of the name of a network")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    device = torch.device(options.device)
+    lines: list[Line] = []
+    for case in CASES:
+        for threads in options.threads if device.type == "cpu" else [1]:
+            for precision in options.precision:
+                if options.only in case.name:
+                    lines += measure(case, threads, options.rounds, device, precision)
+                    print(table(lines[-2:]).partition("\n")[2].partition("\n")[2], flush=True)
+    worst = max(one.difference for one in lines)
+    told = (
+        f"{table(lines)}\n\nLargest difference of a score, same weights in float32: {worst:.1e}. "
+        f"Median of {options.rounds} alternated rounds. weaver-core computes in float32 on processors.\n"
+    )
+    if device.type == "cpu":
+        told += "\nWhere the time goes, float32, one thread:\n\n" + "\n\n".join(
+            parts(case) for case in CASES if case.network == "ParT"
+        )
+        told += "\n"
+    print(f"\n{told}")
+    if options.write is not None:
+        heading = "# Speed of the networks against weaver-core 0.5.3\n"
+        where = f"Device: {provenance.device(device.type)}. Command: `{provenance.command()}`."
+        options.write.write_text(f"{heading}\n{where}\n\n{told}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
