@@ -87,6 +87,7 @@ class Ours(nn.Module):
                 mask=batch.mask,
                 momenta=batch.momenta,
                 kind=batch.kind,
+                vectors=batch.momenta[:, :0],
             )
         )
 

@@ -231,10 +231,11 @@ def test_sizes_are_those_of_what_comes_out():
     for names in ((), ("mass",), ALL):
         inputs = Inputs(names)
         encoded, sizes = inputs(batch), inputs.sizes(3)
-        assert sizes == Sizes(11, len(names), 3, 3)
+        assert sizes == Sizes(11, len(names), 3, 3, scalars=(4, 11), vectors=1)
         assert encoded.particles.shape == (5, 18, sizes.particles)
         assert encoded.pairs.shape == (5, 18, 18, sizes.pairs)
         assert encoded.context.shape == (5, sizes.context)
+        assert encoded.vectors.shape == (5, sizes.vectors, 4)
 
 
 def test_buffers_round_trip_and_know_their_interactions():

@@ -10,8 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.models import Network, find, networks
-from femtobarn.models.registry import ORDERED, PAIRLESS, SMALL
+from femtobarn.models.registry import LORENTZ, ORDERED, PAIRLESS, SMALL
 from tests.sample import make_events
+from tests.symmetries import TRANSFORMATIONS
 
 SLOTS, OUTPUTS = 16, 3
 INTERACTIONS = {"plain": (), "pairs": ("mass", "delta_r", "sm_running")}
@@ -21,16 +22,20 @@ def events(count: int = 48, seed: int = 0, dtype: torch.dtype = torch.float64) -
     return make_batch(make_events(count, seed=seed), SLOTS, dtype)
 
 
-def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.float64) -> Network:
+def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.float64, **settings: object) -> Network:
     """A small network whose running statistics have seen some events."""
     torch.manual_seed(7)
     inputs = Inputs(interactions).fit(events(dtype=torch.float32))
-    network = Network(inputs, find(name)(inputs.sizes(OUTPUTS), **SMALL[name])).to(dtype).train()
+    chosen = {**SMALL[name], **settings}
+    network = Network(inputs, find(name)(inputs.sizes(OUTPUTS), **chosen)).to(dtype).train()
     with torch.no_grad():
         for seed in range(3):
             network(events(seed=seed, dtype=dtype))
     return network.eval()
 
+
+#: Interactions that no frame changes.
+INVARIANT = ((), ("mass", "sm_const"))
 
 CASES = [(name, key) for name in networks() for key in INTERACTIONS if key == "plain" or name not in PAIRLESS]
 
@@ -161,6 +166,28 @@ def test_as_exported_it_is_the_same(network, monkeypatch):
     packed = network(batch)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     torch.testing.assert_close(network(batch), packed, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+@pytest.mark.parametrize("interactions", INVARIANT, ids=["plain", "pairs"])
+@pytest.mark.parametrize("name", sorted(LORENTZ))
+def test_declared_lorentz_invariant_it_is(name, interactions, transformation):
+    """With four-vectors in another frame, and nonsense where features depend on the frame."""
+    network = build(name, interactions, **LORENTZ[name])
+    encoded = network.inputs(events())
+    moved = TRANSFORMATIONS[transformation]
+    start, stop = network.inputs.sizes(OUTPUTS).scalars
+    particles = torch.full_like(encoded.particles, 17.0)
+    particles[..., start:stop] = encoded.particles[..., start:stop]
+    other = encoded._replace(
+        momenta=torch.where(encoded.mask[..., None], moved(encoded.momenta), 0.0),
+        vectors=moved(encoded.vectors),
+        particles=torch.where(encoded.mask[..., None], particles, 0.0),
+        context=torch.full_like(encoded.context, 17.0),
+    )
+    expected = network.architecture(encoded)
+    assert expected.std(0).min() > 1e-4
+    torch.testing.assert_close(network.architecture(other), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_it_can_learn_32_events_by_heart(case):

@@ -89,7 +89,7 @@ def test_particlenet_gives_weavers_answers(prefix, tmp_path):
     x = torch.randn(20, SLOTS, FEATURES, dtype=torch.float64)
     mask = torch.ones(20, SLOTS, dtype=torch.bool)
     pairs, context = torch.zeros(20, SLOTS, SLOTS, 0), torch.zeros(20, 0, dtype=torch.float64)
-    said = ours(Encoded(x, pairs, context, mask, p, mask.long()))
+    said = ours(Encoded(x, pairs, context, mask, p, mask.long(), p[:, :0]))
     torch.testing.assert_close(said, theirs(points, x.transpose(1, 2)), rtol=1e-9, atol=1e-10)
 
 

@@ -38,6 +38,9 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "full": (*_LOGARITHMS, *_TYPES, *_TRACKS, *_ANGLES),
 }
 
+#: Where in each set the features stand that no frame changes, as types and charges.
+SCALARS = (len(_LOGARITHMS), -len(_ANGLES))
+
 #: How many of `femtobarn.events.record.TRACKS` each set needs.
 NEEDS = {"kin": 0, "kinpid": 1, "full": len(TRACKS)}
 

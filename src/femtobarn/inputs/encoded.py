@@ -15,6 +15,8 @@ class Sizes(NamedTuple):
     pairs: int  # features per pair of objects; 0 without interactions
     context: int  # features per event
     outputs: int  # classes, or regressed values
+    scalars: tuple[int, int] = (0, 0)  # first and last + 1 of the features of an object that no frame changes: its type
+    vectors: int = 0  # four-vectors of the event as a whole
 
 
 class Encoded(NamedTuple):
@@ -26,3 +28,5 @@ class Encoded(NamedTuple):
     mask: Bool[Tensor, "batch particles"]  # True where an object is real
     momenta: Float[Tensor, "batch particles 4"]  # (px, py, pz, E) in GeV
     kind: Int[Tensor, "batch particles"]
+    #: missing transverse momentum as a massless four-vector across the beam, in GeV; jets have none
+    vectors: Float[Tensor, "batch vectors 4"]

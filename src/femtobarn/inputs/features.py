@@ -23,6 +23,9 @@ PARTICLES = ("log E", "log pT", "eta", "phi", *NAMES[1:])
 #: Features of an event.
 CONTEXT_FEATURES = ("log MET", "cos phi_MET", "sin phi_MET")
 
+#: Where the features stand that no frame changes.
+SCALARS = (4, None)
+
 #: How many of each stand first and are standardised; flags, cosines and couplings are of order 1 as they are.
 KINEMATIC, LOGARITHMIC = 4, 1
 
@@ -78,7 +81,16 @@ class Inputs(nn.Module):
 
     def sizes(self, outputs: int) -> Sizes:
         """The widths an architecture behind this layer must take, with the outputs its task asks for."""
-        return Sizes(len(self.particles), len(self.interactions), len(self.context), outputs)
+        start, stop = SCALARS if self.features == constituents.OBJECTS else constituents.SCALARS
+        scalars = range(len(self.particles))[start:stop]
+        return Sizes(
+            particles=len(self.particles),
+            pairs=len(self.interactions),
+            context=len(self.context),
+            outputs=outputs,
+            scalars=(scalars.start, scalars.stop),
+            vectors=1 if self.context else 0,
+        )
 
     def forward(self, batch: Batch) -> Encoded:
         """Features in the precision of the buffers, momenta in their own; what padded slots hold changes nothing."""
@@ -92,6 +104,7 @@ class Inputs(nn.Module):
             mask=batch.mask,
             momenta=batch.momenta,
             kind=batch.kind,
+            vectors=missing(batch) if self.context else batch.momenta[:, :0],
         )
 
     def _particles(self, batch: Batch) -> Float[Tensor, "batch particles features"]:
@@ -229,6 +242,12 @@ def context_features(batch: Batch) -> Float[Tensor, "batch event_features"]:
     """`CONTEXT_FEATURES` of every event, not standardised."""
     missing, azimuth = batch.context[:, 0], batch.context[:, 1]
     return torch.stack([missing.clamp_min(SOFTEST_MET).log(), azimuth.cos(), azimuth.sin()], dim=-1)
+
+
+def missing(batch: Batch) -> Float[Tensor, "batch 1 4"]:
+    """Missing transverse momentum as the four-vector (px, py, 0, MET) in GeV of one massless particle."""
+    met, azimuth = batch.context[:, 0], batch.context[:, 1]
+    return torch.stack([met * azimuth.cos(), met * azimuth.sin(), torch.zeros_like(met), met], dim=-1)[:, None]
 
 
 def standardised(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ PAIRLESS: set[str] = set()
 #: Models with slots for each kind of object of an event, by declaration: jets have no such objects.
 BY_KIND: set[str] = set()
 
+#: Settings with which a model is invariant under every Lorentz transformation, by declaration.
+LORENTZ: dict[str, Mapping[str, Any]] = {}
+
 T = TypeVar("T")
 
 
@@ -35,6 +38,7 @@ def model(
     ordered: bool = False,
     pairs: bool = True,
     by_kind: bool = False,
+    lorentz: Mapping[str, Any] | None = None,
 ) -> Callable[[type[T]], type[T]]:
     """Register an architecture under the name that configs and the command line use; that is enough to be tested.
 
@@ -44,6 +48,7 @@ def model(
         ordered: the answer may depend on the order of the objects.
         pairs: it takes pairwise features; False makes interactions in its experiment an error.
         by_kind: it picks objects of an event by their kind, which makes the constituents of jets an error.
+        lorentz: settings with which its answer is the same in every frame; None means that it never is.
 
     Raises:
         ValueError: the name is taken.
@@ -60,6 +65,8 @@ def model(
             PAIRLESS.add(name)
         if by_kind:
             BY_KIND.add(name)
+        if lorentz is not None:
+            LORENTZ[name] = dict(lorentz)
         return cls
 
     return register

@@ -7,11 +7,14 @@ from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, pair_bias
 from femtobarn.nn.readout import perceptron, readout
 from femtobarn.nn.rows import Rows
+from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
 
 __all__ = [
     "BatchNorm",
     "PairLayers",
+    "Reference",
     "Rows",
+    "Tokens",
     "all_pairs",
     "attend",
     "attend_once",
@@ -24,4 +27,6 @@ __all__ = [
     "pair_bias",
     "perceptron",
     "readout",
+    "scalars_of",
+    "tokens",
 ]

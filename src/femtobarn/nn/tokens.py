@@ -1,0 +1,64 @@
+"""Tokens: the four-vectors of an event, and those that break its Lorentz symmetry on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+
+Reference = Literal["beam", "time"]
+
+#: Directions (px, py, pz, E) that an experiment singles out: those of the two beams, and that of its own rest.
+REFERENCES: dict[Reference, tuple[tuple[float, ...], ...]] = {
+    "beam": ((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, -1.0, 1.0)),
+    "time": ((0.0, 0.0, 0.0, 1.0),),
+}
+
+
+class Tokens(NamedTuple):
+    """Objects, missing transverse momentum and reference vectors as one list; padded entries are 0."""
+
+    momenta: Float[Tensor, "batch tokens 4"]  # in units of the scale that was asked for; references are as they are
+    scalars: Float[Tensor, "batch tokens scalars"]  # the same in every frame: the type of an object, or of a token
+    mask: Bool[Tensor, "batch tokens"]
+
+
+def tokens(encoded: Encoded, sizes: Sizes, references: Sequence[Reference] = (), scale: float = 1.0) -> Tokens:
+    """Objects first, in their slots, then missing transverse momentum where there is one, then the references.
+
+    An equivariant network that sees the beams is left with the symmetries of the beams: rotations around them and
+    boosts along them, whose boosts the time direction breaks in turn. Both beams have the same flag, so that
+    exchanging them is a symmetry as well.
+
+    Args:
+        encoded: a batch; nothing of it is used that depends on a frame, but for the four-vectors.
+        sizes: of the batch.
+        references: the directions that the network is told.
+        scale: GeV in the unit of the momenta, so that they are of order 1.
+
+    Source: Spinner et al., arXiv:2405.14806, section 4.3 (symmetry breaking by reference vectors).
+    """
+    own = encoded.particles[..., slice(*sizes.scalars)]
+    directions = [vector for name in references for vector in REFERENCES[name]]
+    added = encoded.momenta.new_tensor(directions).reshape(-1, 4).expand(len(own), -1, -1)
+    momenta = torch.cat([encoded.momenta / scale, encoded.vectors / scale, added], dim=1)
+    flags = own.new_zeros(sizes.vectors + len(directions), scalars_of(sizes, references) - own.shape[-1])
+    kinds = [0] * sizes.vectors + [
+        bool(sizes.vectors) + number for number, name in enumerate(references) for _ in REFERENCES[name]
+    ]
+    for row, column in enumerate(kinds):
+        flags[row, column] = 1.0
+    pad = torch.nn.functional.pad
+    scalars = torch.cat([pad(own, (0, flags.shape[1])), pad(flags, (own.shape[-1], 0)).expand(len(own), -1, -1)], dim=1)
+    mask = torch.cat([encoded.mask, encoded.mask.new_ones(len(own), len(flags))], dim=1)
+    return Tokens(momenta, scalars, mask)
+
+
+def scalars_of(sizes: Sizes, references: Sequence[Reference] = ()) -> int:
+    """Scalars of each token: those of the objects, and a flag for each further kind of token."""
+    return sizes.scalars[1] - sizes.scalars[0] + bool(sizes.vectors) + len(references)
