@@ -13,6 +13,8 @@ from femtobarn.events import Events, write_parquet
 from femtobarn.events.emissions import with_soft, with_split
 from femtobarn.inputs import columns, make_batch
 from femtobarn.physics.objects import PARTICLE, PHOTON
+from femtobarn.report.safety import draw_safety
+from femtobarn.report.style import model_looks
 from femtobarn.safety import STEPS, changes, safety
 from tests.jets import jet_events
 
@@ -85,10 +87,24 @@ def test_a_run_is_tested_from_the_command_line(tmp_path):
     assert "1e-06" in answer.output
     page = CliRunner().invoke(app, ["report", str(folder), "-o", str(tmp_path / "report.html")])
     assert page.exit_code == 0, page.output  # without displays, which are of collisions
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'id="figure-safety"' in html
+    assert 'href="#safety"' in html
     found = safety(folder, events=30)
     assert found["events"] <= 30
     # convolutions over the list of particles see every new one
     assert found["soft"][-1]["median"] > 0
+
+
+def test_the_figure_shows_changes_in_units_of_the_spread(tmp_path):
+    emissions = [{"step": step, "median": step, "most": 2 * step} for step in STEPS]
+    found = {"EFN": [{"spread": 2.0, "soft": emissions, "collinear": emissions}] * 2}
+    figure = draw_safety(found, model_looks(["EFN"]))
+    for axes in figure.axes:
+        steps, changed = np.asarray(axes.lines[0].get_data())
+        np.testing.assert_allclose(steps, np.asarray(STEPS))
+        np.testing.assert_allclose(changed, np.asarray(STEPS))
+        assert axes.get_xlim()[0] > axes.get_xlim()[1]  # softer to the right
 
 
 def test_trees_on_observables_tell_jets_apart(tmp_path):

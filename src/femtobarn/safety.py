@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn import provenance
+from femtobarn.evaluation.runs import SAFETY
 from femtobarn.events import Events
 from femtobarn.events.emissions import with_soft, with_split
 from femtobarn.inputs import OBJECTS, make_batch
@@ -22,8 +23,6 @@ from femtobarn.trained import Trained
 
 #: Shares of the jet's pT of the soft particle, and angles of the splitting.
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-
-SAFETY = "safety.json"
 
 #: One number for each event, such as the logarithm of the odds.
 Number = Callable[[Events], NDArray[np.float64]]

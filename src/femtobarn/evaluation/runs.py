@@ -16,6 +16,7 @@ from femtobarn.events.files import checksum
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
 STUDY = "study.yaml"
 WORKSPACE, FIT = "workspace.json", "fit.json"
+SAFETY = "safety.json"
 FILES = (CONFIG, META, HISTORY, SCORES, METRICS)
 
 

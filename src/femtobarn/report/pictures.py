@@ -13,6 +13,7 @@ from femtobarn.report import curves, display, distributions, histories, matrix, 
 from femtobarn.report.calibration import draw_reliability
 from femtobarn.report.likelihood import draw_fit, draw_significance
 from femtobarn.report.looks import draw_looks
+from femtobarn.report.safety import draw_safety, safety_of
 from femtobarn.report.shifts import draw_shifts, shifts_of
 from femtobarn.report.style import MANY, Picture, model_looks, process_looks
 from femtobarn.report.words import leader, listing
@@ -146,6 +147,16 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "statistical error of the difference and, with several trainings, their spread. A model whose points lie "
             "closer to the line depends less on the calibration. Events that a higher jet energy scale would bring "
             "into the selection are not in the sample, so that its points lack background.",
+        )
+    if safe := safety_of(comparison):
+        add(
+            "safety",
+            "Infrared and collinear safety",
+            draw_safety(safe, looks),
+            "How far the log-odds of held-out jets move when a particle is added or split, in units of their spread: "
+            "nine jets in ten move less. The emission gets softer or narrower to the right: what is safe falls without "
+            "end there, down to the rounding of float32. A particle softer than all that fill a network's slots is not "
+            "seen at all.",
         )
     add(
         "histories",
