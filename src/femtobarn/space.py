@@ -123,6 +123,7 @@ SPACES: dict[str, Space] = {
     "cnn": {"model.kernel": Choices(values=(3, 5))},
     "part": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
     "sett": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
+    "transformer": {"model.heads": Choices(values=(4, 8, 16)), "model.ratio": Choices(values=(2, 3, 4))},
     "particlenet": {"model.k": Range(low=3, high=15)},
 }
 

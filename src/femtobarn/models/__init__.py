@@ -10,6 +10,7 @@ from femtobarn.models.particlenet import ParticleNet
 from femtobarn.models.pfn import PFN
 from femtobarn.models.registry import MODELS, Description, describe, find, model, networks, settings
 from femtobarn.models.sett import SetT
+from femtobarn.models.transformer import Transformer
 
 __all__ = [
     "BDT",
@@ -22,6 +23,7 @@ __all__ = [
     "ParT",
     "ParticleNet",
     "SetT",
+    "Transformer",
     "describe",
     "find",
     "model",
