@@ -15,7 +15,8 @@ from rich.console import Console
 from femtobarn.evaluation import Evaluation, compare, load_run, run_folders
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.rounding import decimals, fixed, rounded
-from femtobarn.evaluation.table import cells, csv_table, growth, markdown, sections, tables
+from femtobarn.evaluation.sections import sections
+from femtobarn.evaluation.table import cells, csv_table, growths, markdown, tables
 from tests.fake_runs import MODELS, make_run, make_runs, make_scores
 from tests.sample import make_events
 
@@ -104,7 +105,7 @@ def test_sizes_of_the_training_set_are_rows_of_their_own(events, tmp_path):
     assert found.sizes == (0.1, 1.0)
     assert [row.label for row in found.largest.rows] == ["a", "b"]
     # marks of a size compare models of that size: alone at 10 %, a is marked in no way
-    headings, lines = growth(found)
+    ((_, headings, lines),) = growths(found)
     assert headings == ["10 %", "100 %"]
     assert [(name, line[0].text != "–") for name, line in lines] == [("a", True), ("b", False)]
     assert not lines[0][1][0].best

@@ -151,7 +151,7 @@ def test_single_run_of_a_binary_classifier(events, tmp_path):
     assert "Only <one>" in text
     assert "femtobarn train 'ParT(FL)/config.yaml'" in text  # brackets are the shell's own
     assert "One model was trained" in text
-    assert "Luminosity ParT needs" not in text
+    assert "Luminosity that ParT needs" not in text
     assert "Part of each process that passes" in text
     assert "Three events" not in text
 
@@ -182,7 +182,7 @@ def test_sizes_of_the_training_set_get_their_figure(events, tmp_path):
     found = Page(html)
     assert "Does more data help?" in found.text
     assert "figure-sizes" in found.ids
-    assert "Luminosity b needs to match" in found.text
+    assert "Luminosity that b needs to match" in found.text
 
 
 def test_no_background_left_still_makes_a_page(events, tmp_path):

@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 #: Samples that come with the package, by the names that configurations and the command line use.
 SAMPLES = ("four-top", "top-tagging", "quark-gluon")
+#: Those of jets with their constituents.
+JETS = ("top-tagging", "quark-gluon")
 
 
 def four_top() -> Events:

@@ -30,9 +30,10 @@ from pydantic import (
 )
 from torch import nn
 
-from femtobarn import document
+from femtobarn import JETS, document
 from femtobarn.document import Tree
 from femtobarn.evaluation import Evaluation
+from femtobarn.evaluation.settings import TAGGING
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
@@ -117,6 +118,19 @@ class Experiment(Strict):
     def _labelled(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and not given.get("label") and isinstance(given.get("model"), Mapping):
             return {**given, "label": given["model"].get("name")}
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judged_as_jets(cls, given: Any) -> Any:
+        """Jets are judged as taggers are, where the evaluation does not say how."""
+        if not isinstance(given, Mapping):
+            return given
+        data, inputs, told = (given.get(name) or {} for name in ("data", "inputs", "evaluation"))
+        if not all(isinstance(each, Mapping) for each in (data, inputs, told)) or "metrics" in told:
+            return given
+        if inputs.get("features", OBJECTS) != OBJECTS or data.get("sample") in JETS:
+            return {**given, "evaluation": {"metrics": TAGGING, **told}}
         return given
 
     @model_validator(mode="after")

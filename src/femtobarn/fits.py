@@ -49,12 +49,14 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
         `replicas`; and the histogram by process.
 
     Raises:
-        ValueError: an unfinished run, or too little background for a single bin.
+        ValueError: an unfinished run, one judged as a tagger of jets, or too little background for a single bin.
         RuntimeError: pyhf is not installed, or another process is at work in the folder.
     """
     folder, pyhf = Path(folder), imported()
     run = load_run(folder)
     settings = Evaluation.model_validate(run.metrics["settings"])
+    if settings.tagging:
+        raise ValueError(f"{folder} was judged as a tagger of jets; a fit needs evaluation.metrics: significance")
     filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)
     shapes = variations(folder, filled)
     found = fit(filled, settings.systematic, variations=shapes)

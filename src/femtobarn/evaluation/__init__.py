@@ -9,12 +9,13 @@ from femtobarn.evaluation.paired import Paired, delong, paired
 from femtobarn.evaluation.reliability import Calibrated, Reliability, calibrated
 from femtobarn.evaluation.runs import Run, load_run, run_folders
 from femtobarn.evaluation.scores import Scores
+from femtobarn.evaluation.sections import fit_section
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import NOTE as SHIFT_NOTE
 from femtobarn.evaluation.shifts import judge_shifts, read_shifts
 from femtobarn.evaluation.significance import asimov, luminosity_gain, significance
-from femtobarn.evaluation.table import PAIR_NOTE, csv_table, fit_section, legend, markdown, printed, tables
+from femtobarn.evaluation.table import PAIR_NOTE, csv_table, legend, markdown, printed, tables
 
 __all__ = [
     "PAIR_NOTE",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.evaluation import tagging
 from femtobarn.evaluation.judge import Key, best_by, floor, label, measured_by, numbers_of
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import Run, load_run
@@ -32,11 +33,13 @@ class Number:
         value: None where the test events leave nothing to measure.
         statistical: from the finite number of test events.
         seeds: standard deviation over trainings that differ in their seed; None with a single one.
+        above: limit at 95 % confidence of a rejection that has no value, since no background event is left.
     """
 
     value: float | None
     statistical: float | None
     seeds: float | None
+    above: float | None = None
 
     @property
     def errors(self) -> tuple[float | None, float | None]:
@@ -133,7 +136,7 @@ class Comparison:
     def best(self, key: Key) -> Row | None:
         """The model with the best value, lowest for background efficiencies and limits; None if none was measured."""
         known = [row for row in self.rows if row.numbers[key].value is not None]
-        sign = -1 if key[0] == "background_efficiency" or key == ("fit", "limit") else 1
+        sign = -1 if key[0] in tagging.INVERSE or key == ("fit", "limit") else 1
         return max(known, key=lambda row: sign * (row.numbers[key].value or 0.0), default=None)
 
     def ties(self, key: Key) -> tuple[str, ...]:
@@ -196,16 +199,17 @@ def _fitted_alike(runs: Sequence[Run], settings: Evaluation) -> bool:
     """True if all runs have been fitted, and in the same way."""
     told = [run.fit for run in runs if run.fit is not None]
     ways = [(one["settings"], one["least"], one["systematics"], len(one["limit"]["replicas"])) for one in told]
-    judged = settings.model_dump(mode="json")
-    return len(told) == len(runs) and all(way == ways[0] and way[0] == judged for way in ways)
+    # not key by key: the settings may have got new ones since
+    judged = [Evaluation.model_validate(way[0]) == settings for way in ways]
+    return len(told) == len(runs) and all(way == ways[0] for way in ways) and all(judged)
 
 
 def _row(name: str, runs: Sequence[Run], settings: Evaluation, fitted: bool) -> Row:
     collected: dict[Key, list[NDArray[np.float64]]] = {}
     floors: defaultdict[Key, float] = defaultdict(float)
     for run in runs:
-        measured = measured_by(run.scores, settings)
-        for key, values in numbers_of(measured, best_by(run.scores, settings), settings).items():
+        measured, best = measured_by(run.scores, settings), best_by(run.scores, settings)
+        for key, values in numbers_of(run.scores, measured, best, settings).items():
             collected.setdefault(key, []).append(values)
             floors[key] = floor(key, measured)
         for which in FITTED if fitted else ():
@@ -217,7 +221,21 @@ def _row(name: str, runs: Sequence[Run], settings: Evaluation, fitted: bool) -> 
         error = floors[key] if vectors[key][0] == 0 and floors[key] > 0 else float(spread(vectors[key]))
         seeds = float(np.std([values[0] for values in each], ddof=1)) if len(each) > 1 else None
         numbers[key] = _number(float(vectors[key][0]), error, seeds)
+    for key, inverse in tagging.inverses(vectors).items() if settings.tagging else ():
+        passing = numbers[_of_rejection(key)]
+        vectors[key], value = inverse, float(inverse[0])
+        if math.isfinite(value):
+            # of the mean efficiency: the mean of inverses is that of the luckiest training
+            seeds = None if passing.seeds is None else value**2 * passing.seeds
+            numbers[key] = _number(value, float(spread(inverse)), seeds)
+        else:
+            numbers[key] = Number(None, None, None, above=tagging.limit(floors[_of_rejection(key)]))
     return Row(name, tuple(runs), numbers, vectors)
+
+
+def _of_rejection(key: Key) -> Key:
+    """The background efficiency that a rejection is the inverse of."""
+    return next((name, *key[1:]) for name, inverse in tagging.INVERSE.items() if inverse == key[0])
 
 
 def _with_gains(rows: Sequence[Row], baseline: str) -> list[Row]:

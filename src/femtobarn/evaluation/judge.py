@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.evaluation import tagging
 from femtobarn.evaluation.best import LEAST, Best, best_cut
 from femtobarn.evaluation.measure import Measured, measure
-from femtobarn.evaluation.reliability import calibrated, told
+from femtobarn.evaluation.reliability import calibrated
+from femtobarn.evaluation.reliability import told as calibration_told
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import asimov, significance
 
-#: ("auc", background), ("background_efficiency", working point, background) or ("significance", working point, kind).
+#: ("auc", background), ("background_efficiency", working point, background) or ("significance", working point, kind);
+#: for taggers also ("rejection", working point, background) and those of `femtobarn.evaluation.tagging.tagged`.
 Key = tuple[str, ...]
 
 #: s/√b, the same with the systematic uncertainty of the background, and the Asimov significances of both.
@@ -32,37 +35,61 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
 
     Returns:
         What `metrics.json` holds: `auc` by background and in `total`; `background_efficiency` by working point, then
-        background; `significance` by working point (`plain` for s/√b, `systematic` with the relative uncertainty of
-        the background, `asimov` and `asimov_systematic` for the median significance of a counting experiment, expected
-        `signal` and `background` events, the `threshold` on the score); `best`, the working point of largest
-        `asimov_systematic`, null where no cut leaves enough background events; `calibration`, see
-        `femtobarn.evaluation.reliability`; `events` by process (number, effective number, expected yield). Each number
-        is `{"value", "error"}`; null where the test events leave no background to count.
+        background; `calibration`, see `femtobarn.evaluation.reliability`; `events` by process (number, effective
+        number, expected yield); and, by the metrics that the settings ask for,
+
+        - `significance` by working point (`plain` for s/√b, `systematic` with the relative uncertainty of the
+          background, `asimov` and `asimov_systematic` for the median significance of a counting experiment, expected
+          `signal` and `background` events, the `threshold` on the score); `best`, the working point of largest
+          `asimov_systematic`, null where no cut leaves enough background events;
+        - or, for taggers, `accuracy`; `rejection` by working point, then background; with a class for each process
+          `pair_auc` and, by signal class and background, `class_efficiency` and `class_rejection`, and `class_point`,
+          the signal efficiency by class; see `femtobarn.evaluation.tagging`.
+
+        Each number is `{"value", "error"}`; null where the test events leave no background to count, and a rejection
+        is then said to be `above` a limit of 95 % confidence.
 
     Raises:
         ValueError: weights for another luminosity than the settings'.
     """
     measured, best = measured_by(scores, settings), best_by(scores, settings)
-    numbers = numbers_of(measured, best, settings)
-    entries = {key: _entry(values, floor(key, measured)) for key, values in numbers.items()}
-    points = [label(efficiency) for efficiency in settings.efficiencies]
-    backgrounds = list(measured.auc)
+    numbers = numbers_of(scores, measured, best, settings)
+    if settings.tagging:
+        numbers |= tagging.inverses(numbers)
+    entries = {key: _entry(key, values, floor(key, measured)) for key, values in numbers.items()}
+    told = _tagging(entries, scores, settings) if settings.tagging else _significance(entries, measured, best, settings)
     return {
         "signal": list(scores.signal),
         "settings": settings.model_dump(mode="json"),
-        "auc": {name: entries["auc", name] for name in backgrounds},
-        "background_efficiency": {
-            point: {name: entries["background_efficiency", point, name] for name in backgrounds} for point in points
-        },
-        "significance": {
-            point: {
-                **{kind: entries["significance", point, kind] for kind in KINDS},
-                "signal": efficiency * measured.signal_yield,
-                "background": float(measured.background["total"][0, index] * measured.background_yield),
-                "threshold": float(measured.thresholds[index]),
+        "auc": _tree(entries, "auc"),
+        "background_efficiency": _tree(entries, "background_efficiency"),
+        **told,
+        "calibration": calibration_told(calibrated(scores, replicas=settings.bootstrap, seed=settings.seed)),
+        "events": {
+            name: {
+                "number": int((scores.process == name).sum()),
+                "effective": measured.effective[name],
+                "yield": measured.yields[name],
             }
-            for index, (point, efficiency) in enumerate(zip(points, settings.efficiencies, strict=True))
+            for name in scores.processes
         },
+    }
+
+
+def _significance(
+    entries: Mapping[Key, dict[str, float | None]], measured: Measured, best: Best | None, settings: Evaluation
+) -> dict[str, Any]:
+    points = {
+        label(efficiency): {
+            **{kind: entries["significance", label(efficiency), kind] for kind in KINDS},
+            "signal": efficiency * measured.signal_yield,
+            "background": float(measured.background["total"][0, index] * measured.background_yield),
+            "threshold": float(measured.thresholds[index]),
+        }
+        for index, efficiency in enumerate(settings.efficiencies)
+    }
+    return {
+        "significance": points,
         "best": best
         and {
             "asimov_systematic": entries[BEST],
@@ -73,16 +100,28 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
             "efficiency": best.efficiency,
             "threshold": best.threshold,
         },
-        "calibration": told(calibrated(scores, replicas=settings.bootstrap, seed=settings.seed)),
-        "events": {
-            name: {
-                "number": int((scores.process == name).sum()),
-                "effective": measured.effective[name],
-                "yield": measured.yields[name],
-            }
-            for name in scores.processes
-        },
     }
+
+
+def _tagging(entries: Mapping[Key, dict[str, float | None]], scores: Scores, settings: Evaluation) -> dict[str, Any]:
+    told: dict[str, Any] = {"accuracy": entries["accuracy", "total"], "rejection": _tree(entries, "rejection")}
+    if tagging.several_classes(scores):
+        told["pair_auc"] = entries["pair_auc", "mean"]
+        told |= {name: _tree(entries, name) for name in ("class_efficiency", "class_rejection")}
+        told["class_point"] = {name: tagging.working_point(name, settings) for name in scores.signal}
+    return told
+
+
+def _tree(entries: Mapping[Key, dict[str, float | None]], name: str) -> dict[str, Any]:
+    """Numbers of one name, a mapping of mappings by what comes after it in the keys."""
+    tree: dict[str, Any] = {}
+    for key, entry in entries.items():
+        if key[0] == name:
+            branch = tree
+            for step in key[1:-1]:
+                branch = branch.setdefault(step, {})
+            branch[key[-1]] = entry
+    return tree
 
 
 def label(efficiency: float) -> str:
@@ -101,29 +140,41 @@ def measured_by(scores: Scores, settings: Evaluation) -> Measured:
 
 
 def best_by(scores: Scores, settings: Evaluation) -> Best | None:
-    """The working point of largest significance, with its replicas; None where too little background is left."""
+    """The working point of largest significance, with its replicas; None where too little background is left.
+
+    Taggers are not judged by significance and have none.
+    """
+    if settings.tagging:
+        return None
     return best_cut(scores, settings.systematic, replicas=settings.bootstrap, seed=settings.seed)
 
 
-def numbers_of(measured: Measured, best: Best | None, settings: Evaluation) -> dict[Key, NDArray[np.float64]]:
-    """Every number of the judgement as a vector: the sample itself, then its replicas."""
+def numbers_of(
+    scores: Scores, measured: Measured, best: Best | None, settings: Evaluation
+) -> dict[Key, NDArray[np.float64]]:
+    """Every number of the judgement as a vector, the sample itself, then its replicas; rejections follow from these."""
     numbers: dict[Key, NDArray[np.float64]] = {("auc", name): values for name, values in measured.auc.items()}
     for index, efficiency in enumerate(settings.efficiencies):
-        point = label(efficiency)
         for name, values in measured.background.items():
-            numbers["background_efficiency", point, name] = values[:, index]
+            numbers["background_efficiency", label(efficiency), name] = values[:, index]
+    if settings.tagging:
+        return numbers | tagging.tagged(scores, settings)
+    for index, efficiency in enumerate(settings.efficiencies):
         background = measured.background["total"][:, index] * measured.background_yield
         signal = np.full_like(background, efficiency * measured.signal_yield)
         formulas = [(formula, delta) for formula in (significance, asimov) for delta in (0.0, settings.systematic)]
         for kind, (formula, delta) in zip(KINDS, formulas, strict=True):
-            numbers["significance", point, kind] = formula(signal, background, delta)
+            numbers["significance", label(efficiency), kind] = formula(signal, background, delta)
     numbers[BEST] = np.full(settings.bootstrap + 1, np.nan) if best is None else best.significance
     return numbers
 
 
 def floor(key: Key, measured: Measured) -> float:
-    """The least statistical error of a number: where no background event passes, what a single one would add."""
-    if key[0] != "background_efficiency":
+    """The least a background efficiency can be told from 0: where no event passes, what a single one would add.
+
+    It is the statistical error of an efficiency of 0, and bounds the rejection that belongs to it; 0 for other numbers.
+    """
+    if key[0] not in (*tagging.INVERSE, *tagging.INVERSE.values()):
         return 0.0
     if key[-1] != "total":
         return 1 / measured.effective[key[-1]]
@@ -131,8 +182,10 @@ def floor(key: Key, measured: Measured) -> float:
     return max(measured.yields[name] / measured.effective[name] for name in names) / measured.background_yield
 
 
-def _entry(values: NDArray[np.float64], least: float) -> Mapping[str, float | None]:
+def _entry(key: Key, values: NDArray[np.float64], least: float) -> dict[str, float | None]:
     value, error = float(values[0]), float(spread(values))
+    if key[0] in tagging.INVERSE.values() and not math.isfinite(value):
+        return {"value": None, "error": None, "above": tagging.limit(least)}
     if value == 0 and least > 0:
         error = least
     return {

@@ -12,12 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from femtobarn.evaluation.compare import TIE, Comparison, Row
-from femtobarn.evaluation.judge import BEST, Key
 from femtobarn.evaluation.paired import AREA, Paired, against_baseline, best_against_others
 from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed, rounded
-
-#: Heading of the table of training sizes.
-GROWTH = "AUC against the part of the training events used"
+from femtobarn.evaluation.sections import Column, Section, growth_columns, main_sections, sections
 
 
 @dataclass(frozen=True)
@@ -45,80 +42,6 @@ class Cell:
         return " ± ".join(("", *self.text.split(" ± ")[1:])).strip()
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: which number, and how it is called."""
-
-    key: Key
-    heading: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """Columns that belong together, with what they mean."""
-
-    title: str
-    columns: tuple[Column, ...]
-
-
-def sections(comparison: Comparison) -> tuple[Section, ...]:
-    """The tables of a comparison: overview, significance, luminosity, then each background."""
-    points = [(point, f"{float(point):.0%}".replace("%", " %")) for point in comparison.points]
-    delta = f"δ = {comparison.settings.systematic:g}"
-    kinds = (("plain", "s/√b"), ("systematic", delta))
-    overview = (
-        Column(("auc", "total"), "AUC"),
-        *(Column(("background_efficiency", point, "total"), f"ε_B at ε_S = {name}") for point, name in points),
-    )
-    signal = " + ".join(comparison.signal)
-    return (
-        Section(f"{signal} against all backgrounds", overview),
-        Section(
-            f"Significance at {comparison.settings.luminosity:g}/fb, in standard deviations",
-            tuple(
-                Column(("significance", point, kind), f"{text}, ε_S = {name}")
-                for point, name in points
-                for kind, text in kinds
-            ),
-        ),
-        Section(
-            f"Luminosity that {comparison.baseline} needs to match each model, in units of its own",
-            tuple(
-                Column(("gain", point, kind), f"{text}, ε_S = {name}") for point, name in points for kind, text in kinds
-            ),
-        ),
-        fit_section(comparison),
-        Section(
-            "AUC against each background",
-            tuple(Column(("auc", background), background) for background in comparison.backgrounds),
-        ),
-        *(
-            Section(
-                f"Background efficiency at ε_S = {name}",
-                tuple(
-                    Column(("background_efficiency", point, background), background)
-                    for background in comparison.backgrounds
-                ),
-            )
-            for point, name in points
-        ),
-    )
-
-
-def fit_section(comparison: Comparison) -> Section:
-    """Asimov significances of a counting experiment beside those of a fit, where all runs have been fitted."""
-    points = [(point, f"{float(point):.0%}".replace("%", " %")) for point in comparison.points]
-    columns = [
-        Column(("significance", point, "asimov_systematic"), f"counting, ε_S = {name}") for point, name in points
-    ]
-    columns.append(Column(BEST, "counting, best cut"))
-    if comparison.fitted:
-        columns += [Column(("fit", "discovery"), "fit to the score"), Column(("fit", "limit"), "95 % CLs limit on μ")]
-    settings = comparison.settings
-    title = f"Expected discovery significance at {settings.luminosity:g}/fb, δ = {settings.systematic:g}"
-    return Section(title, tuple(columns))
-
-
 def cells(comparison: Comparison, column: Column) -> list[Cell]:
     """One column, a cell a model, all rounded to the same digit."""
     key = column.key
@@ -131,6 +54,8 @@ def cells(comparison: Comparison, column: Column) -> list[Cell]:
             made.append(Cell("1", best=row is best, tied=row.label in ties))
         else:
             text = rounded(number.value, *number.errors, digits=digits)
+            if number.above is not None:
+                text = f"> {fixed(number.above, min(digits, 0))}"
             made.append(Cell(text, best=row is best, tied=row.label in ties))
     return made
 
@@ -139,16 +64,19 @@ def legend(comparison: Comparison, best: str = "*") -> str:
     """What the errors and marks of the tables mean, in a sentence."""
     several = any(len(row.runs) > 1 for row in comparison.rows)
     errors = "value ± statistical error of the test events" + (" ± spread over seeds" if several else " (one seed)")
-    return f"{errors}; {best}: the best of a column; ≈: less than {TIE:g} standard deviations from it"
+    told = f"{errors}; {best}: the best of a column; ≈: less than {TIE:g} standard deviations from it"
+    if any(number.above is not None for row in comparison.rows for number in row.numbers.values()):
+        told += "; >: no background event is left, limit at 95 % confidence"
+    return told
 
 
 def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
     """Tables for the terminal; with `backgrounds`, each background on its own and the paired tests as well."""
     whole, comparison = comparison, comparison.largest
-    made = [printed(comparison, section) for section in sections(comparison)[: None if backgrounds else 3]]
-    if len(whole.sizes) > 1:
-        headings, rows = growth(whole)
-        table = _empty(GROWTH)
+    shown = sections(comparison) if backgrounds else main_sections(comparison)
+    made = [printed(comparison, section) for section in shown]
+    for title, headings, rows in growths(whole):
+        table = _empty(title)
         for heading in headings:
             table.add_column(heading, justify="right", overflow="fold")
         for label, row in rows:
@@ -230,8 +158,8 @@ def markdown(comparison: Comparison) -> str:
         columns = [cells(comparison, column) for column in section.columns]
         rows = [(row.label, [column[index] for column in columns]) for index, row in enumerate(comparison.rows)]
         lines += _markdown(section.title, [column.heading for column in section.columns], rows)
-    if len(whole.sizes) > 1:
-        lines += _markdown(GROWTH, *growth(whole))
+    for title, headings, told in growths(whole):
+        lines += _markdown(title, headings, told)
     for title, pairs in pair_tables(comparison).items():
         lines += [f"**{title}**", "", "| model | " + " | ".join(PAIR_HEADINGS) + " |"]
         lines += ["|---|" + "---:|" * len(PAIR_HEADINGS)]
@@ -249,14 +177,19 @@ def _markdown(title: str, headings: Sequence[str], rows: Sequence[tuple[str, Seq
     return [*lines, ""]
 
 
-def growth(comparison: Comparison) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
-    """AUC of every model at each size of the training set, the best of each size marked: headings, and lines."""
+def growths(comparison: Comparison) -> list[tuple[str, list[str], list[tuple[str, list[Cell]]]]]:
+    """What grows with the training set, the best of each size marked: title, headings and lines; none of one size."""
+    if len(comparison.sizes) == 1:
+        return []
     parts = [comparison.at(size) for size in comparison.sizes]
-    column = Column(("auc", "total"), "AUC")
-    found = [dict(zip((row.model for row in part.rows), cells(part, column), strict=True)) for part in parts]
     models = dict.fromkeys(row.model for row in comparison.rows)
     headings = [f"{100 * size:.3g} %" for size in comparison.sizes]
-    return headings, [(name, [each.get(name, Cell(NOTHING)) for each in found]) for name in models]
+    made = []
+    for column in growth_columns(comparison):
+        found = [dict(zip((row.model for row in part.rows), cells(part, column), strict=True)) for part in parts]
+        lines = [(name, [each.get(name, Cell(NOTHING)) for each in found]) for name in models]
+        made.append((f"{column.heading} against the part of the training events used", headings, lines))
+    return made
 
 
 def csv_table(comparison: Comparison) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from femtobarn.evaluation.rounding import fixed, rounded
+from femtobarn.evaluation.sections import percent
 from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import Facts
 from femtobarn.export.proof import Trial
@@ -145,12 +146,14 @@ def _quality(metrics: Mapping[str, Any] | None) -> Iterator[str]:
     settings = metrics["settings"]
     numbers = [("AUC against all backgrounds", _number(metrics["auc"]["total"]))]
     numbers += [(f"AUC against {name}", _number(one)) for name, one in metrics["auc"].items() if name != "total"]
-    for point, efficiencies in metrics["background_efficiency"].items():
-        numbers.append(
-            (f"background efficiency at {float(point):.0%} signal efficiency", _number(efficiencies["total"]))
-        )
-    for point, cut in metrics["significance"].items():
-        what = f"s/√b at {float(point):.0%} signal efficiency, score > {fixed(cut['threshold'], 4)}"
+    numbers += [("accuracy", _number(metrics["accuracy"]))] if "accuracy" in metrics else []
+    which, what = "background_efficiency", "background efficiency"
+    if "rejection" in metrics:
+        which, what = "rejection", "1/ε_B"
+    for point, found in metrics[which].items():
+        numbers.append((f"{what} at {percent(point)} signal efficiency", _number(found["total"])))
+    for point, cut in metrics.get("significance", {}).items():
+        what = f"s/√b at {percent(point)} signal efficiency, score > {fixed(cut['threshold'], 4)}"
         numbers.append((f"{what}, {settings['luminosity']:g}/fb", _number(cut["plain"])))
     yield "On held-out events; value ± statistical error."
     yield ""
@@ -158,6 +161,8 @@ def _quality(metrics: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _number(entry: Mapping[str, float | None]) -> str:
+    if entry.get("above") is not None:
+        return f"> {fixed(entry['above'], 0)} (95 % confidence: no background is left)"
     return rounded(entry["value"], entry["error"])
 
 

@@ -14,6 +14,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
 from femtobarn.evaluation import Comparison, Row, Scores
+from femtobarn.evaluation.measure import measure
+from femtobarn.evaluation.sections import percent
 from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
 
 BINS = 25
@@ -46,17 +48,18 @@ def draw_best(row: Row, comparison: Comparison, looks: Mapping[str, Look]) -> Fi
         path_effects=[withStroke(linewidth=4.0, foreground="white")],
     )
     total = np.sum([filled[name].values() for name in scores.backgrounds], axis=0)
-    right.set(xlabel="score", ylabel=f"expected events / {1 / BINS:g}, {scores.luminosity:g} fb$^{{-1}}$", yscale="log")
+    counted = "expected jets" if comparison.settings.tagging else "expected events"
+    right.set(xlabel="score", ylabel=f"{counted} / {1 / BINS:g}, {scores.luminosity:g} fb$^{{-1}}$", yscale="log")
     positive = np.concatenate([total[total > 0], signal.values()[signal.values() > 0]])
     right.set_ylim(positive.min() * 0.5, positive.max() * 4)
-    for point in comparison.points:
-        cut = row.runs[0].metrics["significance"][point]["threshold"]
+    cuts = measure(scores, comparison.settings.efficiencies).thresholds
+    for point, cut in zip(comparison.points, cuts, strict=True):
         right.axvline(cut, color="black", linewidth=0.9, linestyle=":")
         right.text(
-            cut, 0.985, f"ε$_S$ = {float(point):.0%} ", transform=right.get_xaxis_transform(), rotation=90, fontsize=8,
+            cut, 0.985, f"ε$_S$ = {percent(point)} ", transform=right.get_xaxis_transform(), rotation=90, fontsize=8,
             va="top", ha="right",
         )  # fmt: skip
-    right.set_title("Expected events, backgrounds stacked")
+    right.set_title(f"{counted.capitalize()}, backgrounds stacked")
     right.grid(visible=False)
     right.set_xlim(0, 1)
     legend_below(figure, left, columns=6)

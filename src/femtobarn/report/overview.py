@@ -1,4 +1,4 @@
-"""Overview: every model's area and luminosity gain at a glance, and how both grow with the training set."""
+"""Overview: every model's area and worth at a glance, and how it grows with the training set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from matplotlib.figure import Figure
 
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation.sections import percent
 from femtobarn.report.style import MANY, WIDTH, Look, label_edges, panels
 
 
 def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Figure:
-    """AUC of every model and its luminosity gain: bars for the test events, a small mark for each training."""
+    """AUC of every model beside its luminosity gain, or a tagger's rejection.
+
+    Bars are for the test events, a small mark for each training.
+    """
     figure = Figure(figsize=(WIDTH, 0.36 * len(rows) + 1.3), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [1, 1]})
     _points(left, comparison, rows, ("auc", "total"), looks)
@@ -21,12 +25,16 @@ def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[st
     left.set_yticks(range(len(rows)), [row.label for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
     point = comparison.points[-1]
-    _points(right, comparison, rows, ("gain", point, "plain"), looks)
-    right.axvline(1, color="black", linewidth=0.8)
-    right.set(
-        xlabel=f"luminosity {comparison.baseline} needs to match,\nin units of its own",
-        title=f"Worth in luminosity at ε$_S$ = {float(point):.0%}",
-    )
+    if comparison.settings.tagging:
+        _points(right, comparison, rows, ("rejection", point, "total"), looks)
+        right.set(xlabel=r"background rejection 1/ε$_B$", title=f"Rejection at ε$_S$ = {percent(point)}")
+    else:
+        _points(right, comparison, rows, ("gain", point, "plain"), looks)
+        right.axvline(1, color="black", linewidth=0.8)
+        right.set(
+            xlabel=f"luminosity {comparison.baseline} needs to match,\nin units of its own",
+            title=f"Worth in luminosity at ε$_S$ = {percent(point)}",
+        )
     for axes in (left, right):
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)

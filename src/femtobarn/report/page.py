@@ -29,7 +29,7 @@ from femtobarn.report.tables import (
     main_tables,
     paired_tables,
     processes,
-    size_table,
+    size_tables,
 )
 from femtobarn.report.words import listing, summary
 
@@ -86,9 +86,8 @@ def report(
         title=title or f"{listing(comparison.signal)} against {listing(comparison.backgrounds)}",
         summary=summary(comparison),
         comparison=comparison,
-        percent=lambda point: f"{float(point):.0%}".replace("%", " %"),
         legend=legend(comparison, best="bold"),
-        main=[*main_tables(comparison), *size_table(whole)],
+        main=[*main_tables(comparison), *size_tables(whole)],
         paired=paired_tables(comparison),
         pair_note=PAIR_NOTE,
         detailed=background_tables(comparison),

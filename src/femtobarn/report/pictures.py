@@ -30,8 +30,9 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
     found = {row.label: curves.curve(row, comparison) for row in rows}
     best, baseline = leader(comparison), comparison.baseline
     signal = listing(comparison.signal)
-    several = len(labels) > 1
-    bands = "The band is the statistical error of the test events"
+    several, tagging = len(labels) > 1, comparison.settings.tagging
+    what = "jets" if tagging else "events"
+    bands = f"The band is the statistical error of the test {what}"
     lines = bands if len(labels) <= MANY else "Bands are left out for so many models, but an error there is"
     made: list[Picture] = []
 
@@ -44,8 +45,8 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "overview",
             "All models at a glance",
             overview.draw_overview(comparison, rows, looks),
-            "Further right is better in both panels. The bar is the statistical error of the test events, each small "
-            "tick below is one training. The models share the test events, so that their differences are known better "
+            f"Further right is better in both panels. The bar is the statistical error of the test {what}, each small "
+            f"tick below is one training. The models share the test {what}, so that their differences are known better "
             "than the bars suggest.",
         )
     if (sizes := _sizes(whole)) is not None:
@@ -84,7 +85,7 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
         "scores",
         f"Score of {best.label}",
         distributions.draw_best(best, comparison, processes),
-        f"Scores of {best.label} (seed {best.seeds[0]}) for the test events. Right: as many events as "
+        f"Scores of {best.label} (seed {best.seeds[0]}) for the test {what}. Right: as many {what} as "
         f"{comparison.settings.luminosity:g} fb⁻¹ would bring, {signal} as a line, not stacked; everything to the "
         "right of a dotted line is kept at that signal efficiency.",
     )
@@ -103,7 +104,7 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
         "confusion",
         "What is taken for what",
         matrix.draw_confusions({row.label: _mean_confusion(row, comparison) for row in matrices}),
-        "Each row is a process and sums to 100 %: where its events end up if every event is given to its most "
+        f"Each row is a process and sums to 100 %: where its {what} end up if every one is given to its most "
         "probable class, all classes being taken as equally frequent."
         if len(best.runs[0].scores.probabilities) > 2
         else "Part of each process that passes the cut at each signal efficiency.",
@@ -119,16 +120,17 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
         "weight of events: on the dotted line the model is right about itself. For the score, signal and background "
         "are equally frequent; for a class, all classes. The bar is the statistical error.",
     )
-    add(
-        "significance",
-        "Significance and working point",
-        draw_significance(comparison, rows, found, looks),
-        "Median significance with which an experiment that counts events above a cut would find the signal, against "
-        "the signal efficiency of the cut: with an exactly known background, and with one known to "
-        f"{100 * settings.systematic:g} %. {lines}; the curves end where the background is not known to 20 %. Marks: "
-        "the best cut (of the first seed), chosen on other test events than it is judged on, which takes away what a "
-        "maximum owes to chance.",
-    )
+    if not tagging:
+        add(
+            "significance",
+            "Significance and working point",
+            draw_significance(comparison, rows, found, looks),
+            "Median significance with which an experiment that counts events above a cut would find the signal, "
+            "against the signal efficiency of the cut: with an exactly known background, and with one known to "
+            f"{100 * settings.systematic:g} %. {lines}; the curves end where the background is not known to 20 %. "
+            "Marks: the best cut (of the first seed), chosen on other test events than it is judged on, which takes "
+            "away what a maximum owes to chance.",
+        )
     if comparison.fitted and (fit := best.runs[0].fit) is not None:
         add(
             "fit",

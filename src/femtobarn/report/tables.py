@@ -10,17 +10,8 @@ import numpy as np
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.rounding import NOTHING
-from femtobarn.evaluation.table import (
-    GROWTH,
-    PAIR_HEADINGS,
-    Cell,
-    Column,
-    cells,
-    fit_section,
-    growth,
-    pair_tables,
-    trainings,
-)
+from femtobarn.evaluation.sections import Section, background_sections, fit_section, main_sections, percent
+from femtobarn.evaluation.table import PAIR_HEADINGS, Cell, cells, growths, pair_tables, trainings
 from femtobarn.report.words import duration, leader, spaced
 
 
@@ -34,46 +25,26 @@ class Table:
     note: str = ""
 
 
-def _table(comparison: Comparison, title: str, columns: Sequence[Column], note: str = "") -> Table:
-    made = [cells(comparison, column) for column in columns]
+def _table(comparison: Comparison, section: Section, note: str = "") -> Table:
+    made = [cells(comparison, column) for column in section.columns]
     lines = [
         (row.label, trainings(row), [column[index] for column in made]) for index, row in enumerate(comparison.rows)
     ]
-    return Table(title, [column.heading for column in columns], lines, note)
+    return Table(section.title, [column.heading for column in section.columns], lines, note or section.note)
 
 
 def main_tables(comparison: Comparison) -> list[Table]:
-    """Separation, significance and luminosity with all backgrounds together."""
-    points = [(point, f"{float(point):.0%}".replace("%", " %")) for point in comparison.points]
-    settings = comparison.settings
-    kinds = (("plain", "s/√b"), ("systematic", f"δ = {settings.systematic:g}"))
-    separation = [
-        Column(("auc", "total"), "AUC"),
-        *(Column(("background_efficiency", point, "total"), f"ε_B at ε_S = {name}") for point, name in points),
-    ]
-    tables = [_table(comparison, "Separation, all backgrounds together", separation)]
-    for key, name, note in (
-        ("significance", f"Significance with {settings.luminosity:g} fb⁻¹, in standard deviations", ""),
-        (
-            "gain",
-            f"Luminosity {comparison.baseline} needs to match, in units of its own",
-            "With a systematic uncertainty the ratio is a convention: no luminosity makes up for δ.",
-        ),
-    ):
-        if key == "gain" and len(comparison.rows) == 1:
-            continue
-        columns = [Column((key, point, kind), f"{text}, ε_S = {at}") for point, at in points for kind, text in kinds]
-        tables.append(_table(comparison, name, columns, note))
-    return tables
+    """All backgrounds together: separation, significance and luminosity, or the metrics of taggers."""
+    return [_table(comparison, section) for section in main_sections(comparison)]
 
 
-def size_table(comparison: Comparison) -> list[Table]:
-    """AUC of each model at each size of the training set; nothing if there is only one."""
-    if len(comparison.sizes) == 1:
-        return []
-    headings, lines = growth(comparison)
+def size_tables(comparison: Comparison) -> list[Table]:
+    """What each model makes of each size of the training set; nothing if there is only one."""
     note = "The other tables are those of the largest training set. Marks hold for a column: models of equal size."
-    return [Table(GROWTH, headings, [(name, "", line) for name, line in lines], note)]
+    return [
+        Table(title, headings, [(name, "", line) for name, line in lines], note)
+        for title, headings, lines in growths(comparison)
+    ]
 
 
 def paired_tables(comparison: Comparison) -> list[Table]:
@@ -84,9 +55,10 @@ def paired_tables(comparison: Comparison) -> list[Table]:
     ]
 
 
-def fit_table(comparison: Comparison) -> Table:
-    """Significances of counting experiments beside those of fits, and limits."""
-    section = fit_section(comparison)
+def fit_table(comparison: Comparison) -> Table | None:
+    """Significances of counting experiments beside those of fits, and limits; None for taggers, which have none."""
+    if comparison.settings.tagging:
+        return None
     note = (
         "Counting: the Asimov significance after a cut, with all background uncertain by δ together. The best cut "
         f"leaves {LEAST:g} effective background events or more; the cuts at fixed ε_S may leave fewer."
@@ -101,21 +73,12 @@ def fit_table(comparison: Comparison) -> Table:
         )
     else:
         note += " Run femtobarn fit for the profile likelihood of the binned score."
-    return _table(comparison, section.title, section.columns, note)
+    return _table(comparison, fit_section(comparison), note)
 
 
 def background_tables(comparison: Comparison) -> list[Table]:
-    """AUC and efficiencies of each background on its own."""
-    names = comparison.backgrounds
-    tables = [
-        _table(comparison, "AUC against each background", [Column(("auc", name), name) for name in names]),
-    ]
-    for point in comparison.points:
-        columns = [Column(("background_efficiency", point, name), name) for name in names]
-        tables.append(
-            _table(comparison, f"Background efficiency at ε_S = {float(point):.0%}".replace("%", " %"), columns)
-        )
-    return tables
+    """AUC and efficiencies, or rejections, of each background on its own."""
+    return [_table(comparison, section) for section in background_sections(comparison)]
 
 
 def costs(comparison: Comparison) -> Table:
@@ -151,27 +114,31 @@ def processes(comparison: Comparison) -> Table:
     """How many events each process has, and how many the best model leaves of them."""
     best = leader(comparison)
     metrics = best.runs[0].metrics["events"]
-    total = comparison.settings.luminosity
+    tagging = comparison.settings.tagging
     lines = []
     for name, entry in metrics.items():
+        # jets are counted, not expected at a luminosity
+        total = entry["number"] if tagging else entry["yield"]
         kept = []
         for point in comparison.points:
             if name in comparison.signal:
-                kept.append(float(point) * entry["yield"])
+                kept.append(float(point) * total)
             else:
                 value = best.numbers["background_efficiency", point, name].value
-                kept.append((value or 0.0) * entry["yield"])
+                kept.append((value or 0.0) * total)
         role = "signal" if name in comparison.signal else "background"
         numbers = [entry["number"], entry["effective"]]
-        texts = [*map(spaced, numbers), _few(entry["yield"]), *map(_few, kept)]
+        texts = [*map(spaced, numbers), *([] if tagging else [_few(total)]), *map(_few, kept)]
         lines.append((name, role, [Cell(text) for text in texts]))
-    cuts = [f"after the cut at ε_S = {float(point):.0%}".replace("%", " %") for point in comparison.points]
+    cuts = [f"after the cut at ε_S = {percent(point)}" for point in comparison.points]
+    what = "jets" if tagging else "events"
+    expected = [] if tagging else [f"expected with {comparison.settings.luminosity:g} fb⁻¹"]
     return Table(
-        f"Events, and what {best.label} leaves of them",
-        ["test events", "effective", f"expected with {total:g} fb⁻¹", *cuts],
+        f"{what.capitalize()}, and what {best.label} leaves of them",
+        [f"test {what}", "effective", *expected, *cuts],
         lines,
-        "Effective: as many events of equal weight would have the same statistical error; copies of one hard "
-        "event count as one.",
+        f"Effective: as many {what} of equal weight would have the same statistical error; copies of one hard "
+        "event count as one" + (", and so do the jets of one." if tagging else "."),
     )
 
 

@@ -9,13 +9,15 @@ from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.compare import TIE
 from femtobarn.evaluation.judge import Key
 from femtobarn.evaluation.rounding import rounded
+from femtobarn.evaluation.sections import percent
 
 AREA: Key = ("auc", "total")
 
 
 def summary(comparison: Comparison) -> list[str]:
     """Who is best, whether that is significant, and what it is worth: a few sentences for everybody."""
-    return [_what(comparison), *_best(comparison), *_worth(comparison)]
+    worth = _rejection(comparison) if comparison.settings.tagging else _worth(comparison)
+    return [_what(comparison), *_best(comparison), *worth]
 
 
 def leader(comparison: Comparison) -> Row:
@@ -31,14 +33,14 @@ def listing(names: Sequence[str]) -> str:
 def _what(comparison: Comparison) -> str:
     rows = comparison.rows
     signal, background = listing(comparison.signal), listing(comparison.backgrounds)
-    events = len(rows[0].runs[0].scores)
+    events = f"{spaced(len(rows[0].runs[0].scores))} simulated {'jets' if comparison.settings.tagging else 'events'}"
     counts = sorted({len(row.runs) for row in rows})
     times = "once" if counts == [1] else f"{_range(counts)} times with different random seeds"
     models = "One model was" if len(rows) == 1 else f"{len(rows)} models were"
     each = "" if len(rows) == 1 else "each "
     return (
         f"{models} trained to tell {signal} from {background}, {each}{times}, and judged on the same "
-        f"{spaced(events)} simulated events that no training had seen."
+        f"{events} that no training had seen."
     )
 
 
@@ -82,7 +84,7 @@ def _worth(comparison: Comparison) -> list[str]:
         best = comparison.best(key)
         if best is None or baseline.numbers[key].value is None:
             continue
-        at = f"At a signal efficiency of {float(point):.0%}".replace("%", " %")
+        at = f"At a signal efficiency of {percent(point)}"
         if best is baseline:
             said.append(f"{at}, no model is worth more luminosity than the baseline {baseline.label}.")
             continue
@@ -96,6 +98,26 @@ def _worth(comparison: Comparison) -> list[str]:
             f"{at}, {best.label} reaches with {luminosity:g} fb⁻¹ a significance for which the baseline "
             f"{baseline.label} would need {needed} fb⁻¹ (from s/√b; {apart} apart)."
         )
+    return said
+
+
+def _rejection(comparison: Comparison) -> list[str]:
+    """Out of how many background jets the best model and the baseline take one for signal."""
+    said = []
+    baseline = comparison[comparison.baseline]
+    background = listing(comparison.backgrounds)
+    for point in comparison.points:
+        key: Key = ("rejection", point, "total")
+        best = comparison.best(key)
+        if best is None:
+            continue
+        number, other = best.numbers[key], baseline.numbers[key]
+        at = f"At a signal efficiency of {percent(point)}, {best.label} keeps one {background} jet out of"
+        told = f"{at} {rounded(number.value, *number.errors)}"
+        if best is not baseline and other.value is not None:
+            apart = _apart(comparison.deviation(best, baseline, key))
+            told += f", {baseline.label} one out of {rounded(other.value, *other.errors)} ({apart} apart)"
+        said.append(f"{told}.")
     return said
 
 
