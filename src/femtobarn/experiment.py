@@ -220,8 +220,12 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
     return experiment
 
 
-def data(source: str | Path) -> Data:
+def data(source: str | Path, overrides: Sequence[str] = ()) -> Data:
     """The `data` section of an experiment's or a study's YAML, whatever else the file holds.
+
+    Args:
+        source: path of the YAML file.
+        overrides: changes such as `data.selection=n_jet >= 8`.
 
     Raises:
         document.ConfigError: no such section, or mistakes in it.
@@ -229,6 +233,7 @@ def data(source: str | Path) -> Data:
     """
     tree, origin, folder = document.read(source)
     base = tree.get("base") if "models" in tree else tree
+    base = override(base, overrides) if isinstance(base, Mapping) else base
     given = base.get("data") if isinstance(base, Mapping) else None
     if not isinstance(given, Mapping):
         raise document.ConfigError(origin, [document.Mistake("data", "is missing: nothing says which events")])

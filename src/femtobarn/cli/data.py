@@ -1,4 +1,4 @@
-"""Verbs of events: simulate them, look into files of them."""
+"""Verbs of events: simulate them, look into files of them, prepare them for training from disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from femtobarn.cli.common import Workers, app, complaints, err, out
+from femtobarn.cli.common import Overrides, Workers, app, complaints, err, out
 
 if TYPE_CHECKING:
     from femtobarn.events import Events
@@ -132,6 +132,33 @@ def inspect(
             share = f"{step.events / max(flow[0].events, 1):8.2%}"
             expected = step.expected * luminosity / found.luminosity
             out.print(f"{step.events:>9} events {expected:>12.4g} expected {share}  {step.cut}", highlight=False)
+
+
+@app.command()
+def prepare(
+    config: Annotated[Path, typer.Argument(help="Experiment or study in YAML, for its data.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; it must not be there yet.")],
+    overrides: Overrides = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Files to deal the events to; one for 48 MB read if not given.")
+    ] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
+) -> None:
+    """Read, select and share out events once, into a folder that trainings read from disk: more than memory holds.
+
+    Example: femtobarn prepare experiment.yaml -o prepared 'data.selection=n_bjet >= 3'
+    """
+    with complaints():
+        from femtobarn import experiment, preparation
+        from femtobarn.export.scoring import watched
+
+        data = experiment.data(config, overrides or [])
+        with watched("preparing", err) as shown:
+            index = preparation.prepare(data, output, shards=shards, compact=compact, progress=shown)
+        for side, shards_ in index.sides.items():
+            counts = index.counts(side).sum(0).tolist()
+            told = ", ".join(f"{name} {count}" for name, count in zip(index.processes, counts, strict=True))
+            out.print(f"{side}: {sum(counts)} events in {len(shards_)} files ({told})", highlight=False, soft_wrap=True)
 
 
 def load(

@@ -48,6 +48,23 @@ def write_parquet(events: Events, path: str | Path, *, compact: bool = False) ->
     Raises:
         ValueError: a context column has the name of another column.
     """
+    table = as_table(events, compact=compact)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, half, **layout(table.schema, level=19 if compact else 3))
+        os.replace(half, target)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def as_table(events: Events, *, compact: bool = False) -> pa.Table:
+    """Events as the table that `write_parquet` writes.
+
+    Raises:
+        ValueError: a context column has the name of another column.
+    """
     lists = {name: ak.to_numpy(ak.flatten(events.particles[name])) for name in events.particles.fields}
     scalars = {name: ak.to_numpy(events.context[name]) for name in events.context.fields}
     own = {"weight", "process", "number", "hard", "mass", *lists}
@@ -71,25 +88,35 @@ def write_parquet(events: Events, path: str | Path, *, compact: bool = False) ->
         "context": list(scalars),
         "provenance": dict(events.provenance),
     }
-    table = pa.table(columns).replace_schema_metadata({KEY: json.dumps(told).encode()})
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    split = [name for name in table.column_names if pa.types.is_floating(_values(table.schema.field(name).type))]
-    leaves = [f"{name}.list.element" if name in lists else name for name in split]
+    return pa.table(columns).replace_schema_metadata({KEY: json.dumps(told).encode()})
+
+
+def layout(schema: pa.Schema, *, level: int = 3) -> dict[str, Any]:
+    """How pyarrow is to write such a table: compressed, the bytes of floats apart, every page with a checksum."""
+    floats = [field for field in schema if pa.types.is_floating(_values(field.type))]
+    return {
+        "compression": "zstd",
+        "compression_level": level,
+        "use_dictionary": ["process"],
+        "use_byte_stream_split": [
+            f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name for field in floats
+        ],
+        "write_page_checksum": True,
+    }
+
+
+def provenance_of(path: str | Path) -> dict[str, Any]:
+    """What a file that `write_parquet` wrote says about the origin of its events.
+
+    Raises:
+        EventError: it is no such file.
+    """
     try:
-        pq.write_table(
-            table,
-            half,
-            compression="zstd",
-            compression_level=19 if compact else 3,
-            use_dictionary=["process"],
-            use_byte_stream_split=leaves,
-            write_page_checksum=True,
-        )
-        os.replace(half, target)
-    finally:
-        half.unlink(missing_ok=True)
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    told: dict[str, Any] = _description(schema, path)["provenance"]
+    return told
 
 
 def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: str | None = None) -> Events:

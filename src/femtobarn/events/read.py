@@ -85,7 +85,7 @@ def read(
         SelectionError: the selection cannot be understood.
     """
     paths = find(files)
-    formats = [format or _format(path) for path in paths]
+    formats = [format or format_of(path) for path in paths]
     parts: list[Events] = []
     with _progress(paths) as advance:
         for path, kind in zip(paths, formats, strict=True):
@@ -122,6 +122,7 @@ def stream(
     files: str | Path | Sequence[str | Path],
     size: int = 10_000,
     *,
+    format: Format | None = None,
     process: str | None = None,
     luminosity: float = 100.0,
     unit: Unit | None = None,
@@ -134,10 +135,10 @@ def stream(
     Args:
         files: paths or globs.
         size: most events in a piece.
-        process, luminosity, unit: as for `read`.
+        format, process, luminosity, unit: as for `read`.
     """
     for path in find(files):
-        match _format(path):
+        match format or format_of(path):
             case "darkmachines":
                 pieces = stream_darkmachines(path, size, unit=unit, process=process, luminosity=luminosity)
             case "parquet":
@@ -181,7 +182,7 @@ def write(events: Events, path: str | Path) -> None:
         "parquet": write_parquet,
         "darkmachines": write_darkmachines,
     }
-    kind = _format(path)
+    kind = format_of(path)
     if kind not in writers:
         raise EventError(path, f"{kind} files are only read", remedy="write .parquet, .csv or .txt")
     writers[kind](events, path)
@@ -215,7 +216,12 @@ def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _format(path: str | Path) -> Format:
+def format_of(path: str | Path) -> Format:
+    """The format of a file by its suffix.
+
+    Raises:
+        EventError: a suffix of no known format.
+    """
     name = Path(path).name.lower()
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):

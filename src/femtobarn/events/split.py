@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +33,16 @@ def lot(events: Events, purpose: str = "split") -> NDArray[np.float64]:
     Source: Steele, Lea and Flood, *Fast splittable pseudorandom number generators*, OOPSLA 2014.
     """
     names, which = np.unique(events.process, return_inverse=True)
+    return lots(names.tolist(), which, events.hard, purpose)
+
+
+def lots(
+    names: Sequence[str], which: NDArray[np.integer], hard: NDArray[np.int64], purpose: str = "split"
+) -> NDArray[np.float64]:
+    """The numbers of `lot` from the columns of events: names of processes, the index of each one's and hard events."""
     digests = [hashlib.sha256(f"{purpose}/{name}".encode()).digest() for name in names]
     seeds = np.array([int.from_bytes(digest[:8], "little") for digest in digests], dtype=np.uint64)
-    z = seeds[which] + (events.hard.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = seeds[which] + (hard.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
@@ -52,6 +59,16 @@ def split(events: Events, fractions: Mapping[str, float] | object) -> Split:
     Raises:
         ValueError: shares are missing, negative or do not add up to 1.
     """
+    where = side(events, fractions)
+    return Split(*(events[where == number] for number in range(len(SIDES))))
+
+
+def side(events: Events, fractions: Mapping[str, float] | object) -> NDArray[np.int8]:
+    """On which of `SIDES` each event is: 0, 1 or 2.
+
+    Raises:
+        ValueError: shares are missing, negative or do not add up to 1.
+    """
     if isinstance(fractions, Mapping):
         if set(fractions) != set(SIDES):
             raise ValueError(f"a split needs {', '.join(SIDES)}; got {', '.join(map(str, fractions)) or 'nothing'}")
@@ -63,11 +80,8 @@ def split(events: Events, fractions: Mapping[str, float] | object) -> Split:
         raise ValueError(f"the shares of a split are positive and add up to 1; got {told}")
     drawn = lot(events)
     first, second = shares[0], 1 - shares[2]
-    return Split(
-        events[drawn < first],
-        events[(drawn >= first) & (drawn < second)],
-        events[drawn >= max(first, second)],
-    )
+    found: NDArray[np.int8] = np.where(drawn < first, 0, np.where(drawn < second, 1, 2)).astype(np.int8)
+    return found
 
 
 def subset(events: Events, fraction: float) -> Events:
