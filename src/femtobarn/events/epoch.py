@@ -66,7 +66,8 @@ class Epoch:
         """Events to deal, by row group in `order` and process; the sums over row groups are the same in every pass."""
         passed = np.cumsum(self.counts[self.order], axis=0)
         dealt: NDArray[np.int64] = np.floor(self.rates * passed + 0.5).astype(np.int64)
-        return dealt - np.concatenate([0 * dealt[:1], dealt[:-1]])
+        dealt[1:] -= dealt[:-1].copy()
+        return dealt
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
