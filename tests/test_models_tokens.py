@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from femtobarn.inputs import Inputs, make_batch
+from femtobarn.inputs import Encoded, Inputs, make_batch
+from femtobarn.models import find, networks, settings
+from femtobarn.models.registry import SMALL
 from femtobarn.nn import scalars_of, tokens
 from femtobarn.nn.tokens import REFERENCES
 from femtobarn.physics import lorentz
 from tests.jets import jet_events
 from tests.sample import make_events
-from tests.symmetries import along_beam, around_beam
+from tests.symmetries import Transformation, along_beam, around_beam, rotation
+
+#: Networks that take references.
+REFERRING = [name for name in networks() if "references" in settings(name).model_fields]
 
 
 def test_objects_then_missing_momentum_then_references():
@@ -51,3 +56,29 @@ def test_references_break_what_they_should():
     torch.testing.assert_close(around_beam(1.1)(beams), beams)
     boosted = along_beam(3.0)(beams)
     torch.testing.assert_close(boosted / boosted[:, 3:], beams)
+
+
+#: What each choice of references keeps, and what it breaks.
+KEPT = {
+    ("beam",): (around_beam(1.1), along_beam(3.0)),
+    ("time",): (rotation(1), along_beam(3.0)),
+    ("beam", "time"): (around_beam(1.1), rotation(1)),
+}
+
+
+@pytest.mark.parametrize("references", KEPT, ids="-".join)
+@pytest.mark.parametrize("name", REFERRING)
+def test_networks_keep_the_symmetry_that_the_references_leave(name, references):
+    torch.manual_seed(7)
+    inputs = Inputs().double()
+    encoded = inputs(make_batch(make_events(40), 14, torch.float64))
+    network = find(name)(inputs.sizes(2), **{**SMALL[name], "references": references}).double().eval()
+    kept, broken = (network(seen(encoded, moved)) for moved in KEPT[references])
+    torch.testing.assert_close(kept, network(encoded), rtol=1e-9, atol=1e-9)
+    assert (broken - network(encoded)).abs().max() > 1e-5
+
+
+def seen(encoded: Encoded, moved: Transformation) -> Encoded:
+    """An event in another frame."""
+    momenta = torch.where(encoded.mask[..., None], moved(encoded.momenta), 0.0)
+    return encoded._replace(momenta=momenta, vectors=moved(encoded.vectors))

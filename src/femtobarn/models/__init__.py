@@ -4,6 +4,7 @@ from femtobarn.models import weaver
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
 from femtobarn.models.fcn import FCN
+from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
@@ -19,6 +20,7 @@ __all__ = [
     "MODELS",
     "PFN",
     "Description",
+    "LorentzNet",
     "Network",
     "ParT",
     "ParticleNet",

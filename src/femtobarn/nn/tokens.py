@@ -44,8 +44,9 @@ def tokens(encoded: Encoded, sizes: Sizes, references: Sequence[Reference] = (),
     Source: Spinner et al., arXiv:2405.14806, section 4.3 (symmetry breaking by reference vectors).
     """
     own = encoded.particles[..., slice(*sizes.scalars)]
+    batch = own.shape[0]  # len() would fix the number of events of an exported file
     directions = [vector for name in references for vector in REFERENCES[name]]
-    added = encoded.momenta.new_tensor(directions).reshape(-1, 4).expand(len(own), -1, -1)
+    added = encoded.momenta.new_tensor(directions).reshape(-1, 4).expand(batch, -1, -1)
     momenta = torch.cat([encoded.momenta / scale, encoded.vectors / scale, added], dim=1)
     flags = own.new_zeros(sizes.vectors + len(directions), scalars_of(sizes, references) - own.shape[-1])
     kinds = [0] * sizes.vectors + [
@@ -54,8 +55,8 @@ def tokens(encoded: Encoded, sizes: Sizes, references: Sequence[Reference] = (),
     for row, column in enumerate(kinds):
         flags[row, column] = 1.0
     pad = torch.nn.functional.pad
-    scalars = torch.cat([pad(own, (0, flags.shape[1])), pad(flags, (own.shape[-1], 0)).expand(len(own), -1, -1)], dim=1)
-    mask = torch.cat([encoded.mask, encoded.mask.new_ones(len(own), len(flags))], dim=1)
+    scalars = torch.cat([pad(own, (0, flags.shape[1])), pad(flags, (own.shape[-1], 0)).expand(batch, -1, -1)], dim=1)
+    mask = torch.cat([encoded.mask, encoded.mask.new_ones(batch, len(flags))], dim=1)
     return Tokens(momenta, scalars, mask)
 
 

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from femtobarn.physics.constants import TINY_PT
 
+#: Signs of (px, py, pz, E) in invariant products.
+METRIC = (-1.0, -1.0, -1.0, 1.0)
+
 
 def root(value: Tensor) -> Tensor:
     """The square root, 0 at and below 0, where its slope is 0 as well.
