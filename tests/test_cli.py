@@ -166,7 +166,7 @@ def test_train_and_evaluate_one_experiment(data, tmp_path):
 
 
 def test_models_are_listed_and_described():
-    assert all(name in call("models") for name in ("bdt", "fcn", "part", "particlenet"))
+    assert all(name in call("models") for name in ("bdt", "fcn", "part", "particlenet-lite"))
     said = call("models", "part")
     assert "2202.03772" in said
     assert "int > 0" in said

@@ -11,25 +11,23 @@ import torch
 import vector
 
 from femtobarn.inputs import Sizes, make_batch
-from femtobarn.models import ParticleNet
+from femtobarn.models import ParticleNet, settings
 from femtobarn.models.particlenet import EdgeConv, apart2, connect, separation2
 from femtobarn.nn import BatchNorm, Rows, all_pairs, nearest
 from tests.sample import make_events
 
-LITE = {"k": 7, "blocks": ((32,) * 3, (64,) * 3), "fc": (128,)}
-
 
 @pytest.mark.parametrize(
-    ("sizes", "settings", "parameters"),
+    ("sizes", "name", "parameters"),
     [
-        (Sizes(17, 0, 0, 10), {}, 370_156),
-        (Sizes(11, 0, 0, 2), {}, 366_936),
-        (Sizes(17, 0, 0, 10), LITE, 28_428),
-        (Sizes(11, 0, 0, 2), LITE, 26_808),
+        (Sizes(17, 0, 0, 10), "particlenet", 370_156),
+        (Sizes(11, 0, 0, 2), "particlenet", 366_936),
+        (Sizes(17, 0, 0, 10), "particlenet-lite", 28_428),
+        (Sizes(11, 0, 0, 2), "particlenet-lite", 26_808),
     ],
 )
-def test_parameters_of_the_paper(sizes, settings, parameters):
-    assert sum(p.numel() for p in ParticleNet(sizes, **settings).parameters()) == parameters
+def test_parameters_of_the_paper(sizes, name, parameters):
+    assert sum(p.numel() for p in ParticleNet(sizes, **settings(name)().model_dump()).parameters()) == parameters
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

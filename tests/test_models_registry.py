@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from femtobarn.models import MODELS, describe, find, model, networks, settings
+from femtobarn.experiment import dump, load
+from femtobarn.models import MODELS, PUBLISHED, describe, find, model, networks, settings
 from femtobarn.models.registry import SMALL
 
 
@@ -60,6 +61,30 @@ def test_lists_of_a_config_become_what_a_model_takes():
 def test_names_are_taken_once():
     with pytest.raises(ValueError, match="'part' is already the model ParT"):
         model("part")(object)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_sizes_are_settings_of_their_models(name):
+    base, own = PUBLISHED[name]
+    defaults = settings(base)().model_dump()
+    assert settings(name)().model_dump() == {**defaults, **own}
+    assert all(defaults[key] != value for key, value in own.items())
+    assert describe(name).paper == describe(base).paper
+    with pytest.raises(ValueError, match=f"{name!r} is a size of the model {base!r}"):
+        find(name)
+    with pytest.raises(ValueError, match=f"{name!r} is already the model"):
+        model(name)(object)
+
+
+def test_an_experiment_writes_the_numbers_of_a_size_out():
+    tree = {"data": {"sample": "four-top"}, "task": {"signal": ["tttt"]}, "model": {"name": "particlenet-lite", "k": 5}}
+    found = load(tree)
+    assert found.label == "particlenet-lite"
+    assert found.model.name == "particlenet"
+    assert found.model.settings == {"k": 5, "blocks": ((32,) * 3, (64,) * 3), "fc": (128,), "dropout": 0.1}
+    assert "particlenet-lite" not in dump(found).replace("label: particlenet-lite", "")
+    assert load(found.model_dump(mode="json")) == found
+    assert load({**tree, "model": {"name": "part"}}, ["model.name=particlenet-lite"]).model.settings["k"] == 7
 
 
 def test_unknown_name_is_answered_with_the_known():

@@ -37,7 +37,7 @@ from femtobarn.evaluation.settings import TAGGING
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
-from femtobarn.models.registry import BY_KIND, PAIRLESS
+from femtobarn.models.registry import BY_KIND, PAIRLESS, PUBLISHED
 from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
@@ -70,7 +70,10 @@ class View(Strict):
 
 
 class Model(BaseModel):
-    """An architecture by name, with its own settings beside the name (`femtobarn models NAME` lists them)."""
+    """An architecture by name, with its own settings beside the name (`femtobarn models NAME` lists them).
+
+    The name of a published size becomes that of its model with the settings of the size written out.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -83,7 +86,8 @@ class Model(BaseModel):
             return given  # pydantic says what is wrong
         own = {key: value for key, value in given.items() if key != "name"}
         # find and settings name the models there are; their errors keep their paths
-        return {"name": given["name"], **settings(given["name"])(**own).model_dump()}
+        name = PUBLISHED.get(given["name"], (given["name"],))[0]
+        return {"name": name, **settings(given["name"])(**own).model_dump()}
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -97,12 +97,14 @@ def models(
     with complaints():
         from rich.table import Table
 
-        from femtobarn.models import MODELS, describe
+        from femtobarn.models import MODELS, PUBLISHED, describe
 
         if name is None:
             table = Table(box=None, show_header=False)
             for known in sorted(MODELS):
                 table.add_row(f"[bold]{known}[/bold]", describe(known).title)
+            for size, (base, _) in sorted(PUBLISHED.items()):
+                table.add_row(f"[bold]{size}[/bold]", f"{base} in a published size.")
             out.print(table)
             return
         about = describe(name)

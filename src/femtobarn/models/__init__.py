@@ -3,22 +3,27 @@
 from femtobarn.models import weaver
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
+from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
+from femtobarn.models.pcnn import PCNN
 from femtobarn.models.pfn import PFN
-from femtobarn.models.registry import MODELS, Description, describe, find, model, networks, settings
+from femtobarn.models.registry import MODELS, PUBLISHED, Description, describe, find, model, networks, settings
 from femtobarn.models.sett import SetT
 from femtobarn.models.transformer import Transformer
 
 __all__ = [
     "BDT",
     "CNN",
+    "EFN",
     "FCN",
     "MODELS",
+    "PCNN",
     "PFN",
+    "PUBLISHED",
     "Description",
     "LorentzNet",
     "Network",

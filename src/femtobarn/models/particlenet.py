@@ -27,9 +27,13 @@ PIECE = 2048
 Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-@model("particlenet", small={"k": 3, "blocks": ((8, 8), (8, 8)), "fc": (8,), "dropout": 0.0})
+@model(
+    "particlenet",
+    small={"k": 3, "blocks": ((8, 8), (8, 8)), "fc": (8,), "dropout": 0.0},
+    published={"particlenet-lite": {"k": 7, "blocks": ((32,) * 3, (64,) * 3), "fc": (128,)}},
+)
 class ParticleNet(nn.Module):
-    """ParticleNet; the Lite version has k = 7, blocks (32, 32, 32), (64, 64, 64) and fc (128,).
+    """ParticleNet, of its paper's size; `particlenet-lite` is the smaller one of the same paper.
 
     Neighbours of the first block are the nearest in eta and phi, later ones the nearest in the features learned so
     far. Pairwise features join the edge features of every block; MET and its direction join before the last layers.

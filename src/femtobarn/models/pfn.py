@@ -17,14 +17,19 @@ from femtobarn.models.registry import model
 from femtobarn.nn import Rows, perceptron, readout
 
 
-@model("pfn", pairs=False, small={"phi": (16, 16), "fc": (16,), "dropout": 0.0})
+@model(
+    "pfn",
+    pairs=False,
+    small={"phi": (16, 16), "fc": (16,), "dropout": 0.0},
+    published={"pfn-energyflow": {"phi": (100, 100, 256), "fc": (100, 100, 100)}},
+)
 class PFN(nn.Module):
     r"""Particle flow network (PFN), which can be any function of a set of objects, given enough width.
 
     .. math:: F\Big(\sum_i \Phi(p_i)\Big)
 
     It sees whatever features the objects have, types among them. MET and its direction join the sum. The defaults are
-    the widths of arXiv:2202.03772.
+    the widths of arXiv:2202.03772; `pfn-energyflow` has those of the paper's own package.
 
     Args:
         sizes: widths of the inputs and outputs.

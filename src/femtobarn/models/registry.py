@@ -28,6 +28,9 @@ BY_KIND: set[str] = set()
 #: Settings with which a model is invariant under every Lorentz transformation, by declaration.
 LORENTZ: dict[str, Mapping[str, Any]] = {}
 
+#: Published sizes with names of their own: the model that each is of, and the settings that are not its defaults.
+PUBLISHED: dict[str, tuple[str, Mapping[str, Any]]] = {}
+
 T = TypeVar("T")
 
 
@@ -39,6 +42,7 @@ def model(
     pairs: bool = True,
     by_kind: bool = False,
     lorentz: Mapping[str, Any] | None = None,
+    published: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[type[T]], type[T]]:
     """Register an architecture under the name that configs and the command line use; that is enough to be tested.
 
@@ -49,14 +53,17 @@ def model(
         pairs: it takes pairwise features; False makes interactions in its experiment an error.
         by_kind: it picks objects of an event by their kind, which makes the constituents of jets an error.
         lorentz: settings with which its answer is the same in every frame; None means that it never is.
+        published: sizes with names of their own, by the settings in which they differ from the defaults.
 
     Raises:
         ValueError: the name is taken.
     """
 
     def register(cls: type[T]) -> type[T]:
-        if name in MODELS:
-            raise ValueError(f"{name!r} is already the model {MODELS[name].__qualname__}")
+        for one in (name, *(published or {})):
+            if one in MODELS or one in PUBLISHED:
+                base = PUBLISHED.get(one, (one,))[0]
+                raise ValueError(f"{one!r} is already the model {MODELS[base].__qualname__}")
         MODELS[name] = cls
         SMALL[name] = dict(small or {})
         if ordered:
@@ -67,6 +74,8 @@ def model(
             BY_KIND.add(name)
         if lorentz is not None:
             LORENTZ[name] = dict(lorentz)
+        for size, own in (published or {}).items():
+            PUBLISHED[size] = (name, dict(own))
         return cls
 
     return register
@@ -76,19 +85,33 @@ def find(name: str) -> type[Any]:
     """The class registered under a name.
 
     Raises:
-        ValueError: no such model; the message lists the names there are.
+        ValueError: no such model; the message lists the names there are. A published size is no model of its own.
     """
+    if name in PUBLISHED:
+        base = PUBLISHED[name][0]
+        raise ValueError(f"{name!r} is a size of the model {base!r}, with the settings that settings({name!r}) has")
     if name not in MODELS:
-        raise ValueError(f"no model is called {name!r}; there are {', '.join(sorted(MODELS))}")
+        raise ValueError(
+            f"no model is called {name!r}; there are {', '.join(sorted(MODELS))}; sizes: {', '.join(sorted(PUBLISHED))}"
+        )
     return MODELS[name]
 
 
 def settings(name: str) -> type[BaseModel]:
-    """The keyword arguments of a model as a strict pydantic model, for config files and help."""
-    init = find(name).__init__
+    """The keyword arguments of a model, or of a published size, as a strict pydantic model, for config files and help.
+
+    Example:
+        >>> settings("particlenet-lite")().k
+        7
+    """
+    base, own = PUBLISHED.get(name, (name, {}))
+    init = find(base).__init__
     hints = get_type_hints(init, include_extras=True)
     fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+        parameter.name: (
+            hints[parameter.name],
+            own.get(parameter.name, ... if parameter.default is parameter.empty else parameter.default),
+        )
         for parameter in inspect.signature(init).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
@@ -111,7 +134,7 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """What `femtobarn models NAME` shows.
+    """What `femtobarn models NAME` shows, of a model or a published size.
 
     Raises:
         ValueError: no such model.
@@ -120,7 +143,7 @@ def describe(name: str) -> Description:
         >>> describe("part").settings[0]
         ('width', 'int > 0', '128')
     """
-    title, _, paper = (inspect.getdoc(inspect.getmodule(find(name))) or "").partition("\n")
+    title, _, paper = (inspect.getdoc(inspect.getmodule(find(PUBLISHED.get(name, (name,))[0]))) or "").partition("\n")
     fields = settings(name).model_fields
     return Description(
         name=name,

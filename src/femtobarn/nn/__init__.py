@@ -2,6 +2,7 @@
 
 from femtobarn.nn.attention import attend, attend_once, closed, listening
 from femtobarn.nn.batchnorm import BatchNorm, folded, normed
+from femtobarn.nn.directions import Directions, directions
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, pair_bias
@@ -11,6 +12,7 @@ from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
 
 __all__ = [
     "BatchNorm",
+    "Directions",
     "PairLayers",
     "Reference",
     "Rows",
@@ -19,6 +21,7 @@ __all__ = [
     "attend",
     "attend_once",
     "closed",
+    "directions",
     "dropout",
     "folded",
     "listening",
