@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.models import Network, find, networks
-from femtobarn.models.registry import LORENTZ, ORDERED, PAIRLESS, SMALL
+from femtobarn.models.registry import LORENTZ, ORDERED, PAIRED, PAIRLESS, SMALL
 from tests.sample import make_events
 from tests.symmetries import TRANSFORMATIONS
 
@@ -37,7 +37,9 @@ def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.f
 #: Interactions that no frame changes.
 INVARIANT = ((), ("mass", "sm_const"))
 
-CASES = [(name, key) for name in networks() for key in INTERACTIONS if key == "plain" or name not in PAIRLESS]
+CASES = [
+    (name, key) for name in networks() for key in INTERACTIONS if name not in (PAIRED if key == "plain" else PAIRLESS)
+]
 
 
 @pytest.fixture(params=CASES, ids="-".join)

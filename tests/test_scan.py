@@ -29,6 +29,7 @@ from femtobarn.events.split import split
 from femtobarn.experiment import load
 from femtobarn.inputs import Inputs
 from femtobarn.models import MODELS, find, networks
+from femtobarn.models.registry import PAIRED
 from femtobarn.sample import forget, prepare
 from femtobarn.scan import Result, Scan, best, objective
 from femtobarn.source import Split
@@ -99,7 +100,8 @@ def told(results: list[Result]) -> list[tuple[int, dict[str, Any], float | None]
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_default_space_fits_its_model_and_keeps_its_size(name, file):
-    one = load(tree(file, model={"name": name}))
+    pairs = ("mass",) if name in PAIRED else ()
+    one = load(tree(file, model={"name": name}, inputs={"interactions": pairs}))
     around = space.fitted(space.default(name), one)
     assert around
     if name not in networks():
@@ -109,7 +111,7 @@ def test_each_default_space_fits_its_model_and_keeps_its_size(name, file):
 
     def parameters(**changes: Any) -> int:
         with torch.device("meta"):
-            network = find(name)(Inputs(()).sizes(5), **{**one.model.settings, **changes})
+            network = find(name)(Inputs(pairs).sizes(5), **{**one.model.settings, **changes})
         return sum(parameter.numel() for parameter in network.parameters())
 
     for path, each in around.items():

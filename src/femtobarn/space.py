@@ -121,6 +121,7 @@ SPACES: dict[str, Space] = {
     },
     "fcn": {"model.norm": Choices(values=("batch", "layer"))},
     "cnn": {"model.kernel": Choices(values=(3, 5))},
+    "mipart": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
     "part": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
     "sett": {"model.heads": Choices(values=(2, 4, 8)), "model.ratio": Choices(values=(2, 3, 4))},
     "transformer": {"model.heads": Choices(values=(4, 8, 16)), "model.ratio": Choices(values=(2, 3, 4))},

@@ -17,7 +17,7 @@ from femtobarn.nn import listening
 class Attention(NamedTuple):
     """What the attention of a network did in a batch of events; 0 wherever padding takes part."""
 
-    objects: Float[Tensor, "batch layers heads particles particles"]  # rows look at columns and sum to 1
+    objects: Float[Tensor, "batch layers particles particles"]  # mean over heads; rows look at columns and sum to 1
     readout: Float[Tensor, "batch layers heads particles"]  # weight of each object where the event is read; or 0 layers
     bias: Float[Tensor, "batch heads particles particles"]  # U; 0 heads without pairwise features
 
@@ -39,7 +39,7 @@ def attention(network: Network, batch: Batch) -> Attention | None:
 
     def listen(between: str, weights: Tensor, bias: Tensor | None) -> None:
         if between == "objects":
-            looks.append(torch.where(both[:, None], weights, 0.0))
+            looks.append(torch.where(both, weights.mean(1), 0.0))  # layers may differ in their number of heads
             # without pairwise features U is one row, which closes padding and says nothing
             if bias is not None and bias.shape[2] > 1:
                 biases.append(torch.where(both[:, None], bias, 0.0))
@@ -51,10 +51,9 @@ def attention(network: Network, batch: Batch) -> Attention | None:
         network(batch)
     if not looks and not read:
         return None
-    shape = (len(mask), 0, 1, mask.shape[1])
-    blank = batch.momenta.new_zeros(shape)
+    blank = batch.momenta.new_zeros(len(mask), 0, 1, mask.shape[1])
     return Attention(
-        objects=torch.stack(looks, dim=1) if looks else blank[..., None].expand(*shape, mask.shape[1]),
+        objects=torch.stack(looks, dim=1) if looks else blank.expand(-1, -1, mask.shape[1], -1),
         readout=torch.stack(read, dim=1) if read else blank,
         bias=torch.stack(biases).mean(0) if biases else blank.new_zeros(len(mask), 0, *both.shape[1:]),
     )

@@ -110,9 +110,9 @@ def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress)
         flags = types(chunk.kind, chunk.mask)[:, :slots].double()
         number = chunk.mask.sum(1).double()
         others = 1 - torch.eye(slots, dtype=torch.float64)
-        each = torch.einsum("nlhij,nia,njb->nlab", found.objects.double() * others, flags, flags)
-        layers.append(each / max(found.objects.shape[2], 1) * number[:, None, None, None])
-        own = found.objects.double().mean((1, 2)).diagonal(dim1=1, dim2=2) if found.objects.shape[1] else None
+        each = torch.einsum("nlij,nia,njb->nlab", found.objects.double() * others, flags, flags)
+        layers.append(each * number[:, None, None, None])
+        own = found.objects.double().mean(1).diagonal(dim1=1, dim2=2) if found.objects.shape[1] else None
         if own is not None:
             itself.append(torch.einsum("ni,nia->na", own, flags) * number[:, None])
         if found.readout.shape[1]:

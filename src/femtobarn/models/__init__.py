@@ -6,6 +6,7 @@ from femtobarn.models.cnn import CNN
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.lorentznet import LorentzNet
+from femtobarn.models.mipart import MIParT
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
@@ -26,6 +27,7 @@ __all__ = [
     "PUBLISHED",
     "Description",
     "LorentzNet",
+    "MIParT",
     "Network",
     "ParT",
     "ParticleNet",

@@ -65,7 +65,7 @@ class ParT(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads = heads
-        self.embed = _embedding(sizes.particles, (*embedding, width))
+        self.embed = object_layers(sizes.particles, (*embedding, width))
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
         self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
@@ -97,18 +97,12 @@ class ParT(nn.Module):
 
 
 class Block(nn.Module):
-    """What particle and class blocks share: the projections, and all that follows the attention."""
+    """What follows the attention in every block, and the norm before it."""
 
     def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
         self.dropout = dropout
         self.before_attention = nn.LayerNorm(width)
-        self.project = nn.Linear(width, 3 * width)  # queries, keys, values
-        nn.init.xavier_uniform_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
-        self.collect = nn.Linear(width, width)
-        nn.init.zeros_(self.collect.bias)
         self.head_scale = nn.Parameter(torch.ones(heads))
         self.after_attention = nn.LayerNorm(width)
         self.before_feedforward = nn.LayerNorm(width)
@@ -120,15 +114,37 @@ class Block(nn.Module):
     def drop(self, x: Float[Tensor, "rows _"]) -> Float[Tensor, "rows _"]:
         return dropout(x, self.dropout, self.training, inplace=True)
 
-    def finish(self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        scale = self.head_scale.repeat_interleave(x.shape[-1] // self.heads)  # of the weights: fewer than the rows
-        a = nn.functional.linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
+    def scale(self) -> Float[Tensor, " width"]:
+        """The factor of the head that each feature is of."""
+        return self.head_scale.repeat_interleave(len(self.residual_scale) // len(self.head_scale))
+
+    def finish(self, x: Float[Tensor, "rows width"], a: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         x = x + self.drop(self.after_attention(a))
         f = self.drop(nn.functional.gelu(self.expand(self.before_feedforward(x))))
         return torch.addcmul(self.drop(self.contract(self.hidden(f))), self.residual_scale, x)
 
 
-class ParticleBlock(Block):
+class Attention(Block):
+    """A block with queries, keys and values, and a layer that collects what the heads have found."""
+
+    def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
+        # these two first, so that a seed gives the initial weights it always gave
+        project = nn.Linear(width, 3 * width)  # queries, keys, values
+        nn.init.xavier_uniform_(project.weight)
+        nn.init.zeros_(project.bias)
+        collect = nn.Linear(width, width)
+        nn.init.zeros_(collect.bias)
+        super().__init__(width, heads, ratio, dropout)
+        self.heads = heads
+        self.project = project
+        self.collect = collect
+
+    def collected(self, mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        scale = self.scale()  # of the weights: fewer than the rows
+        return nn.functional.linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
+
+
+class ParticleBlock(Attention):
     """Every object attends to every object, with the bias U."""
 
     def forward(
@@ -138,10 +154,11 @@ class ParticleBlock(Block):
         bias: Float[Tensor, "heads batch _ particles"],
     ) -> Float[Tensor, "rows width"]:
         chance = self.dropout if self.training else 0.0
-        return self.finish(x, attend(self.project(self.before_attention(x)), rows, bias, chance))
+        mixed = attend(self.project(self.before_attention(x)), rows, bias, chance)
+        return self.finish(x, self.collected(mixed))
 
 
-class ClassBlock(Block):
+class ClassBlock(Attention):
     """The class token attends to itself and to every object."""
 
     def forward(
@@ -154,10 +171,11 @@ class ClassBlock(Block):
         theirs = nn.functional.linear(self.before_attention(x), weight[width:], shift[width:])
         both = torch.cat([own[:, None], rows.unpack(theirs)], dim=1)
         real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
-        return self.finish(token, attend_once(queries, both, real, self.heads))
+        return self.finish(token, self.collected(attend_once(queries, both, real, self.heads)))
 
 
-def _embedding(features: int, widths: Sequence[int]) -> nn.Sequential:
+def object_layers(features: int, widths: Sequence[int]) -> nn.Sequential:
+    """Batch norm over the features of an object, then layers of these widths, each of layer norm, linear and GELU."""
     layers: list[nn.Module] = [BatchNorm(features)]
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [nn.LayerNorm(before), nn.Linear(before, after), nn.GELU()]

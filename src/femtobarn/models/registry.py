@@ -22,6 +22,9 @@ ORDERED: set[str] = set()
 #: Models that look at objects only, by declaration: interactions in their experiment are a mistake.
 PAIRLESS: set[str] = set()
 
+#: Models that attend by pairwise features alone, by declaration: an experiment without interactions is a mistake.
+PAIRED: set[str] = set()
+
 #: Models with slots for each kind of object of an event, by declaration: jets have no such objects.
 BY_KIND: set[str] = set()
 
@@ -39,7 +42,7 @@ def model(
     *,
     small: Mapping[str, Any] | None = None,
     ordered: bool = False,
-    pairs: bool = True,
+    pairs: bool | Literal["needed"] = True,
     by_kind: bool = False,
     lorentz: Mapping[str, Any] | None = None,
     published: Mapping[str, Mapping[str, Any]] | None = None,
@@ -50,7 +53,8 @@ def model(
         name: lower case.
         small: settings with which it trains in a moment; None means the defaults.
         ordered: the answer may depend on the order of the objects.
-        pairs: it takes pairwise features; False makes interactions in its experiment an error.
+        pairs: it takes pairwise features; False makes interactions in its experiment an error, `needed` says that it
+            raises a ValueError without any.
         by_kind: it picks objects of an event by their kind, which makes the constituents of jets an error.
         lorentz: settings with which its answer is the same in every frame; None means that it never is.
         published: sizes with names of their own, by the settings in which they differ from the defaults.
@@ -70,6 +74,8 @@ def model(
             ORDERED.add(name)
         if not pairs:
             PAIRLESS.add(name)
+        if pairs == "needed":
+            PAIRED.add(name)
         if by_kind:
             BY_KIND.add(name)
         if lorentz is not None:

@@ -1,11 +1,11 @@
 """Layers that two models share."""
 
-from femtobarn.nn.attention import attend, attend_once, closed, listening
+from femtobarn.nn.attention import attend, attend_once, closed, listening, tell
 from femtobarn.nn.batchnorm import BatchNorm, folded, normed
 from femtobarn.nn.directions import Directions, directions
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
-from femtobarn.nn.pairs import PairLayers, pair_bias
+from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
 from femtobarn.nn.readout import perceptron, readout
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
@@ -25,11 +25,14 @@ __all__ = [
     "dropout",
     "folded",
     "listening",
+    "mirrored",
     "nearest",
     "normed",
+    "once",
     "pair_bias",
     "perceptron",
     "readout",
     "scalars_of",
+    "tell",
     "tokens",
 ]

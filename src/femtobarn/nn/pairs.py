@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,13 +27,18 @@ class PairLayers(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, pairs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows heads"]:
+        (last,) = deque(self.stages(pairs), 1)
+        return last
+
+    def stages(self, pairs: Float[Tensor, "rows features"]) -> Iterator[Float[Tensor, "rows _"]]:
+        """What each layer makes of the pairs, one after the other."""
         first, *layers = self
         rows: Tensor = first(pairs)
         for linear, norm, _ in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
             assert isinstance(linear, nn.Linear)
             assert isinstance(norm, BatchNorm)
             rows = nn.functional.gelu(normed(linear, norm, rows))
-        return rows
+            yield rows
 
 
 def pair_bias(
@@ -51,9 +57,21 @@ def pair_bias(
         heads: of the attention.
         dtype: of the attention.
     """
-    shut = closed(mask, dtype)
     if embed is None:
+        shut = closed(mask, dtype)
         return shut.expand(heads, *shut.shape)
-    rows = Rows((mask[:, :, None] & mask[:, None, :]).triu(1))  # the features are symmetric: each pair once
-    half = rows.unpack(embed(rows.pack(pairs))).permute(3, 0, 1, 2)
+    rows = once(mask)
+    return mirrored(embed(rows.pack(pairs)), rows, closed(mask, dtype))
+
+
+def once(mask: Bool[Tensor, "batch particles"]) -> Rows:
+    """Each pair of two different real objects once: features of pairs are symmetric."""
+    return Rows((mask[:, :, None] & mask[:, None, :]).triu(1))
+
+
+def mirrored(
+    said: Float[Tensor, "rows heads"], rows: Rows, shut: Float[Tensor, "batch 1 particles"]
+) -> Float[Tensor, "heads batch particles particles"]:
+    """What layers said of each pair as a symmetric matrix, 0 on the diagonal, with padded keys closed."""
+    half = rows.unpack(said).permute(3, 0, 1, 2)
     return (half + half.transpose(2, 3) + shut).contiguous()

@@ -1,0 +1,135 @@
+"""More-interaction particle transformer: first what pairs look like decides who sees whom, then ParT.
+
+Wu et al., *Jet Tagging with More-Interaction Particle Transformer*, arXiv:2407.08682.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.models import part
+from femtobarn.models.registry import model
+from femtobarn.nn import PairLayers, Rows, closed, dropout, mirrored, once, tell
+
+
+@model(
+    "mipart",
+    pairs="needed",
+    small={
+        "width": 16,
+        "interaction_blocks": 1,
+        "blocks": 1,
+        "class_blocks": 1,
+        "heads": 2,
+        "embedding": (16,),
+        "pair_embedding": (8,),
+        "dropout": 0.0,
+    },
+    published={"mipart-l": {"width": 128}},
+)
+class MIParT(nn.Module):
+    r"""More-interaction particle transformer (MIParT), which needs pairwise features: `inputs.interactions`.
+
+    .. math:: \mathrm{MIA}(V) = \mathrm{softmax}(U_1)\, V, \quad
+              \mathrm{Attention}(Q, K, V) = \mathrm{softmax}(Q K^T / \sqrt{d} + U_2)\, V
+
+    The embedding of pairs, 64 numbers wide before its last layer, is the attention :math:`U_1` of the first blocks, of
+    as many heads, without queries and keys; its last layer makes of it the bias :math:`U_2` of ParT's blocks, which
+    follow. MET and its direction join the class token, which at the end reads the event. An object with itself has 0 in
+    both, as in ParT. `mipart-l` has twice the width.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        width: features of an object inside.
+        interaction_blocks: blocks whose attention is the embedding of the pairs.
+        blocks: particle blocks as in ParT.
+        class_blocks: class blocks (the class token attends to the objects).
+        heads: attention heads of the last two kinds; they divide the width.
+        embedding: hidden widths of the embedding of an object.
+        pair_embedding: hidden widths of the embedding of a pair; the last one is the heads of the first blocks and
+            divides the width.
+        ratio: width of the feed-forward layer in units of `width`.
+        dropout: in all but the class blocks, which have none.
+
+    Raises:
+        ValueError: no pairwise features, or heads that do not divide the width.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        width: PositiveInt = 64,
+        interaction_blocks: PositiveInt = 5,
+        blocks: NonNegativeInt = 5,
+        class_blocks: PositiveInt = 2,
+        heads: PositiveInt = 8,
+        embedding: tuple[PositiveInt, ...] = (128, 512),
+        pair_embedding: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64, 64),
+        ratio: PositiveInt = 4,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+    ) -> None:
+        super().__init__()
+        if not sizes.pairs:
+            raise ValueError("it attends by pairwise features; name some in inputs.interactions: [delta, kt, z, mass2]")
+        for number in (heads, pair_embedding[-1]):
+            if width % number:
+                raise ValueError(f"width {width} is not divisible among {number} heads")
+        self.embed = part.object_layers(sizes.particles, (*embedding, width))
+        self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads))
+        self.interaction_blocks = nn.ModuleList(
+            InteractionBlock(width, pair_embedding[-1], ratio, dropout) for _ in range(interaction_blocks)
+        )
+        self.blocks = nn.ModuleList(part.ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
+        self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
+        self.context = nn.Linear(sizes.context, width) if sizes.context else None
+        self.class_blocks = nn.ModuleList(part.ClassBlock(width, heads, ratio, 0.0) for _ in range(class_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, sizes.outputs)
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        rows = Rows(encoded.mask)
+        x = self.embed(rows.pack(encoded.particles))
+        pairs, shut = once(encoded.mask), closed(encoded.mask, x.dtype)
+        wide, narrow = deque(self.embed_pairs.stages(pairs.pack(encoded.pairs)), 2)
+        weights = mirrored(wide, pairs, shut).softmax(-1)
+        for block in self.interaction_blocks:
+            x = block(x, rows, weights)
+        bias = mirrored(narrow, pairs, shut)
+        for block in self.blocks:
+            x = block(x, rows, bias)
+        token = self.token.expand(encoded.mask.shape[0], -1)
+        if self.context is not None:
+            token = token + self.context(encoded.context)
+        for block in self.class_blocks:
+            token = block(token, x, rows)
+        logits: Tensor = self.head(self.norm(token))
+        return logits
+
+
+class InteractionBlock(part.Block):
+    """Every object gathers from every object with weights that are there already (MIA); the rest is ParT's block."""
+
+    def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
+        super().__init__(width, heads, ratio, dropout)
+        self.values = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows width"],
+        rows: Rows,
+        weights: Float[Tensor, "heads batch particles particles"],
+    ) -> Float[Tensor, "rows width"]:
+        tell("objects", weights.transpose(0, 1))
+        apart = (*rows.mask.shape, len(weights), x.shape[-1] // len(weights))
+        values = rows.unpack(self.values(self.before_attention(x))).reshape(apart)
+        mixed = dropout(weights, self.dropout, self.training) @ values.permute(2, 0, 1, 3)
+        return self.finish(x, rows.pack(mixed.permute(1, 2, 0, 3).flatten(2)) * self.scale())
