@@ -24,6 +24,7 @@ from torch import Tensor
 
 from femtobarn import experiment as experiments
 from femtobarn import provenance
+from femtobarn.cost import cost
 from femtobarn.evaluation import judge
 from femtobarn.evaluation.runs import CONFIG, HISTORY, META, METRICS, SCORES
 from femtobarn.experiment import Experiment
@@ -104,7 +105,8 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
                 history, model = grow(experiment, sample, folder, progress)
                 found = _calibration(experiment, sample, model)
                 provenance.write_json(folder / HISTORY, history)
-                provenance.write_json(folder / META, _meta(experiment, sample, history, model, found))
+                costs = cost(Trained(experiment, {}, model, sample.task), sample.test.batch)
+                provenance.write_json(folder / META, _meta(experiment, sample, history, model, found) | costs)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
 

@@ -51,6 +51,19 @@ def rounded(value: float | None, *errors: float | None, digits: int | None = Non
     return " ± ".join(fixed(number, digits) for number in (value, *known))
 
 
+def spaced(number: int | float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def shortened(number: int | float) -> str:
+    """A large number with three digits and k, M, G or T: 211 M."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:
+            return f"{number / size:#.3g}".removesuffix(".") + f" {letter}"
+    return f"{number:.3g}"
+
+
 def common_decimals(errors: Iterable[Iterable[float | None]], default: int = 3) -> int:
     """Digits after the point for a column: what half of its numbers deserve, each by the largest of its errors."""
     wanted = []

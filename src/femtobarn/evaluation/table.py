@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from femtobarn.evaluation.compare import TIE, Comparison, Row
+from femtobarn.evaluation.costs import COST, COST_NOTE, cost_table
 from femtobarn.evaluation.paired import AREA, Paired, against_baseline, best_against_others
 from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed, rounded
 from femtobarn.evaluation.sections import Column, Section, growth_columns, main_sections, sections
@@ -82,6 +83,12 @@ def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
         for label, row in rows:
             table.add_row(label, *map(_styled, row))
         made.append(table)
+    headings, costs = cost_table(comparison)
+    made.append(_empty(COST))
+    for heading in headings:
+        made[-1].add_column(heading, justify="right", overflow="fold")
+    for name, texts in costs:
+        made[-1].add_row(name, *texts)
     for title, lines in pair_tables(comparison).items() if backgrounds else ():
         table = _empty(title)
         for heading in PAIR_HEADINGS:
@@ -160,21 +167,26 @@ def markdown(comparison: Comparison) -> str:
         lines += _markdown(section.title, [column.heading for column in section.columns], rows)
     for title, headings, told in growths(whole):
         lines += _markdown(title, headings, told)
+    headings, costs = cost_table(comparison)
+    lines += [*_lines_of(COST, headings, costs), f"{COST_NOTE}.", ""]
     for title, pairs in pair_tables(comparison).items():
-        lines += [f"**{title}**", "", "| model | " + " | ".join(PAIR_HEADINGS) + " |"]
-        lines += ["|---|" + "---:|" * len(PAIR_HEADINGS)]
-        lines += [f"| {name} | " + " | ".join(texts) + " |" for name, texts in pairs] + [""]
+        lines += _lines_of(title, PAIR_HEADINGS, pairs)
     if len(comparison.rows) > 1:
         lines += [f"{PAIR_NOTE}.", ""]
     return "\n".join([*lines, legend(comparison, best="bold") + ".", ""])
 
 
 def _markdown(title: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> list[str]:
+    marked = [
+        (label, [f"**{one.text}**" if one.best else f"≈ {one.text}" if one.tied else one.text for one in line])
+        for label, line in rows
+    ]
+    return _lines_of(title, headings, marked)
+
+
+def _lines_of(title: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     lines = [f"**{title}**", "", f"| model | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
-    for label, line in rows:
-        marked = (f"**{one.text}**" if one.best else f"≈ {one.text}" if one.tied else one.text for one in line)
-        lines.append(f"| {label} | {' | '.join(marked)} |")
-    return [*lines, ""]
+    return [*lines, *(f"| {label} | {' | '.join(texts)} |" for label, texts in rows), ""]
 
 
 def growths(comparison: Comparison) -> list[tuple[str, list[str], list[tuple[str, list[Cell]]]]]:

@@ -165,6 +165,17 @@ class BDT:
         raw = np.asarray(self.booster.predict(x), dtype=np.float64)
         return np.stack([1 - raw, raw], axis=1) if raw.ndim == 1 else raw
 
+    @property
+    def leaves(self) -> int:
+        """Leaves of all trees: the numbers that were learned.
+
+        Raises:
+            RuntimeError: before `fit` or `load`.
+        """
+        if self.booster is None:
+            raise RuntimeError("no trees yet: fit or load first")
+        return sum(int(tree["num_leaves"]) for tree in self.booster.dump_model()["tree_info"])
+
     def importance(self) -> dict[str, float]:
         """How much the splits on each column lowered the training loss, largest first."""
         if self.booster is None:

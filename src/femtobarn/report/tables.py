@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation import Comparison
 from femtobarn.evaluation.best import LEAST
-from femtobarn.evaluation.rounding import NOTHING
+from femtobarn.evaluation.costs import COST_NOTE, cost_table, mean_of
+from femtobarn.evaluation.rounding import NOTHING, shortened, spaced
 from femtobarn.evaluation.sections import Section, background_sections, fit_section, main_sections, percent
 from femtobarn.evaluation.table import PAIR_HEADINGS, Cell, cells, growths, pair_tables, trainings
-from femtobarn.report.words import duration, leader, spaced
+from femtobarn.report.words import duration, leader
 
 
 @dataclass(frozen=True)
@@ -82,31 +81,24 @@ def background_tables(comparison: Comparison) -> list[Table]:
 
 
 def costs(comparison: Comparison) -> Table:
-    """What a training of each model costs in parameters and time."""
-
-    def mean(row: Row, name: str) -> float | None:
-        values = [run.meta[name] for run in row.runs if isinstance(run.meta.get(name), int | float)]
-        return float(np.mean(values)) if values else None
-
+    """What each model costs beside its quality: an event in operations and time, a training in epochs and time."""
+    headings, rows = cost_table(comparison)
     lines = []
-    for row in comparison.rows:
-        parameters, seconds, speed = (mean(row, name) for name in ("parameters", "seconds", "events_per_second"))
-        epochs = _range([len(run.history) for run in row.runs])
-        trees = (row.runs[0].config.get("model") or {}).get("name") == "bdt"
-        devices = sorted({str(run.meta.get("device", NOTHING)) for run in row.runs})
-        texts = [
-            spaced(parameters) if parameters else "trees" if trees else NOTHING,
-            epochs,
+    for row, (_, texts) in zip(comparison.rows, rows, strict=True):
+        single, seconds = (mean_of(row, name) for name in ("elementwise", "seconds"))
+        more = [
+            shortened(single) if single else NOTHING,
+            _range([len(run.history) for run in row.runs]),
             duration(seconds) if seconds is not None else NOTHING,
-            spaced(speed) if speed else NOTHING,
-            ", ".join(devices),
+            ", ".join(sorted({str(run.meta.get("device", NOTHING)) for run in row.runs})),
         ]
-        lines.append((row.label, trainings(row), [Cell(text) for text in texts]))
+        lines.append((row.label, trainings(row), [Cell(text) for text in (*texts, *more)]))
     return Table(
-        "Cost of a training",
-        ["trained parameters", "epochs (iterations)", "time", "events/s", "device"],
+        "Cost",
+        [*headings, "element-wise operations", "epochs (iterations)", "time of a training", "device"],
         lines,
-        "Mean over seeds. Times depend on what else the machine was doing.",
+        f"{COST_NOTE}. Element-wise: one for each number that comes out of an addition, a product, an activation or a "
+        "feature.",
     )
 
 

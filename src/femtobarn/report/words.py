@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.compare import TIE
 from femtobarn.evaluation.judge import Key
-from femtobarn.evaluation.rounding import rounded
+from femtobarn.evaluation.rounding import rounded, spaced
 from femtobarn.evaluation.sections import percent
 
 AREA: Key = ("auc", "total")
@@ -139,8 +139,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def spaced(number: int | float) -> str:
-    """A whole number with its thousands apart."""
-    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
