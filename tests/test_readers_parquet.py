@@ -15,7 +15,9 @@ import yaml
 from pydantic import ValidationError
 
 from femtobarn.events import EventError, Mapping, read_parquet, write_parquet
+from femtobarn.events.inspect import problems
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PHOTON, POSITRON
+from tests.jets import jet_events
 from tests.same_events import assert_same
 from tests.sample import make_events
 
@@ -69,6 +71,16 @@ def test_compact_files_keep_the_detector_s_resolution(tmp_path):
     assert (tmp_path / "compact.parquet").stat().st_size * 2.5 < (tmp_path / "full.parquet").stat().st_size
     write_parquet(back, tmp_path / "again.parquet", compact=True)
     assert_same(back, read_parquet(tmp_path / "again.parquet"))
+
+
+def test_tracks_are_numbers(tmp_path):
+    jets = jet_events(5)
+    wrong = ak.where(jets.particles.pt == ak.max(jets.particles.pt[3]), np.nan, jets.particles.dz)
+    odd = replace(jets, particles=ak.with_field(jets.particles, wrong, "dz"))
+    write_parquet(odd, tmp_path / "jets.parquet")
+    with pytest.raises(EventError, match=r"jets\.parquet, row 3: dz is NaN or infinite: object with"):
+        read_parquet(tmp_path / "jets.parquet")
+    assert any("dz is NaN or infinite: 1 objects" in text for text in problems(odd))
 
 
 def test_context_columns_need_names_of_their_own(tmp_path):

@@ -157,6 +157,9 @@ def test_the_command_on_the_card_makes_the_same_jets(tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 0
     made = read_parquet(tmp_path / "QCD.parquet")
     suits(made, "full")
+    # most tracks come from the collision itself: they miss it by what the detector adds alone
+    tracks = ak.flatten(made.particles[made.particles.charge != 0])
+    assert abs(np.median(abs(tracks.d0 / tracks.d0_error)) - 0.67) < 0.2
     assert made.processes == ("QCD",)
     assert len(np.unique(made.number)) == len(made) > len(np.unique(made.hard))
     record = made.provenance["processes"]["QCD"]

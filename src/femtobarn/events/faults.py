@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +40,12 @@ def object_faults(
             "energy below |p| (swapped columns, mixed units?)": finite & (energy < pt * np.cosh(eta) * (1 - ROUNDING)),
             "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING),
         }
+    return {what: where for what, where in found.items() if where.any()}
+
+
+def track_faults(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """The same for what is known of tracks, by the names of the columns."""
+    found = {f"{name} is NaN or infinite": ~np.isfinite(column) for name, column in columns.items()}
     return {what: where for what, where in found.items() if where.any()}
 
 

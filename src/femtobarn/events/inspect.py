@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from femtobarn.events.faults import event_faults, object_faults
+from femtobarn.events.faults import event_faults, object_faults, track_faults
 from femtobarn.events.record import Events
 from femtobarn.physics.objects import KINDS, NAMES, SLOTS
 
@@ -129,6 +129,10 @@ def problems(events: Events) -> list[str]:
     owner = np.repeat(np.arange(len(events)), ak.to_numpy(ak.num(events.particles.pt)))
     met, phi_met = (ak.to_numpy(events.context[name]) for name in ("MET", "phi_MET"))
     for what, where in object_faults(flat["pt"], flat["eta"], flat["phi"], flat["E"], flat["kind"]).items():
+        note(what, owner[where], "objects")
+    for what, where in track_faults(
+        {name: ak.to_numpy(ak.flatten(events.particles[name])) for name in events.tracks}
+    ).items():
         note(what, owner[where], "objects")
     for what, where in event_faults(events.weight, met, phi_met).items():
         note(what, np.flatnonzero(where), "events")

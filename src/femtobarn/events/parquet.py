@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
-from femtobarn.events.faults import event_faults, object_faults, wrapped
+from femtobarn.events.faults import event_faults, object_faults, track_faults, wrapped
 from femtobarn.events.files import checksum
 from femtobarn.events.mapping import Mapping, Raw, filled, read_mapped
 from femtobarn.events.record import TRACKS, Events
@@ -273,6 +273,7 @@ def checked(raw: Raw, path: str | Path) -> Events:
     for what, where in of_event.items():
         raise EventError(path, what, row=int(np.flatnonzero(where)[0]), remedy="mend or drop the row")
     of_object = object_faults(objects["pt"], objects["eta"], objects["phi"], objects["E"], objects["kind"])
+    of_object |= track_faults({name: objects[name] for name in TRACKS if name in objects})
     for what, where in of_object.items():
         index = int(np.flatnonzero(where)[0])
         row = int(np.searchsorted(np.cumsum(raw.counts), index, side="right"))

@@ -214,7 +214,8 @@ class Generator:
             record = kept.prt
             more: dict[str, ak.Array] = {"hadronic": hadronic(record)}
             if self.history:
-                origin = {name: record.vProd[f"p{name}"] for name in ("x", "y", "z")}
+                # Pythia gives no vertex, not one at 0, to particles from the collision itself
+                origin = {name: ak.fill_none(record.vProd[f"p{name}"], 0.0) for name in ("x", "y", "z")}
                 more = {"status": record.status, "mother1": record.mother1, **origin}
             particles = ak.zip(
                 {
