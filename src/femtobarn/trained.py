@@ -136,8 +136,9 @@ def build(experiment: Experiment, outputs: int) -> Network:
     """The untrained network of an experiment; the same seed gives the same initial weights."""
     with torch.random.fork_rng():
         torch.manual_seed(experiment.seed)
-        inputs = Inputs(experiment.inputs.interactions, experiment.inputs.features)
-        architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **experiment.model.settings)
+        seen, settings = experiment.inputs, experiment.model.settings
+        inputs = Inputs(seen.interactions, seen.features, self_pairs=settings.get("self_pairs", False))
+        architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **settings)
     return Network(inputs, architecture)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from femtobarn.inputs import constituents
 from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.encoded import Encoded, Sizes
-from femtobarn.inputs.interactions import INTERACTIONS, check, pair_features
+from femtobarn.inputs.interactions import INTERACTIONS, check, own_features, pair_features
 from femtobarn.inputs.loader import batches
 from femtobarn.physics import lorentz, pairwise
 from femtobarn.physics.objects import NAMES, PADDING
@@ -53,6 +53,7 @@ class Inputs(nn.Module):
     Args:
         interactions: names from `INTERACTIONS`, one pair feature each, in this order.
         features: `objects`, or a set of features of constituents.
+        self_pairs: an object and itself are a pair too, on the diagonal of the pair features, which is 0 otherwise.
 
     Raises:
         ValueError: an unknown or repeated interaction or set of features, or couplings of constituents.
@@ -66,8 +67,11 @@ class Inputs(nn.Module):
     context_std: Tensor
     interaction_names: Tensor
 
-    def __init__(self, interactions: Sequence[str] = (), features: str = constituents.OBJECTS) -> None:
+    def __init__(
+        self, interactions: Sequence[str] = (), features: str = constituents.OBJECTS, *, self_pairs: bool = False
+    ) -> None:
         super().__init__()
+        self.self_pairs = self_pairs
         self.interactions = check(interactions)
         self.features = constituents.check(features, interactions)
         whole = features == constituents.OBJECTS
@@ -125,7 +129,15 @@ class Inputs(nn.Module):
                 pair_features(batch, self.interactions), self.pair_mean, self.pair_std, strict=True
             )
         ]
-        return torch.stack(features, dim=-1)
+        pairs = torch.stack(features, dim=-1)
+        return self._with_own(pairs, batch) if self.self_pairs else pairs
+
+    def _with_own(self, pairs: Tensor, batch: Batch) -> Tensor:
+        own = torch.stack(own_features(batch, self.interactions), dim=-1).to(pairs.dtype)
+        same = (
+            torch.eye(pairs.shape[1], dtype=torch.bool, device=pairs.device)[..., None] & batch.mask[:, :, None, None]
+        )
+        return torch.where(same, standardised(own, self.pair_mean, self.pair_std)[:, :, None], pairs)
 
     @torch.no_grad()
     def fit(self, batch: Batch, weight: Float[Tensor, " batch"] | None = None) -> Inputs:

@@ -46,6 +46,7 @@ class ParT(nn.Module):
         pair_embedding: hidden widths of the embedding of a pair.
         ratio: width of the feed-forward layer in units of `width`.
         dropout: in the particle blocks; the class blocks have none.
+        self_pairs: an object and itself are a pair with a U of its own, as in the published weights.
     """
 
     def __init__(
@@ -60,11 +61,12 @@ class ParT(nn.Module):
         pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
         ratio: PositiveInt = 4,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        self_pairs: bool = False,
     ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible among {heads} heads")
-        self.heads = heads
+        self.heads, self.self_pairs = heads, self_pairs
         self.embed = object_layers(sizes.particles, (*embedding, width))
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
@@ -92,8 +94,8 @@ class ParT(nn.Module):
     def bias(
         self, pairs: Float[Tensor, "batch particles particles pair_features"], mask: Bool[Tensor, "batch particles"]
     ) -> Float[Tensor, "heads batch _ particles"]:
-        """U of every head; 0 for an object with itself and without pairwise features, and padded keys closed."""
-        return pair_bias(self.embed_pairs, pairs, mask, self.heads, self.token.dtype)
+        """U of every head, with padded keys closed; 0 without pairwise features."""
+        return pair_bias(self.embed_pairs, pairs, mask, self.heads, self.token.dtype, self_pairs=self.self_pairs)
 
 
 class Block(nn.Module):

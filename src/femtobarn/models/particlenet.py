@@ -44,6 +44,8 @@ class ParticleNet(nn.Module):
         blocks: channels of the layers of each edge convolution.
         fc: widths of the fully connected layers before the last.
         dropout: after each of those.
+        fill: an object with fewer than k others gets neighbours without features for those that are missing: in
+            weaver-core padding is a neighbour there, and weights trained with it know no other.
     """
 
     def __init__(
@@ -54,13 +56,15 @@ class ParticleNet(nn.Module):
         blocks: Annotated[tuple[Channels, ...], Field(min_length=1)] = ((64,) * 3, (128,) * 3, (256,) * 3),
         fc: tuple[PositiveInt, ...] = (256,),
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        fill: bool = False,
     ) -> None:
         super().__init__()
         self.k = k
         self.norm = BatchNorm(sizes.particles)
         widths = (sizes.particles, *(channels[-1] for channels in blocks))
         self.blocks = nn.ModuleList(
-            EdgeConv(before, sizes.pairs, channels) for before, channels in zip(widths, blocks, strict=False)
+            EdgeConv(before, sizes.pairs, channels, k if fill else 0)
+            for before, channels in zip(widths, blocks, strict=False)
         )
         self.fc = readout(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
 
@@ -123,11 +127,18 @@ def connect(
 
 
 class EdgeConv(nn.Module):
-    """One edge convolution: what an object learns from its neighbours, averaged, beside what it knows itself."""
+    """One edge convolution: what an object learns from its neighbours, averaged, beside what it knows itself.
 
-    def __init__(self, features: int, pairs: int, channels: Sequence[int]) -> None:
+    Args:
+        features: of an object.
+        pairs: features of a pair.
+        channels: of the layers.
+        least: neighbours an object has at least; for those that are missing, objects without features stand in.
+    """
+
+    def __init__(self, features: int, pairs: int, channels: Sequence[int], least: int = 0) -> None:
         super().__init__()
-        self.features, self.pairs = features, pairs
+        self.features, self.pairs, self.least = features, pairs, least
         self.first = nn.Linear(2 * features + pairs, channels[0], bias=False)
         self.first_norm = BatchNorm(channels[0])
         layers: list[nn.Module] = [nn.ReLU(inplace=True)]
@@ -145,18 +156,33 @@ class EdgeConv(nn.Module):
             weight, shift = folded(self.first, self.first_norm)
         of_self, of_difference, of_pair = weight[:, :f], weight[:, f : 2 * f], weight[:, 2 * f :]
         # W [x_i, x_j - x_i] = (W1 - W2) x_i + W2 x_j: once per object, not once per edge
-        parts = (linear(x, of_self - of_difference, shift), linear(x, of_difference), of_pair)
+        looking, seen = linear(x, of_self - of_difference, shift), linear(x, of_difference)
+        there = graph.edges.mask.sum(-1, keepdim=True)
+        few = self.few(graph, there)
+        blank = looking.index_select(0, few)  # at x_j = 0 there is nothing else
         if self.training or torch.is_grad_enabled() or graph.edges.index is None:
-            learned = graph.edges.mean(self.edges(*parts, graph, slice(None)))
+            edges = self.joined(looking, seen, of_pair, graph, slice(None))
+            learned = self.layers(torch.cat([edges, blank]) if self.least else edges)
+            total, blank = graph.edges.sum(learned[: len(edges)]), learned[len(edges) :]
         else:
-            learned = self.in_pieces(*parts, graph)
-        return torch.relu(normed(self.shortcut, self.shortcut_norm, x) + learned)
+            total, blank = self.in_pieces(looking, seen, of_pair, graph), self.layers(blank)
+        if self.least:
+            total = total.index_add(0, few, blank * (self.least - there).clamp_min(0)[few])
+        return torch.relu(normed(self.shortcut, self.shortcut_norm, x) + total / there.clamp_min(max(self.least, 1)))
 
-    def edges(self, looking: Tensor, seen: Tensor, of_pair: Tensor, graph: Graph, some: slice) -> Tensor:
-        """What is learned from some of the edges."""
+    def few(self, graph: Graph, there: Int[Tensor, "rows 1"]) -> Int[Tensor, " few"]:
+        """Rows of the objects that lack neighbours (of all objects while exporting)."""
+        if not self.least or graph.edges.index is None:
+            return torch.arange(len(there) if self.least else 0, device=there.device)
+        return (there.squeeze(1) < self.least).nonzero().squeeze(1)
+
+    def joined(self, looking: Tensor, seen: Tensor, of_pair: Tensor, graph: Graph, some: slice) -> Tensor:
+        """What stands at some of the edges after the product of the first layer."""
         edge = looking.index_select(0, graph.centre[some]).add_(seen.index_select(0, graph.neighbour[some]))
-        if self.pairs:
-            edge = edge + nn.functional.linear(graph.pairs[some], of_pair)
+        return edge + nn.functional.linear(graph.pairs[some], of_pair) if self.pairs else edge
+
+    def layers(self, edge: Tensor) -> Tensor:
+        """All that follows that product, from features at an edge to what is learned from it."""
         if self.training:
             edge = self.first_norm(edge)
         edge = edge.relu_()
@@ -168,12 +194,12 @@ class EdgeConv(nn.Module):
         return edge
 
     def in_pieces(self, looking: Tensor, seen: Tensor, of_pair: Tensor, graph: Graph) -> Tensor:
-        """The mean over the neighbours, without ever holding all edges: what is computed stays in the cache."""
+        """The sum over the neighbours, without ever holding all edges: what is computed stays in the cache."""
         total = looking.new_zeros(len(looking), self.shortcut.out_features)
         for start in range(0, len(graph.centre), PIECE):
             some = slice(start, start + PIECE)
-            total.index_add_(0, graph.centre[some], self.edges(looking, seen, of_pair, graph, some))
-        return total / graph.edges.mask.sum(-1, keepdim=True).clamp_min(1)
+            total.index_add_(0, graph.centre[some], self.layers(self.joined(looking, seen, of_pair, graph, some)))
+        return total
 
 
 @torch.no_grad()

@@ -1,6 +1,9 @@
 """Weights of weaver-core: ParT and ParticleNet as they were published, for the networks of this package.
 
 github.com/hqucms/weaver-core; the weights for JetClass are in github.com/jet-universe/particle_transformer.
+
+    network = weaver.network("ParticleNet_full.pt")
+    logits = network(make_batch(femtobarn.shipped("top-tagging"), slots=128))  # of `CLASSES`
 """
 
 from __future__ import annotations
@@ -8,10 +11,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from femtobarn.inputs import FEATURES, Inputs
+from femtobarn.models.network import Network
+from femtobarn.models.registry import find
+
+#: What the ten outputs of the published JetClass networks stand for.
+CLASSES = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
+
+#: Pairwise features of ParT in weaver's order.
+PAIRS = ("kt", "z", "delta", "mass2")
 
 #: Parts of a block of ParT.
 _BLOCK = {
@@ -35,6 +48,58 @@ class Foreign(NamedTuple):
     features: int  # of a particle
     outputs: int
     weights: dict[str, Tensor]  # for `load_state_dict` of the architecture
+    settings: dict[str, Any]  # of the model, as far as weights tell
+    pairs: int  # features of a pair
+
+    @property
+    def feature_set(self) -> str:
+        """Which of `femtobarn.inputs.FEATURES` have as many.
+
+        Raises:
+            ValueError: none.
+        """
+        widths = {len(names): name for name, names in FEATURES.items()}
+        if self.features not in widths:
+            known = ", ".join(f"{name} ({width})" for width, name in widths.items())
+            raise ValueError(f"weights for {self.features} features of a particle; there are {known}")
+        return widths[self.features]
+
+    @property
+    def interactions(self) -> tuple[str, ...]:
+        """Names of the pairwise features.
+
+        Raises:
+            ValueError: another number of them than ParT has.
+        """
+        if self.pairs not in (0, len(PAIRS)):
+            raise ValueError(f"weights for {self.pairs} features of a pair; there are {', '.join(PAIRS)}")
+        return PAIRS[: self.pairs]
+
+
+def network(path: str | Path, *, k: int = 16, self_pairs: bool = True) -> Network:
+    """A published network as it is: raw constituents of jets go in, the logits it was trained to give come out.
+
+    It computes its features itself, those of `femtobarn.inputs.constituents` that it was trained with; jets should
+    have 128 slots. In evaluation mode, without any training.
+
+    Args:
+        path: the checkpoint.
+        k: neighbours in a ParticleNet, which the weights do not tell: 16, and 7 in the Lite version.
+        self_pairs: whether a ParT was trained with an object and itself for a pair, which the weights do not tell
+            either: `remove_self_pair` of weaver's, the other way round.
+
+    Raises:
+        ValueError: not a file of such weights, or of other features than there are.
+    """
+    found = read(path)
+    own = {"k": k} if found.model == "particlenet" else {"self_pairs": self_pairs}
+    inputs = Inputs(found.interactions, found.feature_set, self_pairs=own.get("self_pairs", False))
+    architecture = find(found.model)(inputs.sizes(found.outputs), **found.settings, **own)
+    lost = architecture.load_state_dict(found.weights, strict=False)
+    left = [name for name in lost.missing_keys if not name.endswith("num_batches_tracked")]
+    if left:
+        raise ValueError(f"{path} does not hold all weights of a {found.model}: {_some(left)} are missing")
+    return Network(inputs, architecture).eval()
 
 
 def read(path: str | Path) -> Foreign:
@@ -77,10 +142,49 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> Fo
     if strange:
         raise ValueError(f"{source}: a {model} of weaver-core's with parts that {model} here lacks: {_some(strange)}")
     weights = {here: _shaped(here, plain[name]) for name, here in found.items() if here is not None}
-    missing = [name for name in (features, last) if name not in weights]
+    needed = (features, last, *(["class_blocks.0.head_scale"] if model == "part" else []))
+    missing = [name for name in needed if name not in weights]
     if missing:
         raise ValueError(f"{source}: a {model} of weaver-core's without {', '.join(missing)}")
-    return Foreign(model, len(weights[features]), len(weights[last]), weights)
+    width = weights[features].numel()
+    if model == "part":
+        first = weights.get("embed_pairs.0.weight")
+        return Foreign(
+            model, width, len(weights[last]), weights, _part_settings(weights), 0 if first is None else len(first)
+        )
+    return Foreign(model, width, len(weights[last]), weights, _particlenet_settings(weights), 0)
+
+
+def _part_settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    width, heads = len(weights["token"]), len(weights["class_blocks.0.head_scale"])
+    pairs = _widths(weights, r"embed_pairs\.(\d+)\.weight")
+    return {
+        "width": width,
+        "blocks": len(_widths(weights, r"blocks\.(\d+)\.expand\.weight")),
+        "class_blocks": len(_widths(weights, r"class_blocks\.(\d+)\.expand\.weight")),
+        "heads": heads,
+        "embedding": _widths(weights, r"embed\.(\d+)\.weight")[:-1],
+        **({"pair_embedding": pairs[:-1]} if pairs else {}),
+        "ratio": len(weights["class_blocks.0.expand.weight"]) // width,
+    }
+
+
+def _particlenet_settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    first = _widths(weights, r"blocks\.(\d+)\.first\.weight")
+    return {
+        "blocks": tuple(
+            (width, *_widths(weights, rf"blocks\.{number}\.rest\.(\d+)\.weight")) for number, width in enumerate(first)
+        ),
+        "fc": _widths(weights, r"fc\.(\d+)\.weight")[:-1],
+        "fill": True,
+    }
+
+
+def _widths(weights: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
+    """Outputs of the layers whose names fit, in the order of their numbers; norms are no layers."""
+    fitting = {name: re.fullmatch(pattern, name) for name in weights}
+    layers = sorted((int(found[1]), name) for name, found in fitting.items() if found and weights[name].dim() > 1)
+    return tuple(len(weights[name]) for _, name in layers)
 
 
 def _part(name: str) -> str | None:

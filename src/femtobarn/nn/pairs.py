@@ -47,8 +47,10 @@ def pair_bias(
     mask: Bool[Tensor, "batch particles"],
     heads: int,
     dtype: torch.dtype,
+    *,
+    self_pairs: bool = False,
 ) -> Float[Tensor, "heads batch _ particles"]:
-    """U of every head for `attend`, with padded keys closed; 0 for an object with itself.
+    """U of every head for `attend`, with padded keys closed.
 
     Args:
         embed: from the features of pairs to one number a head; None, for a model without pairs, gives 0.
@@ -56,22 +58,27 @@ def pair_bias(
         mask: True where an object is real.
         heads: of the attention.
         dtype: of the attention.
+        self_pairs: the diagonal of the features counts like a pair; without, U is 0 for an object with itself.
     """
     if embed is None:
         shut = closed(mask, dtype)
         return shut.expand(heads, *shut.shape)
-    rows = once(mask)
-    return mirrored(embed(rows.pack(pairs)), rows, closed(mask, dtype))
+    rows = once(mask, self_pairs)
+    return mirrored(embed(rows.pack(pairs)), rows, closed(mask, dtype), self_pairs)
 
 
-def once(mask: Bool[Tensor, "batch particles"]) -> Rows:
-    """Each pair of two different real objects once: features of pairs are symmetric."""
-    return Rows((mask[:, :, None] & mask[:, None, :]).triu(1))
+def once(mask: Bool[Tensor, "batch particles"], self_pairs: bool = False) -> Rows:
+    """Each pair of two different real objects once: features of pairs are symmetric; if asked for, each with itself."""
+    return Rows((mask[:, :, None] & mask[:, None, :]).triu(0 if self_pairs else 1))
 
 
 def mirrored(
-    said: Float[Tensor, "rows heads"], rows: Rows, shut: Float[Tensor, "batch 1 particles"]
+    said: Float[Tensor, "rows heads"],
+    rows: Rows,
+    shut: Float[Tensor, "batch 1 particles"],
+    self_pairs: bool = False,
 ) -> Float[Tensor, "heads batch particles particles"]:
-    """What layers said of each pair as a symmetric matrix, 0 on the diagonal, with padded keys closed."""
+    """What layers said of each pair of `once` as a symmetric matrix, 0 where they were not asked, padded keys closed."""
     half = rows.unpack(said).permute(3, 0, 1, 2)
-    return (half + half.transpose(2, 3) + shut).contiguous()
+    other = half.triu(1) if self_pairs else half
+    return (half + other.transpose(2, 3) + shut).contiguous()
