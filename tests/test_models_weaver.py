@@ -88,7 +88,8 @@ class TheirBlock(nn.Module):
         scaled = (out.unflatten(-1, (HEADS, -1)) * self.c_attn[:, None]).flatten(-2)
         x = asked + self.post_attn_norm(scaled)
         out = self.fc2(self.post_fc_norm(nn.functional.gelu(self.fc1(self.pre_fc_norm(x)))))
-        return self.w_resid * x + out
+        weighted: Tensor = self.w_resid * x + out
+        return weighted
 
 
 class TheirParT(nn.Module):

@@ -92,8 +92,9 @@ def network(path: str | Path, *, k: int = 16, self_pairs: bool = True) -> Networ
         ValueError: not a file of such weights, or of other features than there are.
     """
     found = read(path)
-    own = {"k": k} if found.model == "particlenet" else {"self_pairs": self_pairs}
-    inputs = Inputs(found.interactions, found.feature_set, self_pairs=own.get("self_pairs", False))
+    attends = found.model == "part"
+    own = {"self_pairs": self_pairs} if attends else {"k": k}
+    inputs = Inputs(found.interactions, found.feature_set, self_pairs=attends and self_pairs)
     architecture = find(found.model)(inputs.sizes(found.outputs), **found.settings, **own)
     lost = architecture.load_state_dict(found.weights, strict=False)
     left = [name for name in lost.missing_keys if not name.endswith("num_batches_tracked")]

@@ -78,7 +78,7 @@ def mirrored(
     shut: Float[Tensor, "batch 1 particles"],
     self_pairs: bool = False,
 ) -> Float[Tensor, "heads batch particles particles"]:
-    """What layers said of each pair of `once` as a symmetric matrix, 0 where they were not asked, padded keys closed."""
+    """What layers said of the pairs of `once` as a symmetric matrix, 0 for all others, with padded keys closed."""
     half = rows.unpack(said).permute(3, 0, 1, 2)
     other = half.triu(1) if self_pairs else half
     return (half + other.transpose(2, 3) + shut).contiguous()
