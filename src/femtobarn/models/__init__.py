@@ -12,6 +12,7 @@ from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
 from femtobarn.models.pcnn import PCNN
 from femtobarn.models.pfn import PFN
+from femtobarn.models.recnn import RecNN
 from femtobarn.models.registry import MODELS, PUBLISHED, Description, describe, find, model, networks, settings
 from femtobarn.models.sett import SetT
 from femtobarn.models.transformer import Transformer
@@ -31,6 +32,7 @@ __all__ = [
     "Network",
     "ParT",
     "ParticleNet",
+    "RecNN",
     "SetT",
     "Transformer",
     "describe",

@@ -16,12 +16,8 @@ from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.features import KINEMATIC
 from femtobarn.models.registry import model
 from femtobarn.nn import BatchNorm
-from femtobarn.physics.lorentz import pt
+from femtobarn.physics.hardness import harder
 from femtobarn.physics.objects import SLOTS
-
-#: Difference of two pT, or two energies, relative to their sum, below which neither is the larger: some units of
-#: float32's last place.
-TIE = 1e-6
 
 
 @model("fcn", pairs=False, by_kind=True, small={"widths": (32, 32), "dropout": 0.0})
@@ -79,23 +75,9 @@ class FCN(nn.Module):
 
         By counting the harder objects of the same kind, which needs no sorting and no shape that depends on the data.
         """
-        place = (_harder(momenta) & (kind[:, None, :] == kind[:, :, None]) & mask[:, None, :]).sum(-1)
+        place = (harder(momenta) & (kind[:, None, :] == kind[:, :, None]) & mask[:, None, :]).sum(-1)
         right = (kind[:, None, :] == self.kinds[:, None]) & (place[:, None, :] == self.places[:, None])
         return right & mask[:, None, :]
-
-
-def _harder(momenta: Float[Tensor, "batch particles 4"]) -> Bool[Tensor, "batch particles particles"]:
-    """Whether the second object of a pair is the harder one: in pT, then in energy, then by its position.
-
-    Files hold rounded numbers, so that ties do happen; pT is made of px and py again, with an error that each library
-    has of its own, and must not decide them. Numbers as close as `TIE` therefore count as equal.
-    """
-    harder = torch.ones(momenta.shape[1], momenta.shape[1], dtype=torch.bool, device=momenta.device).tril(-1)
-    for number in (momenta[..., 3], pt(momenta)):
-        first, second = number[:, :, None], number[:, None, :]
-        equal = (second - first).abs() <= TIE * (first + second)
-        harder = (~equal & (second > first)) | (equal & harder)  # ONNX Runtime has no choice between truth values
-    return harder
 
 
 def _norm(name: str, width: int) -> list[nn.Module]:

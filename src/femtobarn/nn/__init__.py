@@ -8,7 +8,9 @@ from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
 from femtobarn.nn.readout import perceptron, readout
 from femtobarn.nn.rows import Rows
+from femtobarn.nn.steps import repeat
 from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
+from femtobarn.nn.trees import Tree, grow
 
 __all__ = [
     "BatchNorm",
@@ -17,6 +19,7 @@ __all__ = [
     "Reference",
     "Rows",
     "Tokens",
+    "Tree",
     "all_pairs",
     "attend",
     "attend_once",
@@ -24,6 +27,7 @@ __all__ = [
     "directions",
     "dropout",
     "folded",
+    "grow",
     "listening",
     "mirrored",
     "nearest",
@@ -32,6 +36,7 @@ __all__ = [
     "pair_bias",
     "perceptron",
     "readout",
+    "repeat",
     "scalars_of",
     "tell",
     "tokens",
