@@ -25,8 +25,8 @@ def encoded(count: int = 12, seed: int = 0) -> Encoded:
     """Jets; the first has no constituent left, the next one, then two."""
     batch = make_batch(jet_events(count, most=15, seed=seed), SLOTS, torch.float64)
     few = torch.arange(SLOTS) < torch.tensor([0, 1, 2, *[SLOTS] * (count - 3)])[:, None]
-    inputs = Inputs((), "full").double().fit(batch)
-    return inputs(batch._replace(mask=batch.mask & few))
+    found: Encoded = Inputs((), "full").double().fit(batch)(batch._replace(mask=batch.mask & few))
+    return found
 
 
 def network(**settings) -> RecNN:
@@ -56,7 +56,8 @@ def test_every_node_is_what_its_children_make(shape, gating):
 
     def u(jet: int, node: int) -> Tensor:
         leaf = jets.particles[jet, node] if node < SLOTS else torch.zeros(17).double()
-        return built.embed(torch.cat([built.norm(g[jet, node][None])[0], leaf])).relu()
+        found: Tensor = built.embed(torch.cat([built.norm(g[jet, node][None])[0], leaf])).relu()
+        return found
 
     def h(jet: int, node: int) -> Tensor:
         own = u(jet, node)
@@ -64,7 +65,8 @@ def test_every_node_is_what_its_children_make(shape, gating):
             return own
         left, right = (h(jet, int(children[jet, node - SLOTS])) for children in (tree.left, tree.right))
         if not isinstance(built.merge, Gated):
-            return built.merge.activate(torch.cat([left, right, own])).relu()
+            simple: Tensor = built.merge.activate(torch.cat([left, right, own])).relu()
+            return simple
         r_left, r_right, r_own = built.merge.reset(torch.cat([left, right, own])).sigmoid().split(12)
         new = built.merge.activate(torch.cat([r_left * left, r_right * right, r_own * own])).relu()
         z = built.merge.update(torch.cat([new, left, right, own])).split(12)

@@ -132,8 +132,8 @@ def test_random_trees_merge_any_two():
 def test_rounding_decides_nothing(shape):
     """Objects of a few pT on a grid, where most distances are equal."""
     rng = np.random.default_rng(0)
-    eta, phi = (0.1 * rng.integers(0, 8, (50, 20)) for _ in range(2))
-    pt = np.sort(rng.integers(1, 60, (50, 20)), axis=1)[:, ::-1] + 0.5
+    eta, phi = (0.1 * rng.integers(0, 8, (50, 20)).astype(np.float64) for _ in range(2))
+    pt = np.sort(rng.integers(1, 60, (50, 20)).astype(np.float64), axis=1)[:, ::-1] + 0.5
     momenta = torch.from_numpy(massless(pt, eta, phi + 1.0))
     mask = torch.ones(50, 20, dtype=torch.bool)
     tree = grow(momenta, mask, shape)

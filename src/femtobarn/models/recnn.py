@@ -88,16 +88,14 @@ class RecNN(nn.Module):
     def _by_levels(self, u: Float[Tensor, "rows width"], tree: Tree, rows: Rows) -> Float[Tensor, "batch width"]:
         """h of the roots, all nodes of a level at a time, over the whole batch."""
         plan = levels(tree, rows)
-        leaves, *above = u.index_select(0, plan.order).split(plan.sizes)
-        h, waiting = leaves, torch.arange(len(leaves), device=u.device)
+        h, *above = torch.split(u.index_select(0, plan.order), plan.sizes)
+        waiting, *makings = torch.split(torch.arange(len(plan.order), device=u.device), plan.sizes)
         where = torch.empty_like(plan.order)
-        for number, own in enumerate(above, start=1):
-            # nodes are numbered level by level
-            made = torch.arange(len(plan.order), device=u.device)[sum(plan.sizes[:number]) :][: len(own)]
-            kept = waiting[plan.used[waiting] > number]
+        for level, (made, own) in enumerate(zip(makings, above, strict=True), start=1):
+            kept = waiting[plan.used[waiting] > level]
             where[waiting] = torch.arange(len(waiting), device=u.device)
-            children = where[torch.cat([plan.left[made], plan.right[made], kept])]
-            left, right, rest = h.index_select(0, children).split([len(own), len(own), len(kept)])
+            wanted = where[torch.cat([plan.left[made], plan.right[made], kept])]
+            left, right, rest = torch.split(h.index_select(0, wanted), [len(made), len(made), len(kept)])
             h, waiting = torch.cat([self.merge(left, right, own), rest]), torch.cat([made, kept])
         return u.new_zeros(len(rows.mask), u.shape[1]).index_copy(0, plan.event[waiting], h)
 
@@ -158,8 +156,8 @@ class Gated(nn.Module):
         given = torch.cat([left, right, u], dim=-1)
         new = torch.relu(self.activate(torch.sigmoid(self.reset(given)) * given))
         parts = torch.cat([new, given], dim=-1)
-        weights = self.update(parts).unflatten(-1, (4, u.shape[-1])).softmax(-2)
-        return (weights * parts.unflatten(-1, (4, u.shape[-1]))).sum(-2)
+        weights = torch.stack(self.update(parts).chunk(4, dim=-1)).softmax(0)
+        return (weights * torch.stack(parts.chunk(4, dim=-1))).sum(0)
 
 
 def orthogonal(inputs: int, outputs: int) -> nn.Linear:
@@ -204,23 +202,24 @@ class Levels(NamedTuple):
 def levels(tree: Tree, rows: Rows) -> Levels:
     """Numbers nodes so that each stands behind its children, and many side by side."""
     batch, nodes = rows.mask.shape
-    mergings = tree.left.shape[1]
-    level = torch.zeros(batch, nodes, dtype=torch.long, device=rows.mask.device)
-    for number in range(mergings):
-        pair = torch.stack([tree.left[:, number], tree.right[:, number]], dim=1)
-        level[:, nodes - mergings + number] = level.gather(1, pair).amax(1) + 1
+    mergings, device = tree.left.shape[1], rows.mask.device
+    level = torch.zeros(batch, nodes, dtype=torch.long, device=device)
+    for step in range(mergings):
+        children = torch.stack([tree.left[:, step], tree.right[:, step]], dim=1)
+        level[:, nodes - mergings + step] = level.gather(1, children).amax(1) + 1
     assert rows.index is not None
     height = level.flatten()[rows.index]
     order = height.argsort(stable=True)
     sizes = torch.bincount(height, minlength=1).tolist()
-    first = rows.index.div(nodes, rounding_mode="floor") * nodes
-    number_of = torch.zeros_like(level).flatten()
-    number_of[rows.index[order]] = torch.arange(len(order), device=order.device)
-    children = []
-    used = torch.full_like(order, len(sizes))
-    for side in (tree.left, tree.right):
-        child = nn.functional.pad(side, (nodes - mergings, 0)).flatten()[rows.index]
-        children.append(number_of[first + child][order])
-        made = height[order] > 0
-        used[children[-1][made]] = height[order][made]
-    return Levels(order, sizes, *children, used, first[order].div(nodes, rounding_mode="floor"))
+    height, place = height[order], rows.index[order]
+    event = place // nodes
+    number = torch.zeros(batch * nodes, dtype=torch.long, device=device)
+    number[place] = torch.arange(len(place), device=device)
+    made = place[height > 0]
+    merging = made // nodes * mergings + made % nodes - (nodes - mergings)
+    both = torch.zeros(len(place), 2, dtype=torch.long, device=device)
+    for side, child in enumerate((tree.left, tree.right)):
+        both[height > 0, side] = number[made - made % nodes + child.flatten()[merging]]
+    used = torch.full_like(place, len(sizes))
+    used[both[height > 0]] = height[height > 0, None].expand(-1, 2)
+    return Levels(order, sizes, both[:, 0], both[:, 1], used, event)
