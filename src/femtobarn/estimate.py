@@ -21,7 +21,8 @@ from femtobarn.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs
 from femtobarn.inputs.columns import columns
 from femtobarn.models import BDT
-from femtobarn.sample import Side, prepare
+from femtobarn.sample import prepare
+from femtobarn.sides import Side
 from femtobarn.study import Planned
 from femtobarn.trained import Trained, build
 from femtobarn.training import fit
@@ -143,12 +144,12 @@ def pace(experiment: Experiment) -> Pace:
     sample = prepare(experiment)
     trees = not experiment.model.is_network
     size = ROWS if trees else experiment.training.batch_size
-    train = _some(sample.train, size)
-    share = min(1.0, len(train.events) / len(sample.train.events))
-    valid = _some(sample.validation, max(1, round(share * len(sample.validation.events))))
+    train = _some(sample.train.head(), size)
+    share = min(1.0, len(train) / len(sample.train))
+    valid = _some(sample.validation.head(), max(1, round(share * len(sample.validation))))
     step, check = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
-    every = check * len(sample.validation.events) / len(valid.events)
-    return Pace(step / len(train.events), every, len(sample.train.events))
+    every = check * len(sample.validation) / len(valid)
+    return Pace(step / len(train), every, len(sample.train))
 
 
 def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
@@ -184,10 +185,7 @@ def _network(experiment: Experiment, train: Side, valid: Side) -> tuple[float, f
     network.inputs.fit(train.batch, torch.from_numpy(task.weights(train.events)))
     # compiling is no part of the pace, and checks that stop a training are none of an estimate
     settings = experiment.training.model_copy(update={"epochs": 1000, "compile": False, "patience": None})
-    data = [
-        (side.batch, (torch.from_numpy(task.labels(side.events)), torch.from_numpy(task.weights(side.events)).float()))
-        for side in (train, valid)
-    ]
+    data = [side.data(task, settings) for side in (train, valid)]
     spent: list[float] = []
     for epoch in fit(network, task.loss, data[0], data[1], settings, seed=experiment.seed):
         spent.append(epoch.seconds)

@@ -287,7 +287,7 @@ def differences(old: Experiment, new: Experiment) -> dict[str, str]:
 
 def _anchored(tree: Tree, folder: Path) -> Tree:
     data = tree.get("data")
-    if not isinstance(data, Mapping) or not data.get("files"):
+    if not isinstance(data, Mapping):
         return tree
 
     def anchor(value: Any) -> Any:
@@ -297,7 +297,10 @@ def _anchored(tree: Tree, folder: Path) -> Tree:
             return {key: anchor(inner) for key, inner in value.items()}
         return [anchor(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    return {**tree, "data": {**data, "files": anchor(data["files"])}}
+    return {
+        **tree,
+        "data": {**data, **{name: anchor(data[name]) for name in ("files", "prepared") if data.get(name)}},
+    }
 
 
 def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:

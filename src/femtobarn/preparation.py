@@ -49,6 +49,8 @@ def prepare(
         FileNotFoundError: a path or glob that no file matches.
         EventError: events that can't be right.
     """
+    if data.prepared is not None:
+        raise ValueError(f"{data.prepared} holds prepared events already")
     told: list[dict[str, Any]] = []
     paths = [path for paths in resolve(data).values() for path in paths]
     bytes_ = sum(path.stat().st_size for path in paths) if paths else 0

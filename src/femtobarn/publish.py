@@ -134,7 +134,7 @@ def events_of(trained: Trained) -> dict[str, AnyColumns]:
     some = made(MADE, most, random) if features == OBJECTS else made_jets(MADE, most, random, features=features)
     found: dict[str, AnyColumns] = {"made-up events": some}
     try:
-        events = prepare(trained.experiment).test.events
+        events = prepare(trained.experiment).test.head().events
     except (ValueError, OSError):  # files that were moved: the card says so
         return found
     return {"held-out events of the run": columns_of(events[:: -(-len(events) // PROVED)], features)} | found
@@ -159,6 +159,8 @@ def _limits(trained: Trained, events: Mapping[str, AnyColumns]) -> list[str]:
 def _which(data: Data) -> str:
     names = (Path(pattern).name for patterns in _patterns(data) for pattern in patterns)
     what = f"the sample {data.sample} of femtobarn" if data.sample else ", ".join(names)
+    if data.prepared:
+        what = f"the prepared events {Path(data.prepared).name}"
     return f"{what}, {data.selection}" if data.selection else what
 
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from femtobarn import experiment as experiments
 from femtobarn import provenance
@@ -30,8 +29,8 @@ from femtobarn.evaluation.runs import CONFIG, HISTORY, META, METRICS, SCORES
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Inputs
 from femtobarn.models import BDT, Network
-from femtobarn.sample import Sample, Side, prepare
-from femtobarn.tasks import Calibration, Classifier, calibrate
+from femtobarn.sample import Sample, prepare
+from femtobarn.tasks import Calibration, calibrate
 from femtobarn.trained import TREES, WEIGHTS, Trained, as_scores, build, is_trained, load_network, score
 from femtobarn.training import Epoch, choose, fit, parallel
 from femtobarn.training.settings import INCIDENTAL
@@ -137,8 +136,9 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
             progress(Step("judging"))
             sample = trained.sample(folder)
             table = None if experiment.model.is_network else sample.table(experiment.inputs).test
-            said = trained.task.scores(trained.outputs(sample.test.batch, table))
-            scores = as_scores(trained.task, sample.test.events, said, experiment.evaluation.luminosity, sample.yields)
+            events, logits = trained.judged(sample.test, table)
+            said = trained.task.scores(logits)
+            scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, sample.yields)
             scores.write(folder / SCORES)
             provenance.write_json(folder / METRICS, judge(scores, experiment.evaluation))
     metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
@@ -196,12 +196,13 @@ def _train_network(
 def _network(experiment: Experiment, sample: Sample) -> Network:
     """As it is before the training, standardised by the training events."""
     network = build(experiment, sample.task.outputs)
-    network.inputs.fit(sample.train.batch, torch.from_numpy(sample.task.weights(sample.train.events)))
+    some = sample.train.head()
+    network.inputs.fit(some.batch, torch.from_numpy(some.weights(sample.task)))
     return network
 
 
 def _fit(network: Network, experiment: Experiment, sample: Sample, folder: Path) -> Iterator[Epoch]:
-    train, valid = ((side.batch, _targets(sample.task, side)) for side in (sample.train, sample.validation))
+    train, valid = (side.data(sample.task, experiment.training) for side in (sample.train, sample.validation))
     checkpoint = folder / CHECKPOINT
     return fit(
         network, sample.task.loss, train, valid, experiment.training, seed=experiment.seed, checkpoint=checkpoint
@@ -241,14 +242,11 @@ def _train_trees(
 
 def _calibration(experiment: Experiment, sample: Sample, model: Network | BDT) -> Calibration:
     """The temperature from the validation events, weighted as in training."""
-    side = sample.validation
-    table = sample.table(experiment.inputs).validation if isinstance(model, BDT) else None
+    trees = isinstance(model, BDT)
+    side = sample.validation if trees else sample.validation.head()
+    table = sample.table(experiment.inputs).validation if trees else None
     logits = Trained(experiment, {}, model, sample.task).outputs(side.batch, table)
-    return calibrate(sample.task, logits, *_targets(sample.task, side))
-
-
-def _targets(task: Classifier, side: Side) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(task.labels(side.events)), torch.from_numpy(task.weights(side.events)).float()
+    return calibrate(sample.task, logits, *side.targets(sample.task))
 
 
 def _meta(
@@ -257,9 +255,9 @@ def _meta(
     seconds = sum(entry["seconds"] for entry in history)
     device = choose(experiment.training.device).type if experiment.model.is_network else "cpu"
     events = {
-        "train": len(sample.train.events),
-        "validation": len(sample.validation.events),
-        "test": len(sample.test.events),
+        "train": len(sample.train),
+        "validation": len(sample.validation),
+        "test": len(sample.test),
     }
     return {
         "label": experiment.label,

@@ -1,11 +1,16 @@
-"""Sample: the events of an experiment, read, selected, shared out and padded, once for all runs that use them."""
+"""Sample: the events of an experiment, read, selected, shared out and padded, once for all runs that use them.
+
+Events that were prepared (`femtobarn prepare`) stay on disk.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +19,13 @@ from numpy.typing import NDArray
 import femtobarn
 from femtobarn.events import Events, concatenate, read, split, subset
 from femtobarn.events.read import find
+from femtobarn.events.shards import INDEX, Index
+from femtobarn.events.source import Source
+from femtobarn.events.split import SIDES
 from femtobarn.experiment import Experiment, View
-from femtobarn.inputs import Batch, make_batch
+from femtobarn.inputs import make_batch
 from femtobarn.inputs.columns import columns
-from femtobarn.inputs.constituents import suits
+from femtobarn.sides import Side, Stored
 from femtobarn.source import Data, Split
 from femtobarn.tasks import Classification, Classifier
 
@@ -26,13 +34,6 @@ LUMINOSITY = 100.0
 
 #: Path, size and time of change of every file.
 State = tuple[tuple[str, int, int], ...]
-
-
-class Side(NamedTuple):
-    """Events on one side of the split, as records and as tensors."""
-
-    events: Events
-    batch: Batch
 
 
 class Table(NamedTuple):
@@ -58,9 +59,9 @@ class Sample:
     """
 
     task: Classifier
-    train: Side
-    validation: Side
-    test: Side
+    train: Side | Stored
+    validation: Side | Stored
+    test: Side | Stored
     yields: dict[str, float]
     fingerprint: str
     provenance: dict[str, Any]
@@ -89,7 +90,7 @@ def prepare(experiment: Experiment) -> Sample:
         experiment.inputs.slots,
         _state(experiment.data),
     )
-    suits(found.train.events, experiment.inputs.features)
+    found.train.suits(experiment.inputs.features)
     return found
 
 
@@ -134,6 +135,8 @@ def resolve(data: Data) -> dict[str | None, list[Path]]:
     Raises:
         FileNotFoundError: a path or glob that no file matches.
     """
+    if data.prepared is not None:
+        return {None: [Path(data.prepared) / INDEX]}
     if isinstance(data.files, dict):
         return {process: find(patterns) for process, patterns in data.files.items()}
     return {None: find(data.files)} if data.files else {}
@@ -144,6 +147,8 @@ def _state(data: Data) -> State:
     states: list[tuple[str, int, int]] = []
     for paths in resolve(data).values():
         for path in paths:
+            if data.prepared is not None and not path.is_file():
+                Index.read(data.prepared)  # says what is wrong
             stat = path.stat()
             states.append((str(path), stat.st_size, stat.st_mtime_ns))
     return tuple(states)
@@ -157,7 +162,11 @@ def _all(data: Data, state: State) -> tuple[Events, str]:
 @lru_cache(maxsize=1)
 def _read(source: str, state: State) -> tuple[Events, str]:
     data = Data.model_validate_json(source)
-    if data.sample is not None:
+    if data.prepared is not None:
+        index = Index.read(data.prepared)
+        sides = [Stored(Source.open(data.prepared, side, 1, index=index), tuple(index.processes), {}) for side in SIDES]
+        events = concatenate([side.events for side in sides])
+    elif data.sample is not None:
         events = femtobarn.shipped(data.sample)
     else:
         events = concatenate(
@@ -182,6 +191,8 @@ def _read(source: str, state: State) -> tuple[Events, str]:
 @lru_cache(maxsize=4)
 def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sample:
     data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
+    if data.prepared is not None:
+        return _stored(data, settings, slots)
     events, digest = _all(data, state)
     signal, background = settings.roles(events.processes)
     events = events[np.isin(events.process, [*signal, *background])]
@@ -199,6 +210,35 @@ def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sampl
         yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
         fingerprint=digest,
         provenance=dict(events.provenance),
+    )
+
+
+def _stored(data: Data, settings: Classification, slots: int) -> Sample:
+    """A sample of events that stay on disk."""
+    assert data.prepared is not None
+    index = Index.read(data.prepared)
+    yields = {side: index.weights(side) for side in SIDES}
+    known = dict(zip(index.processes, index.counts("train").sum(0).tolist(), strict=True))
+    signal, background = settings.roles(index.processes)
+    names = (*signal, *background)
+    strangers = sorted(set(data.rates) - set(index.processes))
+    if strangers:
+        what = f"data.rates: no process is called {strangers[0]!r} in {data.prepared}"
+        raise ValueError(f"{what}; there are {', '.join(index.processes)}")
+    task = settings.settled({name: total for name, total in yields["train"].items() if name in names and known[name]})
+
+    def side(name: str, fraction: float = 1.0, rates: Mapping[str, float] = MappingProxyType({})) -> Stored:
+        assert data.prepared is not None
+        return Stored(Source.open(data.prepared, name, slots, index=index, fraction=fraction), names, rates)
+
+    return Sample(
+        task=task,
+        train=side("train", data.fraction, data.rates),
+        validation=side("validation", data.fraction),
+        test=side("test"),
+        yields={name: sum(totals[name] for totals in yields.values()) for name in names},
+        fingerprint=index.fingerprint,
+        provenance=index.provenance,
     )
 
 

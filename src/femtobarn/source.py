@@ -42,6 +42,10 @@ class Data(Strict):
     """Which events: a sample of the package or files, which of them, and how they are shared out.
 
     Args:
+        prepared: a folder that `femtobarn prepare` wrote, relative to the YAML file; its events stay on disk. Selection
+            and split were made when it was written.
+        rates: of prepared events, how often those of a process are dealt in an epoch of training, once where nothing is
+            said: 0.1 deals a tenth of them, another one each time, 2 deals all twice. Their weights make up for it.
         sample: `four-top`, `top-tagging` or `quark-gluon`, which come with the package.
         files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
             process each and do not say which.
@@ -56,6 +60,8 @@ class Data(Strict):
             are contained in larger ones, the test events stay as they are.
     """
 
+    prepared: str | None = None
+    rates: dict[str, PositiveFloat] = {}
     sample: Literal["four-top", "top-tagging", "quark-gluon"] | None = None
     files: (
         Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -72,12 +78,19 @@ class Data(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:
-        if (self.sample is None) == (not self.files):
-            given = "both" if self.files else "neither"
-            raise ValueError(f"give either sample ({', '.join(SAMPLES)}) or files; {given} given")
+        sources = [name for name in ("prepared", "sample", "files") if getattr(self, name)]
+        if len(sources) != 1:
+            given = " and ".join(sources) or "none"
+            raise ValueError(f"give one of prepared, sample ({', '.join(SAMPLES)}) and files; {given} given")
         described = [name for name in ("format", "unit", "tolerant", "mapping", "luminosity") if getattr(self, name)]
-        if self.sample is not None and described:
-            raise ValueError(f"{', '.join(described)}: only for files; the sample needs no description")
+        if sources != ["files"] and described:
+            raise ValueError(f"{', '.join(described)}: only for files; {sources[0]} needs no description")
+        if self.prepared is not None:
+            made = [name for name in ("selection", "split") if getattr(self, name) not in (None, Split())]
+            if made:
+                raise ValueError(f"{' and '.join(made)}: made by `femtobarn prepare`, and fixed in what it wrote")
+        elif self.rates:
+            raise ValueError("rates: only for prepared events (femtobarn prepare)")
         return self
 
     @field_validator("selection")

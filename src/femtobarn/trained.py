@@ -24,10 +24,11 @@ from femtobarn.inputs.columns import columns
 from femtobarn.inputs.constituents import suits
 from femtobarn.models import BDT, Network, find
 from femtobarn.sample import Sample, prepare
+from femtobarn.sides import Side, Stored
 from femtobarn.tasks import Classifier
 from femtobarn.training import choose, use_threads
 from femtobarn.training.devices import on
-from femtobarn.training.loop import outputs
+from femtobarn.training.feeds import outputs
 
 WEIGHTS, TREES = "weights.safetensors", "trees.txt"
 
@@ -119,6 +120,12 @@ class Trained:
         """
         suits(events, self.experiment.inputs.features)
         return self.task.scores(self.outputs(make_batch(events, self.experiment.inputs.slots)))
+
+    def judged(self, side: Side | Stored, table: NDArray[np.float32] | None = None) -> tuple[Events, Tensor]:
+        """The events of a side, those on disk without their objects, and the logits of each."""
+        if isinstance(self.model, BDT):
+            return side.events, self.outputs(side.batch, table)
+        return side.judged(self.outputs)
 
     def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
         """Logits of each event; `table` are its columns, if they are known already."""

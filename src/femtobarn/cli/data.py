@@ -146,6 +146,8 @@ def prepare(
 ) -> None:
     """Read, select and share out events once, into a folder that trainings read from disk: more than memory holds.
 
+    An experiment uses the folder with data: {prepared: FOLDER} (docs/cluster.md).
+
     Example: femtobarn prepare experiment.yaml -o prepared 'data.selection=n_bjet >= 3'
     """
     with complaints():
@@ -159,6 +161,7 @@ def prepare(
             counts = index.counts(side).sum(0).tolist()
             told = ", ".join(f"{name} {count}" for name, count in zip(index.processes, counts, strict=True))
             out.print(f"{side}: {sum(counts)} events in {len(shards_)} files ({told})", highlight=False, soft_wrap=True)
+        out.print(f"prepared in {output}; use it with data: {{prepared: {output}}}", highlight=False, soft_wrap=True)
 
 
 def load(

@@ -89,15 +89,24 @@ def suits(events: Events, name: str) -> None:
     Raises:
         ValueError: a missing column, or a type of particle that these features do not tell.
     """
+    fit_for(events.tracks, np.unique(ak.flatten(events.particles.kind)).tolist(), name)
+
+
+def fit_for(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
+    """Checks that particles of these types, with what is known of their tracks, have what features are made of.
+
+    Raises:
+        ValueError: as `suits`.
+    """
     needed = () if name == OBJECTS else TRACKS[: NEEDS[name]]
-    absent = [column for column in needed if column not in events.tracks]
+    absent = [column for column in needed if column not in tracks]
     if absent:
-        fitting = [one for one, many in NEEDS.items() if many <= len(events.tracks)]
+        fitting = [one for one, many in NEEDS.items() if many <= len(tracks)]
         raise ValueError(
             f"inputs.features: {name} needs {', '.join(absent)} of every particle, which these events do not have; "
             f"{' and '.join(fitting)} would do"
         )
-    strangers = [kind for kind in np.unique(ak.flatten(events.particles.kind)).tolist() if kind >= len(NAMES)]
+    strangers = [kind for kind in kinds if kind >= len(NAMES)]
     if name == OBJECTS and strangers:
         raise ValueError(
             f"inputs.features: {name} are of the objects of an event, and these events hold "

@@ -35,12 +35,13 @@ class Stream:
     Args:
         source: the events.
         labels: class of each process, in the order of the index; negative for processes that take no part.
-        factors: what the absolute weights of each process are multiplied by to be those of the loss.
+        factors: what the absolute weights of each process are multiplied by, so that all add up to 1; the weights of
+            the loss have a mean of 1.
         rates: how often an event of each process is dealt in an epoch.
         readers: processes that read ahead; 0 reads when a batch is asked for.
 
     Raises:
-        ValueError: no events, or a process that is dealt in no epoch.
+        ValueError: a process that is dealt in no epoch.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Stream:
                 raise ValueError(f"the rate of {name} deals none of its {many} events; raise it")
         # what is dealt seldom counts for more
         rarity = np.divide(there, dealt, out=np.zeros(len(there)), where=dealt > 0)
-        self.factors = np.asarray(factors, dtype=np.float64) * rarity
         self.count = int(dealt.sum())
+        self.factors = np.asarray(factors, dtype=np.float64) * rarity * self.count
 
     def __len__(self) -> int:
         """Events that are dealt in an epoch."""

@@ -7,7 +7,7 @@ the labels, the weights, the loss and how outputs turn into a score.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
@@ -102,8 +102,16 @@ class Classification(BaseModel):
         Raises:
             ValueError: a process is not in the data or has no positive yield.
         """
-        signal, background = self.roles(events.processes)
-        yields = {name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)}
+        return self.settled({name: float(events.weight[events.process == name].sum()) for name in events.processes})
+
+    def settled(self, yields: Mapping[str, float]) -> Classifier:
+        """The task on training events with these expected yields.
+
+        Raises:
+            ValueError: a process is not in the data or has no positive yield.
+        """
+        signal, background = self.roles(tuple(yields))
+        yields = {name: yields[name] for name in (*signal, *background)}
         for name, total in yields.items():
             if not total > 0:
                 raise ValueError(f"the weights of process {name!r} sum to {total:.4g}; a yield must be positive")
@@ -161,6 +169,13 @@ class Classifier(nn.Module):
         """Number of network outputs: one a class."""
         return len(self.names)
 
+    @property
+    def classes(self) -> dict[str, int]:
+        """Index of the class of each process in `names`."""
+        if self.settings.classes == "binary":
+            return dict.fromkeys(self.signal, 0) | dict.fromkeys(self.background, 1)
+        return {name: number for number, name in enumerate(self.names)}
+
     def known(self, events: Events) -> NDArray[np.bool_]:
         """True for events of a signal or background process; the others take no part."""
         return np.isin(events.process, [*self.signal, *self.background])
@@ -171,10 +186,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: an event of a process that is neither signal nor background.
         """
-        if self.settings.classes == "binary":
-            index = dict.fromkeys(self.signal, 0) | dict.fromkeys(self.background, 1)
-        else:
-            index = {name: number for number, name in enumerate(self.names)}
+        index = self.classes
         strangers = sorted(set(events.processes) - set(index))
         if strangers:
             raise ValueError(f"neither signal nor background: {', '.join(strangers)}; classes are {', '.join(index)}")
@@ -191,12 +203,30 @@ class Classifier(nn.Module):
             ValueError: a class has no event with a weight.
         """
         labels, weights = self.labels(events), np.abs(events.weight).astype(np.float64)
-        totals = np.bincount(labels, weights=weights, minlength=self.outputs)
+        totals: NDArray[np.float64] = np.bincount(labels, weights, self.outputs).astype(np.float64)
+        balanced: NDArray[np.float64] = weights * (len(events) * self._factors(totals))[labels]
+        return balanced
+
+    def factors(self, magnitudes: Mapping[str, float]) -> dict[str, float]:
+        """What the absolute weights of each process are multiplied by, so that classes have the same total, and all 1.
+
+        Args:
+            magnitudes: sum of the absolute weights of each process.
+
+        Raises:
+            ValueError: a class has no event with a weight.
+        """
+        totals = np.zeros(self.outputs)
+        for name, number in self.classes.items():
+            totals[number] += magnitudes.get(name, 0.0)
+        factors = self._factors(totals)
+        return {name: float(factors[number]) for name, number in self.classes.items()}
+
+    def _factors(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
         for name, total in zip(self.names, totals, strict=True):
             if not (total > 0 and np.isfinite(total)):
-                raise ValueError(f"class {name!r} has no events with weight among the {len(events)} given")
-        balanced: NDArray[np.float64] = weights * (len(events) / self.outputs / totals)[labels]
-        return balanced
+                raise ValueError(f"class {name!r} has no events with weight among those given")
+        return 1 / self.outputs / totals
 
     def losses(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Loss of each event, unweighted."""

@@ -79,9 +79,9 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
 
 def on(device: torch.device, data: Any) -> Any:
-    """A tensor, or a (named) tuple of what may be on a device, moved to it."""
+    """A tensor, or a (named) tuple of what may be on a device, moved to it; what is pinned need not be waited for."""
     if isinstance(data, torch.Tensor):
-        return data.to(device)
+        return data.to(device, non_blocking=device.type == "cuda" and data.is_pinned())
     if isinstance(data, tuple):
         moved = [on(device, entry) for entry in data]
         return type(data)(*moved) if hasattr(data, "_fields") else tuple(moved)

@@ -18,6 +18,15 @@ class Epoch:
     best: bool  # the lowest validation loss so far
 
 
+@dataclass(frozen=True)
+class Begun:
+    """How far an epoch is that was begun."""
+
+    step: int = 0  # the next one
+    loss: float = 0.0  # of the steps so far, summed over their events
+    seconds: float = 0.0
+
+
 def stalled(history: Sequence[Epoch], patience: int | None) -> bool:
     """True when the last `patience` epochs brought no lower validation loss; never without patience."""
     return patience is not None and len(history) > patience and not any(epoch.best for epoch in history[-patience:])

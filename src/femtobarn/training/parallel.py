@@ -12,8 +12,9 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
@@ -71,15 +72,34 @@ def size() -> int:
     return distributed.get_world_size() if _several() else 1
 
 
-def outputs(network: Any, batch: Batch) -> Tensor:
+class Share(NamedTuple):
+    """Events of a batch that this process has alone, and how many there are in all processes."""
+
+    events: Batch
+    total: int
+
+
+def outputs(network: Any, batch: Batch | Share) -> Tensor:
     """Outputs for a whole batch, of which this process computes its share; a share may be empty."""
-    if not _several():
+    if isinstance(batch, Share):
+        mine, total = batch
+    elif _several():
+        start, stop = _bounds(len(batch))
+        mine, total = Batch(*(column[start:stop] for column in batch)), len(batch)
+    else:
         alone: Tensor = network(batch)
         return alone
-    start, stop = (len(batch) * number // size() for number in (rank(), rank() + 1))
-    mine = network(Batch(*(column[start:stop] for column in batch)))
-    together: Tensor = _PutTogether.apply(mine, start, len(batch))  # type: ignore[no-untyped-call]
-    return together
+    whole: Tensor = _PutTogether.apply(network(mine), _bounds(total)[0], total)  # type: ignore[no-untyped-call]
+    return whole
+
+
+@torch.no_grad()
+def together(mine: Sequence[Tensor], total: int) -> tuple[Tensor, ...]:
+    """Columns of a whole batch from the shares of all processes."""
+    if not _several():
+        return tuple(mine)
+    start = _bounds(total)[0]
+    return tuple(_PutTogether.apply(column, start, total) for column in mine)  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
@@ -125,6 +145,12 @@ def same(network: nn.Module, facts: str) -> None:
         value.copy_(shared)
 
 
+def seed_dropout(seed: int, epoch: int, span: int) -> None:
+    """Seeds torch for some steps of an epoch; every process that trains along has random numbers of its own."""
+    mine = (seed, epoch, rank(), span) if span else (seed, epoch, rank()) if rank() else (seed, epoch)
+    torch.manual_seed(int(np.random.SeedSequence(mine).generate_state(1)[0]))
+
+
 def of_first(value: float) -> float:
     """A number as the first process has it, so that all decide alike by it."""
     if not _several():
@@ -134,6 +160,11 @@ def of_first(value: float) -> float:
     told = torch.tensor(value, dtype=torch.float64, device=device)
     distributed.broadcast(told, 0)
     return float(told)
+
+
+def _bounds(total: int) -> tuple[int, int]:
+    """First event of this process's share of a batch, and that of the next one."""
+    return total * rank() // size(), total * (rank() + 1) // size()
 
 
 def _several() -> bool:

@@ -11,7 +11,7 @@ from femtobarn.training.optimizers import OptimizerName
 from femtobarn.training.schedules import ScheduleName
 
 #: What may change between a kill and the resumption without changing the numbers that are asked for.
-INCIDENTAL = {"device", "threads", "compile"}
+INCIDENTAL = {"device", "threads", "compile", "readers", "cache", "save_minutes"}
 
 
 class Training(BaseModel):
@@ -34,6 +34,10 @@ class Training(BaseModel):
         precision: fp32, or bf16 for matrix products of numbers of 8 bits, summed in float32, if the device has units
             for them.
         compile: let torch compile the network first (minutes, worth it on long trainings only).
+        readers: processes that read prepared events ahead; 0 reads them when they are due.
+        cache: keep prepared events as the network takes them, so that later epochs need not decode them: true does so
+            in the folder of the events, a path elsewhere, false nowhere.
+        save_minutes: how often a training is saved within an epoch.
 
     Example:
         >>> Training(epochs=3, lr=1e-3).schedule
@@ -56,3 +60,6 @@ class Training(BaseModel):
     threads: PositiveInt | None = None
     precision: Precision = "fp32"
     compile: bool = False
+    readers: NonNegativeInt = 1
+    cache: bool | str = True
+    save_minutes: NonNegativeFloat = 10.0
