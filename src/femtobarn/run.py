@@ -104,7 +104,7 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
                 history, model = grow(experiment, sample, folder, progress)
                 found = _calibration(experiment, sample, model)
                 provenance.write_json(folder / HISTORY, history)
-                costs = cost(Trained(experiment, {}, model, sample.task), sample.test.batch)
+                costs = cost(Trained(experiment, {}, model, sample.task), sample.test.head().batch)
                 provenance.write_json(folder / META, _meta(experiment, sample, history, model, found) | costs)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
