@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from femtobarn import experiment, run, sample, study
+from femtobarn.document import ConfigError
 from femtobarn.estimate import pace
 from femtobarn.evaluation import Scores
 from femtobarn.events import Events, write_parquet
@@ -21,6 +22,7 @@ from femtobarn.events.source import Source
 from femtobarn.inputs.stream import Stream
 from femtobarn.sides import Stored
 from femtobarn.training import Epoch, Training, fit, loop
+from femtobarn.training.feeds import Data
 from tests.sample import make_events
 from tests.test_events_shards import SHARES
 from tests.training_sample import Toy, data
@@ -104,7 +106,7 @@ def test_the_sample_is_that_of_memory(folder, events):
             found[1] += weight.tolist()
         expected = [column.tolist() for column in theirs.targets(memory.task)]
         pairs = [sorted(zip(*columns, strict=True)) for columns in (found, expected)]
-        np.testing.assert_allclose(*pairs, rtol=1e-6)
+        np.testing.assert_allclose(np.array(pairs[0]), np.array(pairs[1]), rtol=1e-6)
 
 
 def test_a_run_is_judged_on_the_events_of_memory_and_to_the_same_scores(folder, tmp_path):
@@ -165,7 +167,7 @@ def test_killed_within_an_epoch_it_goes_on_to_the_same_numbers(folder, tmp_path,
     settings = SETTINGS.model_copy(update={"save_minutes": 0.0})
     calls = 0
 
-    def feeds():
+    def feeds() -> tuple[Data, Data]:
         return (stream(folder), stream(folder, "validation")) if stored else (data(), data(100, 1))
 
     def counted(*arguments: Tensor) -> Tensor:
@@ -200,11 +202,11 @@ def test_killed_within_an_epoch_it_goes_on_to_the_same_numbers(folder, tmp_path,
 def test_mistakes_in_the_configuration_are_named(folder):
     with pytest.raises(ValueError, match="no process is called 'ttx'"):
         sample.prepare(configured(folder, True, data={"rates": {"ttx": 0.5}}))
-    with pytest.raises(experiment.document.ConfigError, match="rates: only for prepared events"):
+    with pytest.raises(ConfigError, match="rates: only for prepared events"):
         configured(folder, False, data={"rates": {"tttt": 0.5}})
-    with pytest.raises(experiment.document.ConfigError, match="selection: made by `femtobarn prepare`"):
+    with pytest.raises(ConfigError, match="selection: made by `femtobarn prepare`"):
         configured(folder, True, data={"selection": "n_jet > 5"})
-    with pytest.raises(experiment.document.ConfigError, match="give one of prepared, sample"):
+    with pytest.raises(ConfigError, match="give one of prepared, sample"):
         configured(folder, True, data={"sample": "four-top"})
     with pytest.raises(FileNotFoundError, match=r"no index\.json"):
         sample.prepare(configured(folder, True, data={"prepared": "elsewhere"}))
