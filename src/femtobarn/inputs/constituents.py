@@ -8,7 +8,7 @@ github.com/jet-universe/particle_transformer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import awkward as ak
@@ -126,12 +126,29 @@ def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features
     """
     momenta = pairwise.filled(batch.momenta, batch.mask)
     jet = torch.where(batch.mask[..., None], batch.momenta, 0.0).sum(1, keepdim=True)
+    found = kinematics(momenta, jet)
+    found["delta eta"] = torch.where(lorentz.eta(jet) > 0, 1.0, -1.0) * found["delta eta"]
+    scalars: list[Tensor] = []
+    if NEEDS[name] > 0:
+        scalars.append(batch.tracks[..., 0])
+        for kinds in ((CHARGED,), (NEUTRAL,), (PHOTON,), ELECTRONS, MUONS):
+            is_one = batch.kind == kinds[0]
+            for other in kinds[1:]:
+                is_one = is_one | (batch.kind == other)
+            scalars.append(is_one.to(momenta.dtype))
+    if NEEDS[name] > 1:
+        _, d0, d0_error, dz, dz_error = batch.tracks.unbind(-1)
+        scalars += [d0.tanh(), _scaled(d0_error, "d0 error"), dz.tanh(), _scaled(dz_error, "dz error")]
+    return arranged(found, torch.stack(scalars, dim=-1) if scalars else momenta[..., :0])
+
+
+def kinematics(momenta: Float[Tensor, "batch particles 4"], jet: Float[Tensor, "batch _ 4"]) -> dict[str, Tensor]:
+    """What momenta say beside that of their jet, by name and in the frame of both; not scaled, not mirrored."""
     pt, energy = lorentz.pt(momenta).clamp_min(SOFTEST), momenta[..., 3].clamp_min(SOFTEST)
     whole, total = lorentz.pt(jet).clamp_min(SOFTEST), jet[..., 3].clamp_min(SOFTEST)
-    side = torch.where(lorentz.eta(jet) > 0, 1.0, -1.0)
-    along = side * (lorentz.eta(momenta) - lorentz.eta(jet))
+    along = lorentz.eta(momenta) - lorentz.eta(jet)
     around = angles.difference(lorentz.phi(momenta), lorentz.phi(jet))
-    found = {
+    return {
         "log pT": pt.log(),
         "log E": energy.log(),
         "log pT/jet": (pt / whole).log(),
@@ -140,18 +157,14 @@ def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features
         "delta eta": along,
         "delta phi": around,
     }
-    if NEEDS[name] > 0:
-        found["charge"] = batch.tracks[..., 0]
-        sorts = {"charged hadron": (CHARGED,), "neutral hadron": (NEUTRAL,), "photon": (PHOTON,)}
-        for sort, kinds in (sorts | {"electron": ELECTRONS, "muon": MUONS}).items():
-            is_one = batch.kind == kinds[0]
-            for other in kinds[1:]:
-                is_one = is_one | (batch.kind == other)
-            found[sort] = is_one.to(pt.dtype)
-    if NEEDS[name] > 1:
-        _, d0, d0_error, dz, dz_error = batch.tracks.unbind(-1)
-        found |= {"tanh d0": d0.tanh(), "d0 error": d0_error, "tanh dz": dz.tanh(), "dz error": dz_error}
-    return torch.stack([_scaled(found[feature], feature) for feature in FEATURES[name]], dim=-1)
+
+
+def arranged(found: Mapping[str, Tensor], scalars: Float[Tensor, "*shape scalars"]) -> Float[Tensor, "*shape features"]:
+    """The features of a set in their order: those of `kinematics` on their scales, the others between them."""
+    first, last = (
+        torch.stack([_scaled(found[name], name) for name in names], dim=-1) for names in (_LOGARITHMS, _ANGLES)
+    )
+    return torch.cat([first, scalars, last], dim=-1)
 
 
 def _scaled(value: Tensor, feature: str) -> Tensor:

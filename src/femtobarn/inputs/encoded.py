@@ -17,6 +17,7 @@ class Sizes(NamedTuple):
     outputs: int  # classes, or regressed values
     scalars: tuple[int, int] = (0, 0)  # first and last + 1 of the features of an object that no frame changes: its type
     vectors: int = 0  # four-vectors of the event as a whole
+    features: str = "objects"  # the set of features of an object: `inputs.features` of the configuration
 
 
 class Encoded(NamedTuple):

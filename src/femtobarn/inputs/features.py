@@ -94,6 +94,7 @@ class Inputs(nn.Module):
             outputs=outputs,
             scalars=(scalars.start, scalars.stop),
             vectors=1 if self.context else 0,
+            features=self.features,
         )
 
     def forward(self, batch: Batch) -> Encoded:
@@ -239,15 +240,39 @@ def clean(batch: Batch) -> Batch:
 def particle_features(batch: Batch) -> Float[Tensor, "batch particles features"]:
     """`PARTICLES` of every object, not standardised; padded slots hold finite numbers without meaning."""
     momenta = pairwise.filled(batch.momenta, batch.mask)
-    numbers = [
+    types = torch.arange(1, len(NAMES), device=batch.kind.device)
+    flags = (batch.kind[..., None] == types).to(momenta.dtype)
+    return torch.cat([kinematics(momenta), flags], dim=-1)
+
+
+def kinematics(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape kinematic"]:
+    """The first `KINEMATIC` of `PARTICLES`, in the frame of the momenta."""
+    numbers = (
         momenta[..., 3].clamp_min(SOFTEST).log(),
         lorentz.pt(momenta).clamp_min(SOFTEST).log(),
         lorentz.eta(momenta),
         lorentz.phi(momenta),
-    ]
-    types = torch.arange(1, len(NAMES), device=batch.kind.device)
-    flags = (batch.kind[..., None] == types).to(momenta.dtype)
-    return torch.cat([torch.stack(numbers, dim=-1), flags], dim=-1)
+    )
+    return torch.stack(numbers, dim=-1)
+
+
+def as_seen(
+    momenta: Float[Tensor, "batch particles 4"],
+    whole: Float[Tensor, "batch particles 4"],
+    scalars: Float[Tensor, "batch particles scalars"],
+    features: str,
+) -> Float[Tensor, "batch particles features"]:
+    """The features that objects have where each is seen from a frame of its own; not standardised.
+
+    Args:
+        momenta: of each object, in its frame.
+        whole: of all objects together, in the frame of each.
+        scalars: features that no frame changes, as they are.
+        features: `objects`, or a set of features of constituents.
+    """
+    if features == constituents.OBJECTS:
+        return torch.cat([kinematics(momenta), scalars], dim=-1)
+    return constituents.arranged(constituents.kinematics(momenta, whole), scalars)
 
 
 def context_features(batch: Batch) -> Float[Tensor, "batch event_features"]:

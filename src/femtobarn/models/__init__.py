@@ -5,6 +5,7 @@ from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
+from femtobarn.models.lloca import LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
 from femtobarn.models.network import Network
@@ -27,6 +28,7 @@ __all__ = [
     "PFN",
     "PUBLISHED",
     "Description",
+    "LLoCaTransformer",
     "LorentzNet",
     "MIParT",
     "Network",

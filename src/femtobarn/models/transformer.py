@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, PairLayers, Rows, attend, dropout, pair_bias
+from femtobarn.nn import BatchNorm, PairLayers, Rows, Transport, attend, dropout, pair_bias
 
 
 @model("transformer", small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,)})
@@ -59,13 +59,13 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, ratio, dropout) for _ in range(blocks))
         self.head = nn.Linear(width + sizes.context, sizes.outputs)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
+    def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event; with a transport where objects have frames of their own."""
         rows = Rows(encoded.mask)
         x = self.embed(self.norm(rows.pack(encoded.particles)))
         bias = pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype)
         for block in self.blocks:
-            x = block(x, rows, bias)
+            x = block(x, rows, bias, transport)
         logits: Tensor = self.head(torch.cat([rows.mean(x), encoded.context], dim=-1))
         return logits
 
@@ -85,9 +85,14 @@ class Block(nn.Module):
         return dropout(x, self.dropout, self.training, inplace=True)
 
     def forward(
-        self, x: Float[Tensor, "rows width"], rows: Rows, bias: Float[Tensor, "heads batch _ objects"]
+        self,
+        x: Float[Tensor, "rows width"],
+        rows: Rows,
+        bias: Float[Tensor, "heads batch _ objects"],
+        transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
-        x = x + self.drop(self.collect(attend(self.project(normed(x)), rows, bias)))
+        gather = attend if transport is None else transport.attend
+        x = x + self.drop(self.collect(gather(self.project(normed(x)), rows, bias)))
         hidden = nn.functional.gelu(self.drop(self.expand(normed(x))))
         return x + self.drop(self.contract(hidden))
 

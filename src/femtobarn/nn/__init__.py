@@ -10,6 +10,7 @@ from femtobarn.nn.readout import perceptron, readout
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.steps import repeat
 from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
+from femtobarn.nn.transport import Transport
 from femtobarn.nn.trees import Tree, grow
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Reference",
     "Rows",
     "Tokens",
+    "Transport",
     "Tree",
     "all_pairs",
     "attend",

@@ -43,7 +43,7 @@ class PairLayers(nn.Sequential):
 
 def pair_bias(
     embed: nn.Module | None,
-    pairs: Float[Tensor, "batch particles particles pair_features"],
+    pairs: Float[Tensor, "batch told told pair_features"],
     mask: Bool[Tensor, "batch particles"],
     heads: int,
     dtype: torch.dtype,
@@ -54,7 +54,8 @@ def pair_bias(
 
     Args:
         embed: from the features of pairs to one number a head; None, for a model without pairs, gives 0.
-        pairs: features of every pair, symmetric.
+        pairs: features of every pair, symmetric. Where they are of fewer objects than there are, of the first ones,
+            U is 0 for the pairs of the others.
         mask: True where an object is real.
         heads: of the attention.
         dtype: of the attention.
@@ -63,7 +64,7 @@ def pair_bias(
     if embed is None:
         shut = closed(mask, dtype)
         return shut.expand(heads, *shut.shape)
-    rows = once(mask, self_pairs)
+    rows = once(mask[:, : pairs.shape[1]], self_pairs)
     return mirrored(embed(rows.pack(pairs)), rows, closed(mask, dtype), self_pairs)
 
 
@@ -75,10 +76,14 @@ def once(mask: Bool[Tensor, "batch particles"], self_pairs: bool = False) -> Row
 def mirrored(
     said: Float[Tensor, "rows heads"],
     rows: Rows,
-    shut: Float[Tensor, "batch 1 particles"],
+    shut: Float[Tensor, "batch 1 keys"],
     self_pairs: bool = False,
-) -> Float[Tensor, "heads batch particles particles"]:
-    """What layers said of the pairs of `once` as a symmetric matrix, 0 for all others, with padded keys closed."""
+) -> Float[Tensor, "heads batch keys keys"]:
+    """What layers said of the pairs of `once` as a symmetric matrix, 0 for all others, with padded keys closed.
+
+    There may be more keys than those of the pairs, after them.
+    """
     half = rows.unpack(said).permute(3, 0, 1, 2)
     other = half.triu(1) if self_pairs else half
-    return (half + other.transpose(2, 3) + shut).contiguous()
+    both, more = half + other.transpose(2, 3), shut.shape[2] - rows.mask.shape[2]
+    return (nn.functional.pad(both, (0, more, 0, more)) + shut).contiguous()

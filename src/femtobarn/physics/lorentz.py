@@ -118,3 +118,17 @@ def boost(momenta: Float[Tensor, "*#shape 4"], beta: Float[Tensor, "*#shape 3"])
     energy = momenta[..., 3:]
     space = momenta[..., :3] + (gamma.square() / (gamma + 1) * along + gamma * energy) * beta
     return torch.cat([space, gamma * (energy + along)], dim=-1)
+
+
+def to_rest(velocity: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 4 4"]:
+    r"""The matrix of the boost into the rest frame of what moves with the four-velocity (u, γ), u = γβ.
+
+    .. math:: B = \begin{pmatrix} 1 + u u^T / (1 + \gamma) & -u \\ -u^T & \gamma \end{pmatrix}, \quad
+        \gamma = \sqrt{1 + u^2}
+
+    Regular at rest, and a Lorentz matrix for every u: no γ is made of a β that rounding has brought to 1.
+    """
+    gamma = (1 + velocity.square().sum(-1, keepdim=True)).sqrt()
+    turned = velocity[..., None] * (velocity / (1 + gamma))[..., None, :]
+    space = torch.cat([turned + torch.eye(3, dtype=velocity.dtype, device=velocity.device), -velocity[..., None]], -1)
+    return torch.cat([space, torch.cat([-velocity, gamma], -1)[..., None, :]], dim=-2)

@@ -1,0 +1,248 @@
+"""Local canonicalisation: a network that looks at each object from a frame of its own is the same in every frame.
+
+Spinner et al., *Lorentz Local Canonicalization: How to Make Any Network Lorentz-Equivariant*, arXiv:2505.20280;
+Favaro et al., *Lorentz-Equivariance without Limitations*, arXiv:2508.14898.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.features import as_seen
+from femtobarn.models.registry import model
+from femtobarn.models.transformer import Transformer
+from femtobarn.nn import Rows, tokens
+from femtobarn.nn.frames import (
+    VECTORS,
+    FrameNet,
+    Kind,
+    at_random,
+    directions,
+    heavy_enough,
+    in_space,
+    polar,
+    precise,
+    products,
+    rest_frame,
+    turn,
+    turn_around_beam,
+)
+from femtobarn.nn.tokens import REFERENCES, Reference, scalars_of
+from femtobarn.nn.transport import Transport
+
+#: Components this small against the energy are rounding, and nothing is as good as 0: angles are made of them.
+ROUNDING = 1e-8
+
+#: The least of a momentum times a reference (GeV), before its logarithm.
+FLOOR = 1e-8
+
+Chance = Annotated[float, Field(ge=0, lt=1)]
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class Local(nn.Module):
+    """Objects and missing momentum as each is seen from its frame, and the transport between these frames.
+
+    The features of an object are those that the plain network gets, made of its momentum in its own frame (and of that
+    of the whole event, likewise). Missing momentum becomes one more object. Frame-dependent features of the event are
+    left out. Interactions are passed on: whether they keep the symmetry is for who chose them.
+
+    Frames are found in the rest frame of the event, in float64, where energies are as small as they can be. The
+    network that finds them sees all objects, missing momentum and the reference vectors: their scalars, the energy of
+    each in the rest frame of the event, its product with each reference, and the mass of each pair.
+
+    Args:
+        sizes: of the batches.
+        frames: where the frames come from.
+        references: directions that the frames may follow instead of the event.
+        vectors: four-vectors among the channels of the messages, in each layer of messages.
+        widths: hidden layers of the network that finds the frames.
+        chance: dropout in it.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        frames: Kind,
+        references: Sequence[Reference],
+        vectors: Sequence[int],
+        widths: Sequence[int],
+        chance: float,
+    ) -> None:
+        super().__init__()
+        self.given, self.kind, self.references, self.vectors = sizes, frames, tuple(references), tuple(vectors)
+        first, last = sizes.scalars
+        self.scalars = last - first + bool(sizes.vectors)
+        #: of what the backbone gets
+        self.sizes = sizes
+        if frames != "identity":
+            self.sizes = sizes._replace(
+                particles=sizes.particles + bool(sizes.vectors),
+                context=0,
+                scalars=(first, last + bool(sizes.vectors)),
+                vectors=0,
+            )
+        self.find: FrameNet | None = None
+        if VECTORS[frames]:
+            self.find = FrameNet(scalars_of(sizes, references), 1 + len(references), VECTORS[frames], widths, chance)
+
+    def forward(self, encoded: Encoded) -> tuple[Encoded, Transport | None]:
+        """What the backbone gets; no transport where all objects of an event have one frame."""
+        if self.kind == "identity":
+            return encoded, None
+        found = tokens(encoded, self.given, self.references)
+        objects = encoded.mask.shape[1] + self.given.vectors
+        mask, scalars = found.mask[:, :objects], found.scalars
+        momenta = torch.where(found.mask[..., None], precise(found.momenta), 0.0)
+        if self.kind == "learned":
+            momenta = momenta @ rest_frame(momenta[:, :objects].sum(1)).transpose(-1, -2)
+        frames = self.frames(momenta, scalars, found.mask, objects)
+        momenta = momenta[:, :objects]
+        own = tidy(torch.where(mask[..., None], seen_from(frames, momenta), across_the_beam(momenta)))
+        whole = tidy(seen_from(frames, momenta.sum(1, keepdim=True).expand_as(momenta)))
+        dtype = scalars.dtype
+        features = as_seen(own.to(dtype), whole.to(dtype), scalars[:, :objects, : self.scalars], self.given.features)
+        local = Encoded(
+            particles=torch.where(mask[..., None], features, 0.0),
+            pairs=encoded.pairs,
+            context=encoded.context[:, :0],
+            mask=mask,
+            momenta=momenta,
+            kind=nn.functional.pad(encoded.kind, (0, self.given.vectors)),
+            vectors=encoded.vectors[:, :0],
+        )
+        if self.find is None:
+            return local, None
+        return local, Transport(frames, Rows(mask), self.vectors, dtype)
+
+    def frames(
+        self,
+        momenta: Float[Tensor, "batch tokens 4"],
+        scalars: Float[Tensor, "batch tokens scalars"],
+        mask: Bool[Tensor, "batch tokens"],
+        objects: int,
+    ) -> Float[Tensor, "batch objects 4 4"]:
+        """The frame of each object, counted from that of the momenta."""
+        if self.find is None:
+            events = momenta.shape[0]
+            one = torch.eye(4, dtype=momenta.dtype, device=momenta.device).expand(events, 4, 4)
+            one = at_random(events, momenta) if self.training else one
+            return one[:, None].expand(-1, objects, -1, -1)
+        heavy = heavy_enough(momenta)
+        own = heavy[:, :objects]
+        invariants = [own[..., 3].log()]
+        start = objects
+        for name in self.references:
+            stop = start + len(REFERENCES[name])
+            invariants.append(products(own, momenta[:, start:stop]).clamp_min(FLOOR).log().mean(-1))
+            start = stop
+        vectors = self.find(heavy, scalars, torch.stack(invariants, -1).to(scalars.dtype), mask)
+        if self.kind == "learned":
+            return polar(vectors, own)
+        if self.kind == "so3":
+            first, second = directions(vectors).unbind(-2)
+            return in_space(turn(first, second, directions(own)))
+        return in_space(turn_around_beam(directions(vectors[..., 0, :]), directions(own)))
+
+
+def seen_from(
+    frames: Float[Tensor, "batch objects 4 4"], momenta: Float[Tensor, "batch objects 4"]
+) -> Float[Tensor, "batch objects 4"]:
+    """Each momentum in the frame of its place."""
+    return (frames @ momenta[..., None]).squeeze(-1)
+
+
+def across_the_beam(momenta: Float[Tensor, "batch objects 4"]) -> Float[Tensor, "batch objects 4"]:
+    """A harmless momentum for empty slots."""
+    return momenta.new_tensor([1.0, 0.0, 0.0, 1.0]).expand_as(momenta)
+
+
+def tidy(momenta: Float[Tensor, "batch objects 4"]) -> Float[Tensor, "batch objects 4"]:
+    """Momenta without the dust of rounding, which would point anywhere where a direction is 0 by symmetry."""
+    dust = momenta.abs() < ROUNDING * momenta[..., 3:].abs()
+    return torch.where(dust, 0.0, momenta)
+
+
+@model(
+    "lloca-transformer",
+    small={
+        "width": 16,
+        "blocks": 2,
+        "heads": 2,
+        "pair_embedding": (8,),
+        "frames_net": (8, 8),
+        "frames_dropout": 0.0,
+    },
+    lorentz={"references": ()},
+)
+class LLoCaTransformer(nn.Module):
+    """The transformer on objects in frames of their own, with messages transported between them (LLoCa-Transformer).
+
+    Without references its answer is exactly the same in every Lorentz frame. The defaults are those for top tagging.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        width: features of an object inside.
+        blocks: self-attention blocks.
+        heads: attention heads; they divide the width.
+        ratio: width of the feed-forward layer in units of `width`.
+        pair_embedding: hidden widths of the embedding of a pair.
+        dropout: after each linear layer of the blocks.
+        frames: `learned` finds a frame for each object, `so3` one that rests in the lab, `so2` one that is only turned
+            around the beam; `random` trains in one frame at random for each event; `identity` is the plain network.
+        vectors: four-vectors among the channels of each head.
+        references: directions that the frames may follow, which breaks the symmetry to what leaves them as they are.
+        frames_net: widths of the network that finds the frames.
+        frames_dropout: after each of those.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        width: PositiveInt = 128,
+        blocks: NonNegativeInt = 12,
+        heads: PositiveInt = 8,
+        ratio: PositiveInt = 2,
+        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
+        dropout: Chance = 0.0,
+        frames: Kind = "learned",
+        vectors: NonNegativeInt = 1,
+        references: tuple[Reference, ...] = ("beam", "time"),
+        frames_net: Widths = (128, 128),
+        frames_dropout: Chance = 0.1,
+    ) -> None:
+        super().__init__()
+        enough(vectors, width // heads, "head")
+        self.local = Local(sizes, frames, references, (vectors,), frames_net, frames_dropout)
+        self.backbone = Transformer(
+            self.local.sizes,
+            width=width,
+            blocks=blocks,
+            heads=heads,
+            ratio=ratio,
+            pair_embedding=pair_embedding,
+            dropout=dropout,
+        )
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        logits: Tensor = self.backbone(*self.local(encoded))
+        return logits
+
+
+def enough(vectors: int, channels: int, of: str) -> None:
+    """Checks that four-vectors have room.
+
+    Raises:
+        ValueError: they need more channels than there are.
+    """
+    if 4 * vectors > channels:
+        raise ValueError(f"{vectors} four-vectors need {4 * vectors} channels, and each {of} has {channels}")
