@@ -59,6 +59,9 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
         np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
     assert said["score"].std() > 1e-3  # or everything would be equal
 
+    nothing = scorer.run(Columns.of(events).part(slice(0)))  # an operator that cannot would end the process
+    assert [len(each) for each in nothing] == [0, 0]
+
     columns = {"events": Columns.of(events), "made-up": made(100, 25, np.random.default_rng(2))}
     trials = prove(scorer, network, task, columns)
     assert {trial.events for trial in trials} >= {1, 300}

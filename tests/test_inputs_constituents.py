@@ -244,8 +244,10 @@ def test_what_a_set_leaves_out_changes_nothing_and_what_it_holds_does():
     batch = jets(10, seed=2)
     other = batch._replace(tracks=batch.tracks + 1, kind=torch.where(batch.mask, ELECTRON, batch.kind))
     for features, same in (("kin", True), ("kinpid", False), ("full", False)):
-        particles = [Inputs((), features).double()(one).particles for one in (batch, other)]
-        assert torch.equal(*particles) == same
+        encoded = [Inputs((), features).double()(one) for one in (batch, other)]
+        assert torch.equal(encoded[0].particles, encoded[1].particles) == same
+        assert torch.equal(encoded[0].kind, encoded[1].kind) == same
+        assert torch.equal(encoded[0].kind > 0, batch.mask)
 
 
 def test_trimmed_batches_keep_tracks_beside_their_particles():

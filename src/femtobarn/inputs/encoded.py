@@ -28,6 +28,6 @@ class Encoded(NamedTuple):
     context: Float[Tensor, "batch event_features"]
     mask: Bool[Tensor, "batch particles"]  # True where an object is real
     momenta: Float[Tensor, "batch particles 4"]  # (px, py, pz, E) in GeV
-    kind: Int[Tensor, "batch particles"]
+    kind: Int[Tensor, "batch particles"]  # codes of femtobarn.physics.objects; all alike where features tell no types
     #: missing transverse momentum as a massless four-vector across the beam, in GeV; jets have none
     vectors: Float[Tensor, "batch vectors 4"]

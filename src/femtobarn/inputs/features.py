@@ -15,7 +15,7 @@ from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.interactions import INTERACTIONS, check, own_features, pair_features
 from femtobarn.inputs.loader import batches
 from femtobarn.physics import lorentz, pairwise
-from femtobarn.physics.objects import NAMES, PADDING
+from femtobarn.physics.objects import NAMES, PADDING, PARTICLE
 
 #: Features of an object: four numbers, then one flag for each type.
 PARTICLES = ("log E", "log pT", "eta", "phi", *NAMES[1:])
@@ -77,6 +77,7 @@ class Inputs(nn.Module):
         whole = features == constituents.OBJECTS
         self.particles = PARTICLES if whole else constituents.FEATURES[features]
         self.context = CONTEXT_FEATURES if whole else ()
+        self.told = whole or constituents.NEEDS[features] > 0  # features without types leave them out of everything
         for name, width in zip(("particle", "pair", "context"), self.sizes(0)[:3], strict=True):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_std", torch.ones(width))
@@ -108,7 +109,7 @@ class Inputs(nn.Module):
             context=standardised(self._context(batch).to(dtype), self.context_mean, self.context_std),
             mask=batch.mask,
             momenta=batch.momenta,
-            kind=batch.kind,
+            kind=batch.kind if self.told else torch.where(batch.mask, PARTICLE, batch.kind),
             vectors=missing(batch) if self.context else batch.momenta[:, :0],
         )
 

@@ -3,8 +3,10 @@
 from femtobarn.models import weaver
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
+from femtobarn.models.deepjet import DeepJet
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
+from femtobarn.models.jetimage import JetImage
 from femtobarn.models.lloca import LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
@@ -27,7 +29,9 @@ __all__ = [
     "PCNN",
     "PFN",
     "PUBLISHED",
+    "DeepJet",
     "Description",
+    "JetImage",
     "LLoCaTransformer",
     "LorentzNet",
     "MIParT",

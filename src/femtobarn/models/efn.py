@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import Directions, Rows, directions, perceptron, readout
-
-#: GeV; scalar sums of pT are told in units of this, and as this where they are smaller than `SOFTEST` of it.
-SCALE, SOFTEST = 1000.0, 1e-3
+from femtobarn.nn import Rows, directions, perceptron, readout, start, whole_event
 
 
 @model("efn", pairs=False, small={"phi": (16, 16), "fc": (16,), "dropout": 0.0})
@@ -53,11 +50,8 @@ class EFN(nn.Module):
         super().__init__()
         self.of_event = sizes.vectors > 0  # jets have no missing momentum
         self.phi = perceptron(3 if self.of_event else 2, phi)
-        self.fc = readout(phi[-1] + (1 + 2 * sizes.vectors if self.of_event else 0), fc, sizes.outputs, dropout)
-        for layer in (*self.phi, *self.fc):
-            if isinstance(layer, nn.Linear):  # as EnergyFlow starts: directions within a jet are small beside biases
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        self.fc = readout(phi[-1] + (1 + 2 * sizes.vectors) * self.of_event, fc, sizes.outputs, dropout)
+        start(self)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
@@ -67,14 +61,6 @@ class EFN(nn.Module):
         share = rows.pack(seen.share[..., None]).to(dtype)
         whole = rows.sum(share * self.phi(rows.pack(torch.stack(place, dim=-1)).to(dtype)))
         if self.of_event:
-            whole = torch.cat([whole, event(encoded, seen).to(dtype)], dim=-1)
+            whole = torch.cat([whole, whole_event(seen, encoded.vectors).to(dtype)], dim=-1)
         logits: Tensor = self.fc(whole)
         return logits
-
-
-def event(encoded: Encoded, seen: Directions) -> Float[Tensor, "batch event_features"]:
-    """Logarithm of the scalar sum of pT; missing momentum along and across the axis, in units of that sum."""
-    total = (seen.total / SCALE).clamp_min(SOFTEST)[:, None]
-    px, py = encoded.vectors[..., 0] / SCALE / total, encoded.vectors[..., 1] / SCALE / total
-    c, s = seen.azimuth.cos()[:, None], seen.azimuth.sin()[:, None]
-    return torch.cat([total.log(), c * px + s * py, c * py - s * px], dim=-1)

@@ -2,11 +2,11 @@
 
 from femtobarn.nn.attention import attend, attend_once, closed, listening, tell
 from femtobarn.nn.batchnorm import BatchNorm, folded, normed
-from femtobarn.nn.directions import Directions, directions
+from femtobarn.nn.directions import Directions, directions, whole_event
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
-from femtobarn.nn.readout import perceptron, readout
+from femtobarn.nn.readout import perceptron, readout, start
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.steps import repeat
 from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
@@ -40,6 +40,8 @@ __all__ = [
     "readout",
     "repeat",
     "scalars_of",
+    "start",
     "tell",
     "tokens",
+    "whole_event",
 ]

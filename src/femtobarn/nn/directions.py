@@ -11,6 +11,9 @@ from torch import Tensor
 from femtobarn.physics import angles, lorentz, pairwise
 from femtobarn.physics.constants import TINY_PT
 
+#: GeV; scalar sums of pT are told in units of this, and those below `SOFTEST` of it as that.
+SCALE, SOFTEST = 1000.0, 1e-3
+
 
 class Directions(NamedTuple):
     """Directions around the axis of an event, or of a jet, and what share each object has; padded slots are 0."""
@@ -46,3 +49,15 @@ def directions(momenta: Float[Tensor, "batch particles 4"], mask: Bool[Tensor, "
         total=total,
         azimuth=azimuth[:, 0],
     )
+
+
+def whole_event(seen: Directions, vectors: Float[Tensor, "batch vectors 4"]) -> Float[Tensor, "batch event_features"]:
+    """The logarithm of the scalar sum of pT, and missing momentum along and across the axis in units of that sum.
+
+    Like the directions they stay as they are when the event is turned around the beam or boosted along it, and change
+    by nothing with soft and collinear emissions.
+    """
+    total = (seen.total / SCALE).clamp_min(SOFTEST)[:, None]
+    px, py = vectors[..., 0] / SCALE / total, vectors[..., 1] / SCALE / total
+    c, s = seen.azimuth.cos()[:, None], seen.azimuth.sin()[:, None]
+    return torch.cat([total.log(), c * px + s * py, c * py - s * px], dim=-1)

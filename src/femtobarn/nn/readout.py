@@ -21,3 +21,17 @@ def perceptron(features: int, widths: Sequence[int]) -> nn.Sequential:
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def start(network: nn.Module) -> None:
+    """Initial weights for layers with ReLU whose inputs are small, as directions within a jet are: no constants.
+
+    Constants as torch draws them would be larger than what such inputs make, and the network deaf to them at first.
+
+    Source: He et al., *Delving Deep into Rectifiers*, arXiv:1502.01852.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
