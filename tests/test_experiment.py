@@ -72,7 +72,7 @@ def test_another_model_does_not_inherit_settings():
     ("override", "message"),
     [
         ("modle.name=part", r"modle: no such key \(did you mean model\?\); there are label, data, inputs"),
-        ("model.widht=64", r"model.widht: no such key \(did you mean width\?\); there are name, width"),
+        ("model.widht=64", r"model.widht: no such key \(did you mean width\?\); there are name, start, width"),
         ("model.name=prt", r"model: no model is called 'prt'.*there are bdt, .*part, particlenet"),
         ("model.heads=eight", r"model.heads: should be a valid integer.*got 'eight'"),
         ("model.heads=7", "width 128 is not divisible among 7 heads"),
@@ -121,7 +121,7 @@ def test_missing_sections_are_named():
         experiment.load({"data": {"sample": "four-top"}, "model": {"name": "part"}})
     with pytest.raises(ConfigError, match=r"model\.name: is missing"):
         experiment.load({**PLAIN, "model": {"width": 64}})
-    with pytest.raises(ConfigError, match=r"model: should hold keys and values \(name\); got 'part'"):
+    with pytest.raises(ConfigError, match=r"model: should hold keys and values \(name, start\); got 'part'"):
         experiment.load({**PLAIN, "model": "part"})
 
 

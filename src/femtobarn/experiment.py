@@ -73,21 +73,27 @@ class Model(BaseModel):
     """An architecture by name, with its own settings beside the name (`femtobarn models NAME` lists them).
 
     The name of a published size becomes that of its model with the settings of the size written out.
+
+    Args:
+        name: of the architecture.
+        start: weights to begin with, relative to the YAML file: a run folder, or a checkpoint of weaver-core
+            (`femtobarn.start`); null begins with random ones.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
+    start: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
             return given  # pydantic says what is wrong
-        own = {key: value for key, value in given.items() if key != "name"}
+        own = {key: value for key, value in given.items() if key not in cls.model_fields}
         # find and settings name the models there are; their errors keep their paths
         name = PUBLISHED.get(given["name"], (given["name"],))[0]
-        return {"name": name, **settings(given["name"])(**own).model_dump()}
+        return {"name": name, "start": given.get("start"), **settings(given["name"])(**own).model_dump()}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -163,10 +169,15 @@ class Experiment(Strict):
                 find(self.model.name)(sizes, **self.model.settings)
             except ValueError as error:
                 raise ValueError(f"model {self.model.name}: {error}") from None
+        if not self.model.is_network and self.model.start is not None:
+            raise ValueError(f"model {self.model.name} can't begin with trained weights; leave out model.start")
         if not self.model.is_network and self.task.loss != "cross_entropy":
             raise ValueError(f"model {self.model.name} trains with task.loss: cross_entropy only, not {self.task.loss}")
         return self
 
+
+#: Where paths of files stand.
+PATHS = (("data", "files"), ("data", "prepared"), ("model", "start"))
 
 #: The mapping behind each path, for naming the right keys.
 SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -286,9 +297,7 @@ def differences(old: Experiment, new: Experiment) -> dict[str, str]:
 
 
 def _anchored(tree: Tree, folder: Path) -> Tree:
-    data = tree.get("data")
-    if not isinstance(data, Mapping):
-        return tree
+    """The tree with all paths in it taken from the folder."""
 
     def anchor(value: Any) -> Any:
         if isinstance(value, str):
@@ -297,15 +306,17 @@ def _anchored(tree: Tree, folder: Path) -> Tree:
             return {key: anchor(inner) for key, inner in value.items()}
         return [anchor(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    return {
-        **tree,
-        "data": {**data, **{name: anchor(data[name]) for name in ("files", "prepared") if data.get(name)}},
-    }
+    found = dict(tree)
+    for section, key in PATHS:
+        own = tree.get(section)
+        if isinstance(own, Mapping) and own.get(key):
+            found[section] = {**found[section], key: anchor(own[key])}
+    return found
 
 
 def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:
     if place == ("model",):
         given = tree.get("model")
         name = given.get("name") if isinstance(given, Mapping) else None
-        return ["name", *(settings(name).model_fields if isinstance(name, str) else ())]
+        return [*Model.model_fields, *(settings(name).model_fields if isinstance(name, str) else ())]
     return list(SECTIONS[place].model_fields) if place in SECTIONS else []

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,9 +31,10 @@ from femtobarn.experiment import Experiment
 from femtobarn.inputs import Inputs
 from femtobarn.models import BDT, Network
 from femtobarn.sample import Sample, prepare
+from femtobarn.start import Source, begin, source, told
 from femtobarn.tasks import Calibration, calibrate
 from femtobarn.trained import TREES, WEIGHTS, Trained, as_scores, build, is_trained, load_network, score
-from femtobarn.training import Epoch, choose, fit, parallel
+from femtobarn.training import Epoch, Start, choose, fit, parallel
 from femtobarn.training.settings import INCIDENTAL
 
 __all__ = [
@@ -83,8 +85,8 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
         the folder.
 
     Raises:
-        ValueError: the folder holds another experiment (the message shows the differences), or the data lack a
-            process or column.
+        ValueError: the folder holds another experiment (the message shows the differences), the data lack a process or
+            column, or the weights to begin with are of another network (the message shows the keys).
         RuntimeError: another process is at work in the folder.
     """
     folder = Path(folder)
@@ -99,13 +101,15 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
             parallel.of_first(float(due))  # the others wait to hear it
             if due:
                 progress(Step("reading"))
+                begun = source(experiment)
                 sample = prepare(experiment)
-                grow = _train_network if experiment.model.is_network else _train_trees
+                grow = partial(_train_network, begun) if experiment.model.is_network else _train_trees
                 history, model = grow(experiment, sample, folder, progress)
                 found = _calibration(experiment, sample, model)
                 provenance.write_json(folder / HISTORY, history)
                 costs = cost(Trained(experiment, {}, model, sample.task), sample.test.head().batch)
-                provenance.write_json(folder / META, _meta(experiment, sample, history, model, found) | costs)
+                facts = _meta(experiment, sample, history, model, found) | costs | told(begun)
+                provenance.write_json(folder / META, facts)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
 
@@ -114,8 +118,10 @@ def _help(experiment: Experiment, folder: Path) -> None:
     """Computes a share of the training of the first process, and writes nothing; trees are grown by that one alone."""
     due = parallel.of_first(0.0)
     if due and experiment.model.is_network:
+        begun = source(experiment)
         sample = prepare(experiment)
-        for _ in _fit(_network(experiment, sample), experiment, sample, folder):
+        network, start = _network(experiment, sample, begun)
+        for _ in _fit(network, start, experiment, sample, folder):
             pass
 
 
@@ -173,13 +179,13 @@ def _claim(experiment: Experiment, folder: Path) -> None:
 
 
 def _train_network(
-    experiment: Experiment, sample: Sample, folder: Path, progress: Progress
+    begun: Source | None, experiment: Experiment, sample: Sample, folder: Path, progress: Progress
 ) -> tuple[list[dict[str, Any]], Network]:
-    network = _network(experiment, sample)
+    network, start = _network(experiment, sample, begun)
     history: list[dict[str, Any]] = []
     best = float("inf")
     settings = experiment.training
-    for epoch in _fit(network, experiment, sample, folder):
+    for epoch in _fit(network, start, experiment, sample, folder):
         history.append(
             {
                 "epoch": epoch.number,
@@ -193,19 +199,27 @@ def _train_network(
     return history, network
 
 
-def _network(experiment: Experiment, sample: Sample) -> Network:
-    """As it is before the training, standardised by the training events."""
+def _network(experiment: Experiment, sample: Sample, begun: Source | None) -> tuple[Network, Start]:
+    """As it is before the training: with the weights it begins with, or random ones behind features on a scale."""
     network = build(experiment, sample.task.outputs)
+    if begun is not None:
+        return network, begin(network, experiment, begun, tuple(sample.task.names))
     some = sample.train.head()
     network.inputs.fit(some.batch, torch.from_numpy(some.weights(sample.task)))
-    return network
+    return network, Start()
 
 
-def _fit(network: Network, experiment: Experiment, sample: Sample, folder: Path) -> Iterator[Epoch]:
+def _fit(network: Network, start: Start, experiment: Experiment, sample: Sample, folder: Path) -> Iterator[Epoch]:
     train, valid = (side.data(sample.task, experiment.training) for side in (sample.train, sample.validation))
-    checkpoint = folder / CHECKPOINT
     return fit(
-        network, sample.task.loss, train, valid, experiment.training, seed=experiment.seed, checkpoint=checkpoint
+        network,
+        sample.task.loss,
+        train,
+        valid,
+        experiment.training,
+        seed=experiment.seed,
+        checkpoint=folder / CHECKPOINT,
+        start=start,
     )
 
 

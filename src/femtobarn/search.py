@@ -54,7 +54,7 @@ def searches(
     entries = _entries(source, overrides)
     groups: dict[str, list[Experiment]] = {}
     for one in entries:
-        key = [one.model.name, one.model.settings, one.training.model_dump(mode="json"), one.label if every else ""]
+        key = [one.model.model_dump(mode="json"), one.training.model_dump(mode="json"), one.label if every else ""]
         groups.setdefault(json.dumps(key), []).append(one)
     found = []
     for group in groups.values():

@@ -198,7 +198,7 @@ def fitted(space: Space, experiment: Experiment) -> dict[str, Range | Choices]:
 
 def _read(path: str, value: Any) -> Range | Choices | None:
     section, dot, key = path.partition(".")
-    if section not in SEARCHED or not dot or path == "model.name" or not key:
+    if section not in SEARCHED or not dot or path in ("model.name", "model.start") or not key:
         raise ValueError("only settings of training and model can be searched, such as training.lr or model.dropout")
     if value is None:
         return None

@@ -131,6 +131,7 @@ def _identity(about: Card) -> list[tuple[str, str]]:
         ("for the choice of the epoch and the calibration", str(events["validation"])),
         ("for judging", str(events["test"])),
         ("epochs, seed", f"{meta['epochs']}, {facts.seed}"),
+        *([("began with", "{of}: {file}, SHA-256 `{sha256}`".format(**meta["start"]))] if "start" in meta else []),
         ("finished", meta["finished"]),
         ("SHA-256 of the events", f"`{facts.data}`"),
         ("SHA-256 of the weights", f"`{facts.weights}`"),

@@ -5,5 +5,6 @@ from femtobarn.training.feeds import outputs
 from femtobarn.training.history import Epoch
 from femtobarn.training.loop import fit
 from femtobarn.training.settings import Training
+from femtobarn.training.start import Start
 
-__all__ = ["Epoch", "Training", "choose", "fit", "outputs", "seed_everything", "use_threads"]
+__all__ = ["Epoch", "Start", "Training", "choose", "fit", "outputs", "seed_everything", "use_threads"]

@@ -24,6 +24,7 @@ from femtobarn.training.history import Begun, Epoch, stalled
 from femtobarn.training.optimizers import optimizer
 from femtobarn.training.schedules import factor
 from femtobarn.training.settings import INCIDENTAL, Training
+from femtobarn.training.start import Start
 
 #: Steps after which random numbers are seeded anew; a training can be saved, and goes on, at these.
 SPAN = 64
@@ -38,6 +39,7 @@ def fit(
     *,
     seed: int,
     checkpoint: Path | None = None,
+    start: Start = Start(),  # noqa: B008  # frozen
 ) -> Iterator[Epoch]:
     """Train a network in place, epoch by epoch; when it ends, or the caller breaks, the network holds the best weights.
 
@@ -53,9 +55,10 @@ def fit(
         settings: see `Training`.
         seed: of shuffling and dropout; the weights the network starts from are the caller's.
         checkpoint: file for the state after each epoch, and within long ones; None keeps none.
+        start: which of those weights were learned elsewhere; none if not given.
 
     Raises:
-        ValueError: no events, or a checkpoint of another training.
+        ValueError: no events, or a checkpoint of another training or of one that began with other weights.
         FloatingPointError: a loss that is not finite; names epoch, batch and remedies.
 
     Example:
@@ -69,7 +72,7 @@ def fit(
     device = choose(settings.device)
     home = next(network.parameters()).device
     feeds = feed(train, device), feed(valid, device)
-    training = _Run(network.to(device), loss, *feeds, settings, seed, checkpoint)
+    training = _Run(network.to(device), loss, *feeds, settings, seed, checkpoint, start)
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
     parallel.same(nn.ModuleList([network, training.judged]), training.facts())
@@ -100,10 +103,13 @@ class _Run:
         settings: Training,
         seed: int,
         checkpoint: Path | None,
+        start: Start,
     ) -> None:
         self.network, self.loss, self.train, self.valid = network, loss, train, valid
-        self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
-        self.optimizer = optimizer(settings.optimizer, network, settings.lr, settings.weight_decay)
+        self.settings, self.seed, self.checkpoint, self.start = settings, seed, checkpoint, start
+        self.optimizer = optimizer(
+            settings.optimizer, network, settings.lr, settings.weight_decay, start.learned, settings.body_share
+        )
         self.average = Average(network, settings.ema) if settings.ema else None
         self.forward: Any = torch.compile(network) if settings.compile else network
         self.steps = math.ceil(len(train) / settings.batch_size)  # in an epoch
@@ -151,9 +157,9 @@ class _Run:
                     self.save(Begun(index, total, self.begun.seconds + time.perf_counter() - started))
                 parallel.seed_dropout(self.seed, number, index // SPAN)
             step = (number - 1) * self.steps + index
-            share = factor(self.settings.schedule, step, self.steps * self.settings.epochs, self.settings.warmup)
+            part = factor(self.settings.schedule, step, self.steps * self.settings.epochs, self.settings.warmup)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.lr * share
+                group["lr"] = self.settings.lr * part * group["share"]
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.loss(parallel.outputs(self.forward, events), *answers)
             value = float(loss.detach())
@@ -183,6 +189,7 @@ class _Run:
             "training events": len(self.train),
             "validation events": len(self.valid),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "start": self.start.origin or None,
         }
 
     def save(self, begun: Begun) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal
 
 import torch
@@ -12,21 +12,40 @@ from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RAdam
 OptimizerName = Literal["adamw", "adam", "nadam", "radam", "ranger", "lion", "sgd"]
 
 
-def optimizer(name: OptimizerName, network: nn.Module, lr: float, weight_decay: float) -> Optimizer:
+def optimizer(
+    name: OptimizerName,
+    network: nn.Module,
+    lr: float,
+    weight_decay: float,
+    slow: Collection[str] = (),
+    share: float = 1.0,
+) -> Optimizer:
     """An optimiser over the trainable parameters of a network; weight decay acts on matrices alone.
+
+    Args:
+        name: of the optimiser.
+        network: its parameters stand in groups, each of which says its `share` of the learning rate; the fastest first.
+        lr: learning rate.
+        weight_decay: pull on matrices.
+        slow: names of the parameters that learn more slowly.
+        share: their part of the learning rate.
 
     Raises:
         ValueError: the network has nothing to train.
     """
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    if not trainable:
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for label, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((share if label in slow else 1.0, parameter.ndim > 1), []).append(parameter)
+    if not groups:
         raise ValueError(f"{type(network).__name__} has no parameter to train")
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        # biases, norms and scales have no direction in which they should shrink
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    # biases, norms and scales have no direction in which they should shrink
+    decay = {True: weight_decay, False: 0.0}
+    told = [
+        {"params": groups[part, matrix], "lr": lr * part, "share": part, "weight_decay": decay[matrix]}
+        for part, matrix in sorted(groups, reverse=True)
     ]
-    return _OPTIMIZERS[name]([group for group in groups if group["params"]], lr)
+    return _OPTIMIZERS[name](told, lr)
 
 
 class Ranger(RAdam):

@@ -10,6 +10,9 @@ from femtobarn.training.devices import Precision
 from femtobarn.training.optimizers import OptimizerName
 from femtobarn.training.schedules import ScheduleName
 
+#: Learning rate of weights that are not new, in units of that of new ones (arXiv:2202.03772, section 5.3).
+SLOWER = 0.02
+
 #: What may change between a kill and the resumption without changing the numbers that are asked for.
 INCIDENTAL = {"device", "threads", "compile", "readers", "cache", "save_minutes"}
 
@@ -22,6 +25,7 @@ class Training(BaseModel):
         batch_size: events a step.
         optimizer: adamw, adam, nadam, radam, ranger (RAdam with Lookahead, ParT's), lion or sgd (Nesterov).
         lr: largest learning rate.
+        body_lr: the same of the weights that a training with `model.start` takes over; null is a fiftieth of `lr`.
         weight_decay: pulls matrices, never biases, norms and scales, towards 0.
         schedule: `flat_then_decay` (70 % of the steps at `lr`, then exponentially to 1 % of it), `cosine` or
             `constant`.
@@ -50,6 +54,7 @@ class Training(BaseModel):
     batch_size: PositiveInt = 512
     optimizer: OptimizerName = "adamw"
     lr: PositiveFloat = 1e-3
+    body_lr: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.01
     schedule: ScheduleName = "flat_then_decay"
     warmup: NonNegativeInt = 0
@@ -63,3 +68,8 @@ class Training(BaseModel):
     readers: NonNegativeInt = 1
     cache: bool | str = True
     save_minutes: NonNegativeFloat = 10.0
+
+    @property
+    def body_share(self) -> float:
+        """Learning rate of weights that are not new, in units of that of new ones."""
+        return SLOWER if self.body_lr is None else self.body_lr / self.lr
