@@ -18,6 +18,7 @@ from femtobarn.explain import (
     explain_network,
     explain_trees,
     gradient_times_input,
+    note,
     propagate,
     slopes,
 )
@@ -159,6 +160,13 @@ def test_gradients_are_those_of_finite_differences(name):
             for factor in (1 - step, 1 + step)
         )
         torch.testing.assert_close(product.flatten(1).sum(1), (high - low).detach() / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["efn", "jetimage"])
+def test_networks_that_look_at_momenta_alone_share_nothing_out(name):
+    found = explain_network(build(name), task(), events(30), tally(30), lambda step, done: None)
+    assert found == {}
+    assert note({"label": name}).startswith(f"{name} looks at the momenta themselves")
 
 
 def test_slopes_sum_to_nothing():

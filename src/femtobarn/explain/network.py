@@ -40,16 +40,22 @@ def explain_network(
         progress: called with the step and the number of events done.
 
     Returns:
-        `gradient` for every network, `relevance` for the convolutional one, `attention` and `bias` where there are any.
+        `gradient` for every network that looks at features (some look at the momenta alone), `relevance` for the
+        convolutional one, `attention` and `bias` where there are any.
     """
     network = network.eval()
-    found: dict[str, Any] = {"gradient": _gradient(network, task, batch, tally, progress)}
+    found: dict[str, Any] = {}
+    gradient = _gradient(network, task, batch, tally, progress)
+    if gradient is not None:
+        found["gradient"] = gradient
     if isinstance(network.architecture, CNN):
         found["relevance"] = _relevance(network, task, batch, tally, progress)
     return found | _attention(network, batch, tally, progress)
 
 
-def _gradient(network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
+def _gradient(
+    network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress
+) -> dict[str, Any] | None:
     slots = batch.mask.shape[1]
     objects, pairs, context = [], [], []
     for chunk in _chunks(batch, "gradient x input", progress):
@@ -59,11 +65,13 @@ def _gradient(network: Network, task: Classifier, batch: Batch, tally: Tally, pr
         once = 2 * found.pairs * torch.ones(found.pairs.shape[1:3]).triu(1)[..., None]
         pairs.append(pad(once, (0, 0, 0, missing, 0, missing)))
         context.append(found.context)
-    whole = torch.cat(objects)
+    whole, of_pairs, of_context = (torch.cat(part) for part in (objects, pairs, context))
+    if not any(part.any() for part in (whole, of_pairs, of_context)):
+        return None
     parts = {
         "object": (PARTICLES, whole),
-        "pair": (network.inputs.interactions, torch.cat(pairs)),
-        "context": (CONTEXT_FEATURES, torch.cat(context)),
+        "pair": (network.inputs.interactions, of_pairs),
+        "context": (CONTEXT_FEATURES, of_context),
     }
     return by_object(tally, whole.sum(2), batch.kind, batch.mask) | {"feature": by_feature(tally, parts)}
 

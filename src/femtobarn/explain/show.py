@@ -47,6 +47,10 @@ def note(found: Mapping[str, Any]) -> str:
         "share: of all absolute values; mean: towards signal where positive, in the log odds, of an object (types) or "
         "an event (features)"
     ]
+    if not any(method in found for method in NAMES):
+        said = [
+            f"{found['label']} looks at the momenta themselves: there are no features to share its answer out among"
+        ]
     for method in ("relevance", "contributions"):
         if method in found:
             sums = next(iter(found[method]["sums"].values()))
