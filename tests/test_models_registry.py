@@ -36,6 +36,7 @@ def test_types_as_one_writes_them():
         "blocks": ("list of list of int > 0", "[[64, 64, 64], [128, 128, 128], [256, 256, 256]]"),
         "fc": ("list of int > 0", "[256]"),
         "dropout": ("0 <= float < 1", "0.1"),
+        "fill": ("bool", "false"),
     }
 
 
@@ -81,7 +82,11 @@ def test_an_experiment_writes_the_numbers_of_a_size_out():
     found = load(tree)
     assert found.label == "particlenet-lite"
     assert found.model.name == "particlenet"
-    assert found.model.settings == {"k": 5, "blocks": ((32,) * 3, (64,) * 3), "fc": (128,), "dropout": 0.1}
+    assert found.model.settings == settings("particlenet")().model_dump() | {
+        "k": 5,
+        "blocks": ((32,) * 3, (64,) * 3),
+        "fc": (128,),
+    }
     assert "particlenet-lite" not in dump(found).replace("label: particlenet-lite", "")
     assert load(found.model_dump(mode="json")) == found
     assert load({**tree, "model": {"name": "part"}}, ["model.name=particlenet-lite"]).model.settings["k"] == 7
