@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 
 #: Figures shown beside the tables, as far as a study has them.
-FIGURES = ("overview", "sizes", "ratios", "ratios_2", "ratios_3", "shifts", "safety")
+FIGURES = ("overview", "sizes", "sizes_rejection", "worth", "ratios", "ratios_2", "ratios_3", "shifts", "safety")
 
 #: The study whose main table stands in the README.
 SHOWN = "four-top-small"

@@ -61,7 +61,8 @@ def test_a_study_gets_its_page_with_all_there_is(script, runs, tmp_path):
     assert "2 min 05 s with 2 worker(s)" in page
     assert "## Search for better settings of ours.yaml" in page
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
-    assert pictures == ["ours-overview.png", "ours-sizes.png", "ours-ratios.png"]
+    assert pictures == ["ours-overview.png", "ours-sizes.png", "ours-worth.png", "ours-ratios.png"]
+    assert {"sizes_rejection", "worth"} <= set(script.FIGURES)  # of taggers
     assert all((tmp_path / "results" / name).is_file() for name in pictures)
     assert "old" in (tmp_path / "README.md").read_text()  # only four-top-small goes there
 

@@ -26,6 +26,8 @@ class Evaluation(BaseModel):
         efficiencies: signal efficiencies of the working points; for `tagging` 0.3 and 0.5 if not given.
         class_efficiencies: `tagging`: signal efficiency by class in the rejections of single classes; where none is
             given those of JetClass (arXiv:2202.03772): 0.99 for Hqql, 0.995 for Tbl, 0.5 for all others.
+        published: results of others to show beside one's own, marked as published; `top-tagging` are those on the
+            public reference data.
         systematic: relative uncertainty on the background yield, for the second significance.
         bootstrap: replicas of the test events, for the statistical errors.
         seed: of the bootstrap; two runs with the same seed and test events get the same replicas, so that their
@@ -38,6 +40,7 @@ class Evaluation(BaseModel):
     luminosity: float = Field(default=100.0, gt=0)
     efficiencies: tuple[Efficiency, ...] = Field(default=(0.3, 0.7), min_length=1)
     class_efficiencies: dict[str, Efficiency] = {}
+    published: Literal["top-tagging"] | None = None
     systematic: float = Field(default=0.2, ge=0)
     bootstrap: int = Field(default=200, ge=10)
     seed: int = Field(default=0, ge=0)

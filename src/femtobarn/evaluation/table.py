@@ -14,6 +14,8 @@ from rich.text import Text
 from femtobarn.evaluation.compare import TIE, Comparison, Row
 from femtobarn.evaluation.costs import COST, COST_NOTE, cost_table
 from femtobarn.evaluation.paired import AREA, Paired, against_baseline, best_against_others
+from femtobarn.evaluation.published import TITLE as PUBLISHED
+from femtobarn.evaluation.published import published_table
 from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed, rounded
 from femtobarn.evaluation.sections import Column, Section, growth_columns, main_sections, sections
 
@@ -89,6 +91,14 @@ def tables(comparison: Comparison, *, backgrounds: bool = False) -> list[Table]:
         made[-1].add_column(heading, justify="right", overflow="fold")
     for name, texts in costs:
         made[-1].add_row(name, *texts)
+    if (published := published_table(comparison)) is not None:
+        headings, others, note = published
+        made.append(_empty(PUBLISHED))
+        made[-1].caption, made[-1].caption_justify = note, "left"
+        for heading in headings:
+            made[-1].add_column(heading, justify="right", overflow="fold")
+        for name, texts in others:
+            made[-1].add_row(name, *texts)
     for title, lines in pair_tables(comparison).items() if backgrounds else ():
         table = _empty(title)
         for heading in PAIR_HEADINGS:
@@ -169,6 +179,9 @@ def markdown(comparison: Comparison) -> str:
         lines += _markdown(title, headings, told)
     headings, costs = cost_table(comparison)
     lines += [*_lines_of(COST, headings, costs), f"{COST_NOTE}.", ""]
+    if (published := published_table(comparison)) is not None:
+        headings, others, note = published
+        lines += [*_lines_of(PUBLISHED, headings, others), note, ""]
     for title, pairs in pair_tables(comparison).items():
         lines += _lines_of(title, PAIR_HEADINGS, pairs)
     if len(comparison.rows) > 1:

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.judge import Key
-from femtobarn.evaluation.sections import percent
-from femtobarn.report.style import MANY, WIDTH, Look, label_edges, panels
+from femtobarn.evaluation.rounding import spaced
+from femtobarn.evaluation.sections import Column, percent
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, panels, plain_log, subscripts
 
 
 def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Figure:
@@ -41,54 +42,72 @@ def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[st
     return figure
 
 
-def draw_sizes(rows: Mapping[str, list[Row]], looks: Mapping[str, Look]) -> Figure:
-    """AUC against the number of training events, a line a model: does more data still help?
+def draw_sizes(
+    rows: Mapping[str, list[Row]], looks: Mapping[str, Look], kinds: Mapping[str, str], column: Column, what: str
+) -> Figure:
+    """A number against the number of training events, a line a model: does more data still help?
 
     Args:
         rows: the rows of each model, one a size of the training set.
         looks: by label of the model.
+        kinds: what kind of model each is; those of a kind share a panel where there are many models.
+        column: the number, and what its axis is called.
+        what: `events` or `jets`.
     """
     if len(rows) <= MANY:
         figure = Figure(figsize=(0.62 * WIDTH, 3.8), layout="constrained")
         axes = figure.subplots()
         for label, sizes in rows.items():
-            _growth(axes, label, sizes, looks[label])
-        axes.set(xlabel="training events", ylabel="area under the ROC curve (AUC)", xscale="log")
+            _growth(axes, label, sizes, looks[label], column)
+        axes.set(xlabel=f"training {what}", ylabel=subscripts(column.heading))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        _growth_axes(axes, rows, column)
         return figure
-    groups = _by_family(rows)
+    groups = _by_kind(kinds)
     figure, grid = panels(len(groups), columns=2, height=3.4)
-    for axes, mine in zip(grid, groups, strict=True):
+    for axes, (kind, mine) in zip(grid, groups.items(), strict=True):
         for label, sizes in rows.items():
             if label not in mine:
-                axes.plot(*_points_of(sizes)[:2], color="#dddddd", linewidth=0.9, zorder=0)
+                axes.plot(*_points_of(sizes, column.key)[:2], color="#dddddd", linewidth=0.9, zorder=0)
         for label in mine:
-            _growth(axes, label, rows[label], looks[label])
-        axes.set_xscale("log")
-        axes.legend(loc="lower right", fontsize=8)
-    label_edges(grid, "training events", "area under the ROC curve (AUC)", columns=2)
+            _growth(axes, label, rows[label], looks[label], column)
+        axes.legend(loc="best", fontsize=8)
+        axes.set_title(kind)
+        _growth_axes(axes, rows, column)
+    label_edges(grid, f"training {what}", subscripts(column.heading), columns=2)
     return figure
 
 
-def _by_family(rows: Mapping[str, list[Row]]) -> list[list[str]]:
+def _growth_axes(axes: Axes, rows: Mapping[str, list[Row]], column: Column) -> None:
+    """Logarithmic in the training events, with a tick at each size there is, and for rejections in the number too."""
+    axes.set_xscale("log")
+    axes.set_xticks(sorted({training_events(row) for sizes in rows.values() for row in sizes}))
+    axes.xaxis.set_major_formatter(lambda value, _: spaced(value))
+    axes.minorticks_off()
+    if column.key[0] == "rejection":
+        plain_log(axes)
+
+
+def _by_kind(kinds: Mapping[str, str]) -> dict[str, list[str]]:
     """Labels of models of one kind together; those that are the only one of theirs share the last group."""
     groups: dict[str, list[str]] = {}
-    for label, sizes in rows.items():
-        groups.setdefault(sizes[0].family, []).append(label)
-    alone = [label for labels in groups.values() for label in labels if len(labels) == 1]
-    return [labels for labels in groups.values() if len(labels) > 1] + ([alone] if alone else [])
+    for label, kind in kinds.items():
+        groups.setdefault(kind, []).append(label)
+    alone = {kind: labels[0] for kind, labels in groups.items() if len(labels) == 1}
+    shared = {kind: labels for kind, labels in groups.items() if len(labels) > 1}
+    return shared | ({", ".join(alone) if len(alone) < 3 else "others": list(alone.values())} if alone else {})
 
 
-def _points_of(sizes: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
-    """Training events, AUC and its statistical error of a model, the smallest size first."""
+def _points_of(sizes: Sequence[Row], key: Key) -> tuple[list[float], list[float], list[float]]:
+    """Training events, a number and its statistical error of a model, the smallest size first."""
     ordered = sorted(sizes, key=lambda row: row.fraction)
-    numbers = [row.numbers["auc", "total"] for row in ordered]
+    numbers = [row.numbers[key] for row in ordered]
     values = [number.value if number.value is not None else float("nan") for number in numbers]
     return [training_events(row) for row in ordered], values, [number.statistical or 0.0 for number in numbers]
 
 
-def _growth(axes: Axes, label: str, sizes: Sequence[Row], look: Look) -> None:
-    events, values, errors = _points_of(sizes)
+def _growth(axes: Axes, label: str, sizes: Sequence[Row], look: Look, column: Column) -> None:
+    events, values, errors = _points_of(sizes, column.key)
     axes.errorbar(
         events,
         values,

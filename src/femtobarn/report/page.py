@@ -29,6 +29,7 @@ from femtobarn.report.tables import (
     main_tables,
     paired_tables,
     processes,
+    published,
     size_tables,
 )
 from femtobarn.report.words import listing, summary
@@ -87,7 +88,7 @@ def report(
         summary=summary(comparison),
         comparison=comparison,
         legend=legend(comparison, best="bold"),
-        main=[*main_tables(comparison), *size_tables(whole)],
+        main=[*main_tables(comparison), *published(comparison), *size_tables(whole)],
         paired=paired_tables(comparison),
         pair_note=PAIR_NOTE,
         detailed=background_tables(comparison),

@@ -8,15 +8,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from femtobarn.evaluation import Comparison, Confusion, Row, calibrated, confusion
+from femtobarn.evaluation.sections import growth_columns
 from femtobarn.events import Events
 from femtobarn.report import curves, display, distributions, histories, matrix, overview
 from femtobarn.report.calibration import draw_reliability
+from femtobarn.report.kinds import families
 from femtobarn.report.likelihood import draw_fit, draw_significance
 from femtobarn.report.looks import draw_looks
 from femtobarn.report.safety import draw_safety, safety_of
 from femtobarn.report.shifts import draw_shifts, shifts_of
 from femtobarn.report.style import MANY, Picture, model_looks, process_looks
 from femtobarn.report.words import leader, listing
+from femtobarn.report.worth import draw_worth
 
 
 def pictures(comparison: Comparison, events: Events | None, progress: Callable[[str], None]) -> dict[str, Picture]:
@@ -24,7 +27,8 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
     whole, comparison = comparison, comparison.largest
     rows = comparison.rows
     labels = [row.label for row in rows]
-    looks = model_looks(labels, [row.family for row in rows])
+    kinds = families([row.family for row in rows])
+    looks = model_looks(labels, kinds)
     processes = process_looks((*comparison.signal, *comparison.backgrounds))
     progress("measuring curves")
     found = {row.label: curves.curve(row, comparison) for row in rows}
@@ -50,13 +54,16 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "than the bars suggest.",
         )
     if (sizes := _sizes(whole)) is not None:
-        add(
-            "sizes",
-            "Does more data help?",
-            overview.draw_sizes(sizes, model_looks(list(sizes), [each[0].family for each in sizes.values()])),
-            "A line that still rises on the right says that the model would gain from more training events."
-            + (" Grey: the models of the other panels." if len(sizes) > MANY else ""),
-        )
+        kinds = families([each[0].family for each in sizes.values()])
+        theirs, own = dict(zip(sizes, kinds, strict=True)), model_looks(list(sizes), kinds)
+        for place, column in enumerate(growth_columns(whole)):
+            add(
+                "sizes" if place == 0 else "sizes_rejection",
+                "Does more data help?" if place == 0 else "Does more data help to reject background?",
+                overview.draw_sizes(sizes, own, theirs, column, what),
+                f"A line that still rises on the right says that the model would gain from more training {what}."
+                + (" Grey: the models of the other panels." if len(sizes) > MANY else ""),
+            )
     add(
         "curves",
         "Efficiency and rejection",
@@ -159,6 +166,17 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "nine jets in ten move less. The emission gets softer or narrower to the right: what is safe falls without "
             "end there, down to the rounding of float32. A particle softer than all that fill a network's slots is not "
             "seen at all.",
+        )
+    if (worth := draw_worth(comparison, rows, looks)) is not None:
+        quality = "Background rejection" if tagging else "Area under the ROC curve"
+        add(
+            "worth",
+            "Quality against cost",
+            worth,
+            f"{quality} against the floating-point operations of one of the {what} (linear layers, convolutions and "
+            f"attention, mean over test {what}) and against the {what} scored in a second by the device of the "
+            "training; models without products of matrices, as trees, are in the second panel alone. Up and to the "
+            "left is better in the first, up and to the right in the second. The bar is the statistical error.",
         )
     add(
         "histories",

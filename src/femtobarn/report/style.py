@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator
 
 #: Told apart with every common colour blindness: Petroff, arXiv:2107.02270.
 MODEL_COLORS = (
@@ -141,12 +143,14 @@ def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, L
         place, count = met[family], sizes[family]
         met[family] += 1
         shade = 0.0 if count == 1 else 0.45 - 0.95 * place / (count - 1)
-        dash, marker = DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)]
-        looks[label] = Look(_shaded(colors[family], shade), dash, marker)
+        # kinds beyond the number of colours take those of the first ones with other lines and marks
+        turn = place + 2 * (kinds.index(family) // len(FAMILY_COLORS))
+        dash, marker = DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)]
+        looks[label] = Look(shaded(colors[family], shade), dash, marker)
     return looks
 
 
-def _shaded(color: str, by: float) -> str:
+def shaded(color: str, by: float) -> str:
     """A colour mixed with black (by < 0) or white (by > 0)."""
     target = 1.0 if by > 0 else 0.0
     red, green, blue = ((1 - abs(by)) * part + abs(by) * target for part in to_rgb(color))
@@ -189,6 +193,20 @@ def label_edges(grid: Sequence[Axes], x: str, y: str, *, columns: int = 3) -> No
         axes.set_xlabel(x if last else "")
         axes.set_ylabel(y if index % columns == 0 else "")
         axes.xaxis.set_tick_params(labelbottom=last)
+
+
+def plain_log(axes: Axes) -> None:
+    """A logarithmic axis upwards with plain numbers: 20, 50, 100."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    axes.grid(visible=True, which="minor", axis="y")
+
+
+def subscripts(heading: str) -> str:
+    """The heading of a table as the label of an axis, with the letter of ε_B below the line."""
+    return re.sub(r"ε_([A-Z])", r"ε$_\1$", heading)
 
 
 def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:

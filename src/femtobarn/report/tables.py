@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from femtobarn.evaluation import Comparison
 from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.costs import COST_NOTE, cost_table, mean_of
+from femtobarn.evaluation.published import TITLE as PUBLISHED
+from femtobarn.evaluation.published import published_table
 from femtobarn.evaluation.rounding import NOTHING, shortened, spaced
 from femtobarn.evaluation.sections import Section, background_sections, fit_section, main_sections, percent
 from femtobarn.evaluation.table import PAIR_HEADINGS, Cell, cells, growths, pair_tables, trainings
@@ -100,6 +102,15 @@ def costs(comparison: Comparison) -> Table:
         f"{COST_NOTE}. Element-wise: one for each number that comes out of an addition, a product, an activation or a "
         "feature.",
     )
+
+
+def published(comparison: Comparison) -> list[Table]:
+    """Results of others, where the evaluation asks for them."""
+    found = published_table(comparison)
+    if found is None:
+        return []
+    headings, lines, note = found
+    return [Table(PUBLISHED, headings, [(name, "", [Cell(text) for text in texts]) for name, texts in lines], note)]
 
 
 def processes(comparison: Comparison) -> Table:
