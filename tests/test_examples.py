@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from femtobarn import study
+from femtobarn.models import settings
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = [FOLDER / f"{signal}{size}.yaml" for signal in ("four-top", "tth") for size in ("", "-cpu")]
@@ -92,3 +93,29 @@ def test_binary_and_multi_class_training_differ_in_nothing_else(tmp_path):
         other = known[label.removesuffix("_binary")]
         assert one.task.classes == ("binary" if label.endswith("_binary") else other.task.classes)
         assert (one.model, one.inputs, one.training) == (other.model, other.inputs, other.training)
+
+
+TAGGING = [FOLDER / f"top-tagging{size}.yaml" for size in ("", "-full")]
+
+
+@pytest.mark.parametrize("path", TAGGING, ids=lambda path: path.stem)
+def test_taggers_see_the_same_jets_and_are_judged_as_taggers(path, tmp_path):
+    planned = study.plan(study.load(path), tmp_path)
+    assert len({run.experiment.data.model_copy(update={"fraction": 1.0}).model_dump_json() for run in planned}) == 1
+    assert {(run.experiment.inputs.features, run.experiment.inputs.slots) for run in planned} == {
+        ("kin", planned[0].experiment.inputs.slots)
+    }
+    assert {run.experiment.evaluation.metrics for run in planned} == {"tagging"}
+    assert {run.experiment.evaluation.published for run in planned} == {"top-tagging"}
+    pairs = {run.label: run.experiment.inputs.interactions for run in planned}
+    assert pairs["ParT"] == pairs["MIParT"] == ("kt", "z", "delta", "mass2")
+
+
+def test_the_full_study_of_taggers_is_of_the_published_sizes(tmp_path):
+    planned = study.plan(study.load(TAGGING[1]), tmp_path)
+    models = {run.label: run.experiment.model for run in planned}
+    for label, model in models.items():
+        name = {"ParticleNet-Lite": "particlenet-lite", "BDT": None}.get(label, model.name)
+        if name is not None:
+            assert model.settings == settings(name)().model_dump(), label
+    assert {run.seed for run in planned} == {1, 2, 3}

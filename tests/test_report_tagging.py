@@ -11,7 +11,7 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from femtobarn.evaluation import Evaluation, compare, load_run, markdown, run_folders
+from femtobarn.evaluation import Evaluation, Row, compare, load_run, markdown, run_folders
 from femtobarn.evaluation.published import TITLE, published_table
 from femtobarn.evaluation.sections import growth_columns
 from femtobarn.report import report
@@ -94,7 +94,7 @@ def test_learning_curves_of_area_and_rejection(comparison):
     text = markdown(comparison)
     assert "**AUC against the part of the training events used**" in text
     assert "**1/ε_B at ε_S = 50 % against the part of the training events used**" in text
-    sizes = {}
+    sizes: dict[str, list[Row]] = {}
     for row in comparison.rows:
         sizes.setdefault(row.model, []).append(row)
     looks, kinds = model_looks(list(sizes)), {name: name for name in sizes}
@@ -105,7 +105,7 @@ def test_learning_curves_of_area_and_rejection(comparison):
     assert axes.get_xticks().tolist() == [648, 6480]
     drawn = {line.get_label(): line for line in axes.containers}
     assert set(drawn) == set(TAGGERS)
-    x, y = drawn["PFN"].lines[0].get_data()
+    x, y = drawn["PFN"].lines[0].get_data()  # type: ignore[attr-defined]
     row = comparison["PFN"]
     assert x.tolist() == [648, 6480]
     assert y[1] == pytest.approx(row.numbers["rejection", "0.5", "total"].value)
@@ -118,7 +118,7 @@ def test_quality_against_cost(comparison):
     operations, speed = figure.axes
     assert {text.get_text() for text in operations.texts} == {"PFN", "LorentzNet"}  # trees multiply no matrices
     assert {text.get_text() for text in speed.texts} == set(TAGGERS)
-    assert sorted(float(line.get_xdata()[0]) for line in operations.lines) == [5.5e5, 9e6]
+    assert sorted(float(np.ravel(np.asarray(line.get_xdata()))[0]) for line in operations.lines) == [5.5e5, 9e6]
 
 
 def test_labels_cover_neither_each_other_nor_points():

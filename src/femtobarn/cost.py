@@ -16,7 +16,7 @@ from femtobarn.models import BDT, Network
 from femtobarn.trained import Trained
 
 #: Events that operations are counted for, and events that scoring is timed with, at most.
-COUNTED, TIMED = 50, 2000
+COUNTED, TIMED = 16, 2000
 
 #: Seconds of scoring that are enough to know its pace.
 ENOUGH = 0.1
@@ -33,11 +33,11 @@ def cost(trained: Trained, batch: Batch) -> dict[str, Any]:
         batch: events with real multiplicities, as the test events.
 
     Returns:
-        `flops`, `elementwise` (None for trees) as `operations` has them, averaged over up to 50 events from all over
-        the batch; `leaves` of all trees (None for networks); `scored_per_second`, by the device and threads of the
-        training, the making of features or columns included.
+        `flops` and `elementwise` as `operations` has them, the mean over events (None for trees); `leaves` of all trees
+        (None for networks); `scored_per_second`, by the device and threads of the training, the making of features or
+        columns included.
     """
-    few = _some(batch, COUNTED)
+    few = _spread(batch, COUNTED)
     counts: dict[str, float | None] = {"flops": None, "elementwise": None}
     if isinstance(trained.model, Network):
         found = [operations(trained.model, one) for one in _each(few)]
@@ -90,8 +90,17 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) ->
     return int(sdpa_flop_count(query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
 
 
-#: torch's formulas, which know the fused attention of GPUs but not that of processors.
-_FORMULAS: dict[Any, Any] = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+def _recurrent(listed: Tensor, of_input: Tensor, of_state: Tensor, *_: Any, **__: Any) -> int:
+    """The layer takes lists of (steps, events, features), whichever stands first."""
+    return 2 * listed.shape[0] * listed.shape[1] * (of_input.numel() + of_state.numel())
+
+
+#: torch's formulas, which know neither the fused attention of processors nor their recurrent layers.
+_FORMULAS: dict[Any, Any] = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent,
+}
 
 
 def _pace(trained: Trained, batch: Batch) -> float:
@@ -108,6 +117,14 @@ def _some(batch: Batch, count: int) -> Batch:
     """So many events from all over the batch, at most."""
     chosen = np.unique(np.linspace(0, len(batch) - 1, min(count, len(batch))).round().astype(np.int64))
     return Batch(*(column[torch.from_numpy(chosen)] for column in batch))
+
+
+def _spread(batch: Batch, count: int) -> Batch:
+    """So many events whose multiplicities are spread as those of the batch: operations depend on little else."""
+    count = min(count, len(batch))
+    places = ((np.arange(count) + 0.5) * len(batch) / count).astype(np.int64)
+    chosen = batch.mask.sum(1).argsort(stable=True)[torch.from_numpy(places)]
+    return Batch(*(column[chosen] for column in batch))
 
 
 def _each(batch: Batch) -> list[Batch]:

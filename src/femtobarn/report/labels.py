@@ -103,6 +103,6 @@ def _crossed(point: NDArray[np.float64], labels: Boxes, others: Boxes) -> NDArra
     """Through how many other boxes the line from a point to the middle of each label runs."""
     middle = (labels[:, :2] + labels[:, 2:]) / 2
     steps = point + np.linspace(0.05, 0.95, 19)[None, :, None] * (middle - point)[:, None]
-    own = ((steps >= labels[:, None, :2]) & (steps <= labels[:, None, 2:])).all(axis=-1)
+    own = np.asarray(((steps >= labels[:, None, :2]) & (steps <= labels[:, None, 2:])).all(axis=-1))
     inside = ((steps[:, :, None] >= others[:, :2]) & (steps[:, :, None] <= others[:, 2:])).all(axis=-1)
     return np.asarray((inside & ~own[..., None]).any(axis=1).sum(axis=1))
