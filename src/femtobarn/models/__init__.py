@@ -10,6 +10,7 @@ from femtobarn.models.jetimage import JetImage
 from femtobarn.models.lloca import LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
+from femtobarn.models.mpnn import MPNN
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
@@ -26,6 +27,7 @@ __all__ = [
     "EFN",
     "FCN",
     "MODELS",
+    "MPNN",
     "PCNN",
     "PFN",
     "PUBLISHED",
