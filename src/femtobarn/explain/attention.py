@@ -17,7 +17,10 @@ from femtobarn.nn import listening
 class Attention(NamedTuple):
     """What the attention of a network did in a batch of events; 0 wherever padding takes part."""
 
-    objects: Float[Tensor, "batch layers particles particles"]  # mean over heads; rows look at columns and sum to 1
+    objects: Float[Tensor, "batch layers particles particles"]  # mean over heads; rows look at columns
+    elsewhere: Float[
+        Tensor, "batch layers particles"
+    ]  # what further tokens get; with `objects` it sums to 1
     readout: Float[Tensor, "batch layers heads particles"]  # weight of each object where the event is read; or 0 layers
     bias: Float[Tensor, "batch heads particles particles"]  # U; 0 heads without pairwise features
 
@@ -36,24 +39,29 @@ def attention(network: Network, batch: Batch) -> Attention | None:
     looks: list[Tensor] = []
     read: list[Tensor] = []
     biases: list[Tensor] = []
+    apart: list[Tensor] = []
+    slots = mask.shape[1]
 
     def listen(between: str, weights: Tensor, bias: Tensor | None) -> None:
         if between == "objects":
-            looks.append(torch.where(both, weights.mean(1), 0.0))  # layers may differ in their number of heads
+            weights = weights.mean(1)[:, :slots]  # layers may differ in their number of heads; tokens come last
+            looks.append(torch.where(both, weights[..., :slots], 0.0))
+            apart.append(torch.where(mask, weights[..., slots:].sum(-1), 0.0))
             # without pairwise features U is one row, which closes padding and says nothing
             if bias is not None and bias.shape[2] > 1:
-                biases.append(torch.where(both[:, None], bias, 0.0))
+                biases.append(torch.where(both[:, None], bias[..., :slots, :slots], 0.0))
         else:  # seeds and tokens beside the objects come first
-            own = weights[..., weights.shape[-1] - mask.shape[1] :].mean(2)
+            own = weights[..., weights.shape[-1] - slots :].mean(2)
             read.append(torch.where(mask[:, None], own, 0.0))
 
     with listening(listen):
         network(batch)
     if not looks and not read:
         return None
-    blank = batch.momenta.new_zeros(len(mask), 0, 1, mask.shape[1])
+    blank = batch.momenta.new_zeros(len(mask), 0, 1, slots)
     return Attention(
-        objects=torch.stack(looks, dim=1) if looks else blank.expand(-1, -1, mask.shape[1], -1),
+        objects=torch.stack(looks, dim=1) if looks else blank.expand(-1, -1, slots, -1),
+        elsewhere=torch.stack(apart, dim=1) if apart else blank[:, :, 0],
         readout=torch.stack(read, dim=1) if read else blank,
         bias=torch.stack(biases).mean(0) if biases else blank.new_zeros(len(mask), 0, *both.shape[1:]),
     )
