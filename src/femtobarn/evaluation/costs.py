@@ -17,7 +17,8 @@ COST_NOTE = (
     "Parameters are the trained ones, of trees their leaves; FLOPs: two for each multiplication with addition in the "
     "linear layers, convolutions and attention of a forward pass, mean over test events with their real multiplicities "
     "(element-wise functions, sums, norms, softmax, sorting and neighbour search are left out); events/s by the device "
-    "of the training, validation included, and from raw objects to scores; means over seeds, and times depend on what "
+    "of the training, validation included (of trees: in one iteration, without the making of columns), and from raw "
+    "objects to scores; means over seeds, and times depend on what "
     "else the machine was doing"
 )
 
