@@ -18,9 +18,7 @@ class Attention(NamedTuple):
     """What the attention of a network did in a batch of events; 0 wherever padding takes part."""
 
     objects: Float[Tensor, "batch layers particles particles"]  # mean over heads; rows look at columns
-    elsewhere: Float[
-        Tensor, "batch layers particles"
-    ]  # what further tokens get; with `objects` it sums to 1
+    elsewhere: Float[Tensor, "batch layers particles"]  # what further tokens get; with `objects` it sums to 1
     readout: Float[Tensor, "batch layers heads particles"]  # weight of each object where the event is read; or 0 layers
     bias: Float[Tensor, "batch heads particles particles"]  # U; 0 heads without pairwise features
 
