@@ -22,10 +22,12 @@ from tests.symmetries import TRANSFORMATIONS, Transformation, along_beam, around
 METRIC = torch.diag(torch.tensor(lorentz.METRIC, dtype=torch.float64))
 
 #: With the plain networks they are made of.
-BACKBONES = {"lloca-transformer": "transformer"}
+BACKBONES = {"lloca-transformer": "transformer", "lloca-part": "part", "lloca-particlenet": "particlenet"}
 
 TINY: dict[str, dict[str, Any]] = {
     "lloca-transformer": {"width": 24, "heads": 2, "blocks": 2, "vectors": 2, "frames_net": (8, 8)},
+    "lloca-part": {"width": 24, "heads": 2, "blocks": 2, "embedding": (16,), "vectors": 2, "frames_net": (8, 8)},
+    "lloca-particlenet": {"k": 4, "blocks": ((8, 8), (16, 16), (8, 8)), "vectors": (1, 2), "frames_net": (8, 8)},
 }
 
 

@@ -111,7 +111,7 @@ def test_messages_arrive_as_the_receiver_sees_them():
     transport = Transport(frames, rows, (2,), torch.float64)
     x, packed = random(8, 11), frames.flatten(0, 1)
     centre, sender = torch.tensor([0, 3, 5]), torch.tensor([2, 2, 7])
-    arrived = transport.received(transport.sent(x, 0)[sender], centre)
+    arrived = transport.received(transport.sent(x, 2)[sender], centre)
     change = packed[centre] @ inverse(packed[sender])
     expected = change[:, None] @ x[sender, 3:].reshape(3, 2, 4, 1)
     torch.testing.assert_close(arrived, expected.flatten(1))

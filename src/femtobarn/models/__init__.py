@@ -7,7 +7,7 @@ from femtobarn.models.deepjet import DeepJet
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.jetimage import JetImage
-from femtobarn.models.lloca import LLoCaTransformer
+from femtobarn.models.lloca import LLoCaParT, LLoCaParticleNet, LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
 from femtobarn.models.mpnn import MPNN
@@ -34,6 +34,8 @@ __all__ = [
     "DeepJet",
     "Description",
     "JetImage",
+    "LLoCaParT",
+    "LLoCaParticleNet",
     "LLoCaTransformer",
     "LorentzNet",
     "MIParT",

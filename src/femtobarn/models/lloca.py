@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.features import as_seen
+from femtobarn.models.part import ParT
+from femtobarn.models.particlenet import Channels, ParticleNet
 from femtobarn.models.registry import model
 from femtobarn.models.transformer import Transformer
 from femtobarn.nn import Rows, tokens
 from femtobarn.nn.frames import (
+    LIGHTEST,
     VECTORS,
     FrameNet,
     Kind,
@@ -102,7 +105,7 @@ class Local(nn.Module):
         mask, scalars = found.mask[:, :objects], found.scalars
         momenta = torch.where(found.mask[..., None], precise(found.momenta), 0.0)
         if self.kind == "learned":
-            momenta = momenta @ rest_frame(momenta[:, :objects].sum(1)).transpose(-1, -2)
+            momenta = at_rest(momenta, objects)
         frames = self.frames(momenta, scalars, found.mask, objects)
         momenta = momenta[:, :objects]
         own = tidy(torch.where(mask[..., None], seen_from(frames, momenta), across_the_beam(momenta)))
@@ -114,7 +117,7 @@ class Local(nn.Module):
             pairs=encoded.pairs,
             context=encoded.context[:, :0],
             mask=mask,
-            momenta=momenta,
+            momenta=own if self.find is None else momenta,
             kind=nn.functional.pad(encoded.kind, (0, self.given.vectors)),
             vectors=encoded.vectors[:, :0],
         )
@@ -150,6 +153,23 @@ class Local(nn.Module):
             first, second = directions(vectors).unbind(-2)
             return in_space(turn(first, second, directions(own)))
         return in_space(turn_around_beam(directions(vectors[..., 0, :]), directions(own)))
+
+
+def at_rest(momenta: Float[Tensor, "batch tokens 4"], objects: int) -> Float[Tensor, "batch tokens 4"]:
+    """Momenta in the rest frame of the event, of its objects together.
+
+    A single object, which says nothing but its mass, and of that the less the faster it is, counts as one at rest with
+    mass `LIGHTEST`; where there are references, in the rest frame that it has with them.
+    """
+    there = momenta[:, :objects, 3] > 0
+    alone = (there.sum(1) <= 1)[:, None]
+    total = momenta[:, :objects].sum(1)
+    if objects == momenta.shape[1]:
+        seen = momenta @ rest_frame(total).transpose(-1, -2)
+        resting = torch.where(there, LIGHTEST, 0.0)[..., None] * momenta.new_tensor([0.0, 0.0, 0.0, 1.0])
+        return torch.where(alone[..., None], resting, seen)
+    total = torch.where(alone, momenta.sum(1), total)
+    return momenta @ rest_frame(total).transpose(-1, -2)
 
 
 def seen_from(
@@ -231,6 +251,148 @@ class LLoCaTransformer(nn.Module):
             pair_embedding=pair_embedding,
             dropout=dropout,
         )
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        logits: Tensor = self.backbone(*self.local(encoded))
+        return logits
+
+
+@model(
+    "lloca-part",
+    small={
+        "width": 16,
+        "blocks": 2,
+        "class_blocks": 1,
+        "heads": 2,
+        "embedding": (16,),
+        "pair_embedding": (8,),
+        "dropout": 0.0,
+        "frames_net": (8, 8),
+        "frames_dropout": 0.0,
+    },
+    lorentz={"references": ()},
+)
+class LLoCaParT(nn.Module):
+    """ParT on objects in frames of their own, with messages transported between them (LLoCa-ParT).
+
+    The particle blocks transport their messages. The class token, which has no frame, reads what the objects know as
+    each sees it. Without references and with invariant pairwise features, such as `mass`, the answer is exactly the
+    same in every Lorentz frame.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        width: features of an object inside.
+        blocks: particle blocks (self-attention with U).
+        class_blocks: class blocks (the class token attends to the objects).
+        heads: attention heads; they divide the width.
+        embedding: hidden widths of the embedding of an object.
+        pair_embedding: hidden widths of the embedding of a pair.
+        ratio: width of the feed-forward layer in units of `width`.
+        dropout: in the particle blocks; the class blocks have none.
+        frames: `learned` finds a frame for each object, `so3` one that rests in the lab, `so2` one that is only turned
+            around the beam; `random` trains in one frame at random for each event; `identity` is the plain network.
+        vectors: four-vectors among the channels of each head.
+        references: directions that the frames may follow, which breaks the symmetry to what leaves them as they are.
+        frames_net: widths of the network that finds the frames.
+        frames_dropout: after each of those.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        width: PositiveInt = 128,
+        blocks: NonNegativeInt = 8,
+        class_blocks: PositiveInt = 2,
+        heads: PositiveInt = 8,
+        embedding: tuple[PositiveInt, ...] = (128, 512),
+        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
+        ratio: PositiveInt = 4,
+        dropout: Chance = 0.1,
+        frames: Kind = "learned",
+        vectors: NonNegativeInt = 2,
+        references: tuple[Reference, ...] = ("beam", "time"),
+        frames_net: Widths = (128, 128),
+        frames_dropout: Chance = 0.0,
+    ) -> None:
+        super().__init__()
+        enough(vectors, width // heads, "head")
+        self.local = Local(sizes, frames, references, (vectors,), frames_net, frames_dropout)
+        self.backbone = ParT(
+            self.local.sizes,
+            width=width,
+            blocks=blocks,
+            class_blocks=class_blocks,
+            heads=heads,
+            embedding=embedding,
+            pair_embedding=pair_embedding,
+            ratio=ratio,
+            dropout=dropout,
+        )
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        logits: Tensor = self.backbone(*self.local(encoded))
+        return logits
+
+
+@model(
+    "lloca-particlenet",
+    small={
+        "k": 3,
+        "blocks": ((8, 8), (8, 8)),
+        "fc": (8,),
+        "dropout": 0.0,
+        "vectors": (1,),
+        "frames_net": (8, 8),
+        "frames_dropout": 0.0,
+    },
+    lorentz={"references": ()},
+)
+class LLoCaParticleNet(nn.Module):
+    """ParticleNet on objects in frames of their own, with messages transported between them (LLoCa-ParticleNet).
+
+    The first block, whose messages are the features of the objects, has its neighbours in eta and phi as each object
+    sees them from its frame. Of what the later blocks send some channels are four-vectors; their neighbours are the
+    nearest in the features, each as its owner sees them. Without references and with invariant pairwise features, such
+    as `mass`, the answer is exactly the same in every Lorentz frame.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        k: neighbours of an object; with at most k others in an event, all of them.
+        blocks: channels of the layers of each edge convolution.
+        fc: widths of the fully connected layers before the last.
+        dropout: after each of those.
+        frames: `learned` finds a frame for each object, `so3` one that rests in the lab, `so2` one that is only turned
+            around the beam; `random` trains in one frame at random for each event; `identity` is the plain network.
+        vectors: four-vectors among the channels that go into each block but the first.
+        references: directions that the frames may follow, which breaks the symmetry to what leaves them as they are.
+        frames_net: widths of the network that finds the frames.
+        frames_dropout: after each of those.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        k: PositiveInt = 16,
+        blocks: Annotated[tuple[Channels, ...], Field(min_length=1)] = ((64,) * 3, (128,) * 3, (256,) * 3),
+        fc: tuple[PositiveInt, ...] = (256,),
+        dropout: Chance = 0.1,
+        frames: Kind = "learned",
+        vectors: tuple[NonNegativeInt, ...] = (8, 16),
+        references: tuple[Reference, ...] = ("beam", "time"),
+        frames_net: Widths = (128, 128),
+        frames_dropout: Chance = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(vectors) != len(blocks) - 1:
+            raise ValueError(f"{len(vectors)} numbers of four-vectors for the {len(blocks) - 1} blocks after the first")
+        for count, channels in zip(vectors, blocks, strict=False):
+            enough(count, channels[-1], "object")
+        self.local = Local(sizes, frames, references, vectors, frames_net, frames_dropout)
+        self.backbone = ParticleNet(self.local.sizes, k=k, blocks=blocks, fc=fc, dropout=dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""

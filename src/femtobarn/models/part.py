@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, PairLayers, Rows, attend, attend_once, dropout, pair_bias
+from femtobarn.nn import BatchNorm, PairLayers, Rows, Transport, attend, attend_once, dropout, pair_bias
 
 
 @model(
@@ -76,13 +76,13 @@ class ParT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, sizes.outputs)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
+    def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event; with a transport where objects have frames of their own."""
         rows = Rows(encoded.mask)
         x = self.embed(rows.pack(encoded.particles))
         bias = self.bias(encoded.pairs, encoded.mask)
         for block in self.blocks:
-            x = block(x, rows, bias)
+            x = block(x, rows, bias, transport)
         token = self.token.expand(encoded.mask.shape[0], -1)
         if self.context is not None:
             token = token + self.context(encoded.context)
@@ -92,7 +92,7 @@ class ParT(nn.Module):
         return logits
 
     def bias(
-        self, pairs: Float[Tensor, "batch particles particles pair_features"], mask: Bool[Tensor, "batch particles"]
+        self, pairs: Float[Tensor, "batch told told pair_features"], mask: Bool[Tensor, "batch particles"]
     ) -> Float[Tensor, "heads batch _ particles"]:
         """U of every head, with padded keys closed; 0 without pairwise features."""
         return pair_bias(self.embed_pairs, pairs, mask, self.heads, self.token.dtype, self_pairs=self.self_pairs)
@@ -154,9 +154,11 @@ class ParticleBlock(Attention):
         x: Float[Tensor, "rows width"],
         rows: Rows,
         bias: Float[Tensor, "heads batch _ particles"],
+        transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
+        gather = attend if transport is None else transport.attend
         chance = self.dropout if self.training else 0.0
-        mixed = attend(self.project(self.before_attention(x)), rows, bias, chance)
+        mixed = gather(self.project(self.before_attention(x)), rows, bias, chance)
         return self.finish(x, self.collected(mixed))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, all_pairs, folded, nearest, normed, readout
+from femtobarn.nn import BatchNorm, Rows, Transport, all_pairs, folded, nearest, normed, readout
 from femtobarn.physics.angles import wrap
 from femtobarn.physics.lorentz import eta, phi
 
@@ -68,18 +68,20 @@ class ParticleNet(nn.Module):
         )
         self.fc = readout(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
+    def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event; with a transport where objects have frames of their own."""
         rows = Rows(encoded.mask)
         x = self.norm(rows.pack(encoded.particles))
         graph = None
         for number, block in enumerate(self.blocks):
             if graph is None or not graph.complete:
-                distance2 = (
-                    separation2(encoded.momenta, encoded.mask) if number == 0 else apart2(rows.unpack(x.detach()))
-                )
+                if number:
+                    distance2 = apart2(rows.unpack(x.detach()))
+                else:
+                    frames = None if transport is None else transport.frames
+                    distance2 = separation2(encoded.momenta, encoded.mask, frames)
                 graph = connect(distance2, rows, self.k, encoded.pairs)
-            x = block(x, graph)
+            x = block(x, graph, transport, transport.vectors[number - 1] if transport and number else 0)
         logits: Tensor = self.fc(torch.cat([rows.mean(x), encoded.context], dim=-1))
         return logits
 
@@ -94,15 +96,34 @@ class Graph(NamedTuple):
     complete: bool  # every object sees every other, so that the next block has the same graph
 
 
+class Carried(NamedTuple):
+    """The four-vectors among what objects send, on their way into the frames of those who look."""
+
+    transport: Transport
+    sent: Float[Tensor, "rows vectors 4"]
+    weight: Float[Tensor, "channels components"]  # of the first layer, for what arrives
+
+    def along(self, graph: Graph, some: slice) -> Float[Tensor, "edges channels"]:
+        """What the first layer makes of them on some of the edges."""
+        sent = self.sent.index_select(0, graph.neighbour[some])
+        return nn.functional.linear(self.transport.received(sent, graph.centre[some]), self.weight)
+
+
 def connect(
     distance2: Float[Tensor, "batch particles particles"],
     rows: Rows,
     k: int,
-    pairs: Float[Tensor, "batch particles particles pair_features"],
+    pairs: Float[Tensor, "batch told told pair_features"],
 ) -> Graph:
-    """Edges from each object to its k nearest others, with the features of those pairs."""
+    """Edges from each object to its k nearest others, with the features of those pairs.
+
+    Features may be of fewer objects than there are, of the first ones; for the pairs of the others they are 0.
+    """
     mask = rows.mask
     batch, slots = mask.shape
+    if slots != pairs.shape[1]:
+        more = slots - pairs.shape[1]
+        pairs = nn.functional.pad(pairs, (0, 0, 0, more, 0, more))
     # a data-dependent shortcut cannot be exported; there the number of slots decides
     most = slots if rows.index is None else int(mask.sum(1).max()) if batch else 0
     complete = most <= k + 1
@@ -148,7 +169,17 @@ class EdgeConv(nn.Module):
         self.shortcut = nn.Linear(features, channels[-1], bias=False)
         self.shortcut_norm = BatchNorm(channels[-1])
 
-    def forward(self, x: Float[Tensor, "rows features"], graph: Graph) -> Float[Tensor, "rows channels"]:
+    def forward(
+        self, x: Float[Tensor, "rows features"], graph: Graph, transport: Transport | None = None, vectors: int = 0
+    ) -> Float[Tensor, "rows channels"]:
+        """What each object is after this.
+
+        Args:
+            x: features of the objects.
+            graph: who looks at whom.
+            transport: from frame to frame, where objects have frames of their own.
+            vectors: four-vectors, the last of the features, for it to carry.
+        """
         linear = nn.functional.linear
         shift = None
         weight, f = self.first.weight, self.features
@@ -156,16 +187,24 @@ class EdgeConv(nn.Module):
             weight, shift = folded(self.first, self.first_norm)
         of_self, of_difference, of_pair = weight[:, :f], weight[:, f : 2 * f], weight[:, 2 * f :]
         # W [x_i, x_j - x_i] = (W1 - W2) x_i + W2 x_j: once per object, not once per edge
-        looking, seen = linear(x, of_self - of_difference, shift), linear(x, of_difference)
+        looking = linear(x, of_self - of_difference, shift)
+        carried: Carried | None = None
+        if transport is not None and vectors:
+            # four-vectors are not the same on all edges to an object
+            scalars = f - 4 * vectors
+            carried = Carried(transport, transport.sent(x, vectors), of_difference[:, scalars:])
+            seen = linear(x[:, :scalars], of_difference[:, :scalars])
+        else:
+            seen = linear(x, of_difference)
         there = graph.edges.mask.sum(-1, keepdim=True)
         few = self.few(graph, there)
         blank = looking.index_select(0, few)  # at x_j = 0 there is nothing else
         if self.training or torch.is_grad_enabled() or graph.edges.index is None:
-            edges = self.joined(looking, seen, of_pair, graph, slice(None))
+            edges = self.joined(looking, seen, of_pair, carried, graph, slice(None))
             learned = self.layers(torch.cat([edges, blank]) if self.least else edges)
-            total, blank = graph.edges.sum(learned[: len(edges)]), learned[len(edges) :]
+            total, blank = graph.edges.sum(learned[: edges.shape[0]]), learned[edges.shape[0] :]
         else:
-            total, blank = self.in_pieces(looking, seen, of_pair, graph), self.layers(blank)
+            total, blank = self.in_pieces(looking, seen, of_pair, carried, graph), self.layers(blank)
         if self.least:
             total = total.index_add(0, few, blank * (self.least - there).clamp_min(0)[few])
         return torch.relu(normed(self.shortcut, self.shortcut_norm, x) + total / there.clamp_min(max(self.least, 1)))
@@ -173,12 +212,16 @@ class EdgeConv(nn.Module):
     def few(self, graph: Graph, there: Int[Tensor, "rows 1"]) -> Int[Tensor, " few"]:
         """Rows of the objects that lack neighbours (of all objects while exporting)."""
         if not self.least or graph.edges.index is None:
-            return torch.arange(len(there) if self.least else 0, device=there.device)
+            return torch.arange(there.shape[0] if self.least else 0, device=there.device)
         return (there.squeeze(1) < self.least).nonzero().squeeze(1)
 
-    def joined(self, looking: Tensor, seen: Tensor, of_pair: Tensor, graph: Graph, some: slice) -> Tensor:
+    def joined(
+        self, looking: Tensor, seen: Tensor, of_pair: Tensor, carried: Carried | None, graph: Graph, some: slice
+    ) -> Tensor:
         """What stands at some of the edges after the product of the first layer."""
         edge = looking.index_select(0, graph.centre[some]).add_(seen.index_select(0, graph.neighbour[some]))
+        if carried is not None:
+            edge = edge + carried.along(graph, some)
         return edge + nn.functional.linear(graph.pairs[some], of_pair) if self.pairs else edge
 
     def layers(self, edge: Tensor) -> Tensor:
@@ -193,26 +236,42 @@ class EdgeConv(nn.Module):
             edge = normed(layer, norm, edge).relu_()
         return edge
 
-    def in_pieces(self, looking: Tensor, seen: Tensor, of_pair: Tensor, graph: Graph) -> Tensor:
+    def in_pieces(
+        self, looking: Tensor, seen: Tensor, of_pair: Tensor, carried: Carried | None, graph: Graph
+    ) -> Tensor:
         """The sum over the neighbours, without ever holding all edges: what is computed stays in the cache."""
         total = looking.new_zeros(len(looking), self.shortcut.out_features)
         for start in range(0, len(graph.centre), PIECE):
             some = slice(start, start + PIECE)
-            total.index_add_(0, graph.centre[some], self.layers(self.joined(looking, seen, of_pair, graph, some)))
+            total.index_add_(
+                0, graph.centre[some], self.layers(self.joined(looking, seen, of_pair, carried, graph, some))
+            )
         return total
 
 
 @torch.no_grad()
 def separation2(
-    momenta: Float[Tensor, "batch particles 4"], mask: Bool[Tensor, "batch particles"]
+    momenta: Float[Tensor, "batch particles 4"],
+    mask: Bool[Tensor, "batch particles"],
+    frames: Float[Tensor, "batch particles 4 4"] | None = None,
 ) -> Float[Tensor, "batch particles particles"]:
-    """Squared distance in (eta, phi), the angle wrapped; anything finite where there is padding."""
+    """Squared distance in (eta, phi), the angle wrapped; anything finite where there is padding.
+
+    With frames, each object measures the distances to the others in its own.
+    """
     blank = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=momenta.dtype, device=momenta.device)
-    p = torch.where(mask[..., None], momenta, blank)  # the eta of no momentum at all is NaN
+    p = torch.where(mask[..., None], momenta, blank)[:, None]  # the eta of no momentum at all is NaN
+    if frames is not None:
+        p = p @ frames.transpose(-1, -2)
     where_eta, where_phi = eta(p), phi(p)
-    d_eta = where_eta[:, :, None] - where_eta[:, None, :]
-    d_phi = wrap(where_phi[:, :, None] - where_phi[:, None, :])
+    d_eta = own(where_eta) - where_eta
+    d_phi = wrap(own(where_phi) - where_phi)
     return d_eta**2 + d_phi**2
+
+
+def own(value: Float[Tensor, "batch frames particles"]) -> Float[Tensor, "batch particles 1"]:
+    """What each object has in its own frame, or in the only one."""
+    return value.transpose(1, 2) if value.shape[1] == 1 else value.diagonal(dim1=1, dim2=2)[..., None]
 
 
 @torch.no_grad()

@@ -68,10 +68,9 @@ class Transport:
         moved = apply(moved.reshape(-1, heads * vectors, 4), self.into.transpose(-1, -2))
         return whole(scalars, moved)
 
-    def sent(self, x: Float[Tensor, "rows channels"], layer: int) -> Float[Tensor, "rows vectors 4"]:
-        """The four-vectors among the channels of a layer, in the common frame."""
-        count = self.vectors[layer]
-        return apply(x[:, x.shape[1] - 4 * count :].reshape(-1, count, 4), self.out.transpose(-1, -2))
+    def sent(self, x: Float[Tensor, "rows channels"], vectors: int) -> Float[Tensor, "rows vectors 4"]:
+        """The four-vectors among the channels, in the common frame."""
+        return apply(x[:, -4 * vectors :].reshape(-1, vectors, 4), self.out.transpose(-1, -2))
 
     def received(
         self, sent: Float[Tensor, "edges vectors 4"], centre: Int[Tensor, " edges"]
