@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from tests.parallel_sample import fresh, trained
+from tests.parallel_sample import STREAMED, fresh, prepare, streamed, trained
 from tests.test_models_contract import CASES
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +44,21 @@ def test_every_network_gets_the_weights_of_one_process(tmp_path):
         for rank in (0, 1):
             found = load_file(tmp_path / f"{'-'.join(case)}-{rank}.safetensors")
             assert set(found) == set(alone)
+            for name, tensor in found.items():
+                np.testing.assert_allclose(tensor, alone[name], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
+
+
+def test_prepared_events_are_read_by_shares_and_trained_on_to_the_weights_of_one_process(tmp_path):
+    """With shards and weights that are far from equal, and processes that are thinned, repeated and left out."""
+    prepare(tmp_path / "prepared")
+    done = torchrun("-m", "tests.parallel_sample", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for case in STREAMED:
+        alone = streamed(fresh(case), tmp_path / "prepared")
+        for rank in (0, 1):
+            found = load_file(tmp_path / f"{'-'.join(case)}-{rank}.safetensors")
+            assert found.pop("read") < alone["read"]  # its share, and row groups that belong to both
+            assert set(found) == set(alone) - {"read"}
             for name, tensor in found.items():
                 np.testing.assert_allclose(tensor, alone[name], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
 

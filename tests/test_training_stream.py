@@ -187,7 +187,7 @@ def test_killed_within_an_epoch_it_goes_on_to_the_same_numbers(folder, tmp_path,
     begun: list[int] = []
     deal = Stream.deal
 
-    def noted(self: Stream, size: int, **more: Any):
+    def noted(self: Stream, size: int, **more: Any) -> Any:
         begun.append(more["first"])
         return deal(self, size, **more)
 
