@@ -14,7 +14,7 @@ $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "femtobarn needs Python 3.11 or later; this is %d.%d (make PYTHON=...)" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[simulate,export,stat,scan,jets,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[simulate,export,stat,scan,jets,dask,dev]"
 	@touch $@
 
 study: install

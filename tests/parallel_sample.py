@@ -64,11 +64,11 @@ def prepare(folder: Path) -> None:
 
 def streamed(network: nn.Module, folder: Path) -> dict[str, Tensor]:
     """As `trained`, on prepared events, with the number of row groups that were read."""
-    streams = []
+    streams: dict[str, Stream] = {}
     for side in ("train", "validation"):
         source = Source.open(folder, side, 6)
         rates = [0.6, 1.0, 2.3, 1.0, 1.0] if side == "train" else None
-        streams.append(Stream(source, [0, 1, 1, 2, -1], [1 / source.magnitude.sum()] * 5, rates))
+        streams[side] = Stream(source, [0, 1, 1, 2, -1], [1 / source.magnitude.sum()] * 5, rates)
     read = 0
     group = Source.group
 
@@ -80,7 +80,7 @@ def streamed(network: nn.Module, folder: Path) -> dict[str, Tensor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Source, "group", counted)
         settings = SETTINGS.model_copy(update={"batch_size": 64})
-        history = list(fit(network, mean, *streams, settings, seed=3))
+        history = list(fit(network, mean, streams["train"], streams["validation"], settings, seed=3))
     losses = [number for epoch in history for number in (epoch.train_loss, epoch.valid_loss)]
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return tensors | {"losses": torch.tensor(losses, dtype=torch.float64), "read": torch.tensor(read)}

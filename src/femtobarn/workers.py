@@ -1,4 +1,4 @@
-"""Workers: the runs of a study, several at once, each in a process of its own."""
+"""Workers: the runs of a study, several at once, each in a process of its own, here or in a Dask cluster."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import multiprocessing
 import os
 import signal
 import traceback
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from queue import Queue
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from femtobarn import document, experiment, run
+from femtobarn.cluster import Cluster, tell
 from femtobarn.provenance import write_text
 from femtobarn.run import Progress, Step
 from femtobarn.study import Planned
@@ -63,7 +67,9 @@ class Done(NamedTuple):
     failure: str | None
 
 
-def run_all(planned: Sequence[Planned], watcher: Watcher, *, workers: int | None = None) -> Outcome:
+def run_all(
+    planned: Sequence[Planned], watcher: Watcher, *, workers: int | None = None, cluster: Cluster | None = None
+) -> Outcome:
     """Trains and judges what is not finished, several runs at once; a failure does not stop the others.
 
     The numbers do not depend on how many workers there are. Ctrl-C ends them all; the next call goes on from there.
@@ -72,6 +78,7 @@ def run_all(planned: Sequence[Planned], watcher: Watcher, *, workers: int | None
         planned: from `femtobarn.study.plan`.
         watcher: is told what happens.
         workers: processes; by default one a processor core. With 1 everything happens in this process.
+        cluster: trains and judges in place of this machine, as many runs at once as it has workers.
 
     Raises:
         ValueError: fewer than 1 worker.
@@ -82,7 +89,8 @@ def run_all(planned: Sequence[Planned], watcher: Watcher, *, workers: int | None
     several = min(workers or cores(), len(due))
     computed: list[str] = []
     failures: dict[str, str] = {}
-    for one, failure in carry_out(due, watcher, several):
+    carried = clustered(due, watcher, cluster) if cluster is not None else carry_out(due, watcher, several)
+    for one, failure in carried:
         if failure is None:
             computed.append(one.name)
         else:
@@ -103,11 +111,54 @@ def carry_out(
         judged: judge the trained models on the test events too.
     """
     for one, failure in _spawned(due, watcher, workers, judged) if workers > 1 else _here(due, watcher, judged):
-        if failure is None:
-            watcher.finished(one)
-        else:
-            watcher.failed(one, failure)
+        _tell(watcher, one, failure)
         yield one, failure
+
+
+def clustered(due: Iterable[P], watcher: Watcher, cluster: Cluster) -> Iterator[tuple[P, str | None]]:
+    """Hands all runs to a cluster, and yields each with what went wrong, if something did."""
+    said: Queue[tuple[str, Step | Future[str | None]]] = Queue()
+    topic = f"femtobarn-{uuid.uuid4().hex}"
+    cluster.listen(topic, lambda told: said.put((told[0], Step(*told[1]))))
+    runs: dict[str, P] = {}
+    begun: set[str] = set()
+    for one in due:
+        runs[one.name] = one
+        text, folder = experiment.dump(one.experiment), str(one.folder.absolute())
+        future = cluster.submit(_far, text, folder, topic, one.name)
+        future.add_done_callback(lambda future, name=one.name: said.put((name, future)))  # type: ignore[misc]
+    while runs:
+        name, what = said.get()
+        if name not in runs:
+            continue  # the last words of a run may come after its result
+        if name not in begun:
+            begun.add(name)
+            watcher.started(runs[name])
+        if isinstance(what, Step):
+            watcher.stepped(runs[name], what)
+            continue
+        error = what.exception()  # of a worker that died, say
+        failure = what.result() if error is None else f"{type(error).__name__}: {error}"
+        one = runs.pop(name)
+        _tell(watcher, one, failure)
+        yield one, failure
+
+
+def _far(text: str, folder: str, topic: str, name: str) -> str | None:
+    """What a worker of a cluster does with a run."""
+
+    def progress(step: Step) -> None:
+        tell(topic, [name, list(step)])
+
+    progress(Step("starting"))
+    return _execute(experiment.load(document.parse(text)), Path(folder), True, progress)
+
+
+def _tell(watcher: Watcher, one: P, failure: str | None) -> None:
+    if failure is None:
+        watcher.finished(one)
+    else:
+        watcher.failed(one, failure)
 
 
 def cores() -> int:

@@ -30,6 +30,11 @@ Runs = Annotated[list[Path], typer.Argument(help="Run folders, or the folder of 
 Baseline = Annotated[str | None, typer.Option(help="Model that luminosity gains refer to; the first one if not given.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")]
 
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="An existing Dask cluster does the work: tcp://HOST:PORT, or scheduler.json."),
+]
+
 
 def told(version: bool) -> bool:
     """The version, in place of any verb."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from femtobarn.cli.common import Overrides, Workers, app, complaints, err, out
+from femtobarn.cli.common import Dask, Overrides, Workers, app, complaints, err, out
 
 if TYPE_CHECKING:
     from femtobarn.events import Events
@@ -53,6 +54,7 @@ def simulate(
         bool, typer.Option("--detector/--no-detector", help="Of jets: measured constituents, or generated particles.")
     ] = True,
     workers: Workers = None,
+    dask: Dask = None,
 ) -> None:
     """Collisions with a detector: Pythia 8 decays, showers and hadronises, FastJet clusters, a detector measures.
 
@@ -63,6 +65,7 @@ def simulate(
     Example: femtobarn simulate --jets top --target 10000 -o top.parquet
     """
     with complaints():
+        from femtobarn.cluster import Cluster
         from femtobarn.display import bar
         from femtobarn.events import inspect, lhe_info, show
         from femtobarn.events.files import stem
@@ -86,8 +89,11 @@ def simulate(
             cross_section=cross_section,
             jets=Jets(jets, *jet_pt, detector=detector) if jets is not None else None,
         )
-        with bar(plan.process, err) as shown:
-            found = run(plan, output, workers=workers, compact=compact, progress=shown)
+        with ExitStack() as stack:
+            cluster = stack.enter_context(Cluster(dask)) if dask else None
+            shown = stack.enter_context(bar(plan.process, err))
+            several = cluster.workers if cluster else workers
+            found = run(plan, output, workers=several, executor=cluster, compact=compact, progress=shown)
         show(inspect(found, luminosity), out)
         out.print(f"{len(found)} events in {output}", highlight=False)
 

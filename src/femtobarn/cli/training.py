@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from femtobarn.cli.common import Baseline, Overrides, Workers, app, complaints, err, out
+from femtobarn.cli.common import Baseline, Dask, Overrides, Workers, app, complaints, err, out
 from femtobarn.cli.shown import make_report, print_tables
 
 
@@ -61,6 +62,7 @@ def study(
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; runs/NAME if not given.")] = None,
     workers: Workers = None,
+    dask: Dask = None,
     baseline: Baseline = None,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html into the folder.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, estimate their time and stop.")] = False,
@@ -72,6 +74,7 @@ def study(
     with complaints():
         from femtobarn import document
         from femtobarn import study as studies
+        from femtobarn.cluster import Cluster
         from femtobarn.display import Display
         from femtobarn.estimate import estimate, record
         from femtobarn.evaluation.runs import STUDY
@@ -95,8 +98,11 @@ def study(
         write_text(folder / STUDY, document.write(plan.model_dump(mode="json")))
         due = [one for one in planned if one.state != "finished"]
         begun = time.monotonic()
-        with Display(due, workers=several, expected=guess.seconds, console=err) as display:
-            outcome = run_all(planned, display, workers=several)
+        with ExitStack() as stack:
+            cluster = stack.enter_context(Cluster(dask)) if dask else None
+            several = cluster.workers if cluster else several
+            display = stack.enter_context(Display(due, workers=several, expected=guess.seconds, console=err))
+            outcome = run_all(planned, display, workers=several, cluster=cluster)
         if guess.total:
             wall = time.monotonic() - begun
             err.print(record(folder, guess, planned, wall), highlight=False, soft_wrap=True)

@@ -14,7 +14,8 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -96,6 +97,7 @@ def run(
     output: str | Path,
     *,
     workers: int | None = None,
+    executor: Executor | None = None,
     compact: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Events:
@@ -107,6 +109,8 @@ def run(
         plan: what to simulate.
         output: file to write (`femtobarn.events.write_parquet`).
         workers: processes to use; all cores by default.
+        executor: does the work in place of processes of this machine, so many units at a time; it needs to see the
+            folder of the output, and the Les Houches file.
         compact: round to what the detector resolves.
         progress: told after every unit.
 
@@ -122,9 +126,10 @@ def run(
     units = [
         Unit(start, min(UNIT, plan.events - start, available - start % available)) for start in starts(plan, available)
     ]
-    with tempfile.TemporaryDirectory() as scratch:
-        source = plain(plan.source, Path(scratch)) if plan.source else None
-        used = work(plan, units, folder, source, available, workers or os.cpu_count() or 1, progress)
+    with tempfile.TemporaryDirectory(dir=None if executor is None else folder) as scratch:
+        source = plain(plan.source, Path(scratch).absolute()) if plan.source else None
+        many = workers or os.cpu_count() or 1
+        used = work(plan, units, folder.absolute(), source, available, many, progress, executor)
     events = merge(plan, [read_parquet(unit_file(folder, unit)) for unit in used])
     write_parquet(events, target, compact=compact)
     shutil.rmtree(folder)
@@ -184,6 +189,7 @@ def work(
     available: int,
     workers: int,
     progress: Callable[[Progress], None],
+    executor: Executor | None = None,
 ) -> list[Unit]:
     """Work through the units in order until the target is met; the first ones that meet it together are used."""
     selected: dict[Unit, int] = {}
@@ -210,7 +216,11 @@ def work(
     missing = iter([unit for unit in units if unit not in selected])
     used = enough()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
+    with (
+        ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+        if executor is None
+        else nullcontext(executor)
+    ) as pool:
         running: dict[Future[int], Unit] = {}
         while used is None:
             while len(running) < workers and (upcoming := next(missing, None)) is not None:
@@ -219,6 +229,7 @@ def work(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 note(running.pop(future), future.result())
             used = enough()
+        wait(running)  # or they would write into a folder that is gone
     return used
 
 
