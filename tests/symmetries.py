@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from femtobarn.physics import lorentz
+from femtobarn.physics.geometric_algebra import Multivectors, product
 
 Transformation = Callable[[Tensor], Tensor]
 
@@ -60,3 +61,24 @@ TRANSFORMATIONS: dict[str, Transformation] = {
     "gamma 50": boost(FASTEST, 4),
     "boost and rotation": lambda momenta: rotation(5)(boost(7.0, 6)(momenta)),
 }
+
+
+def of_multivectors(moved: Transformation) -> Callable[[Multivectors], Multivectors]:
+    """What a transformation of four-vectors does to every grade: planes become those of the transformed vectors."""
+    matrix = moved(torch.eye(4, dtype=torch.float64)).T
+    basis = [Multivectors(*(torch.zeros(*s, 1, 2).double() for s in ((), (4,), (3,)))) for _ in range(4)]
+    for vector, column in zip(basis, matrix.T, strict=True):
+        vector.vectors[:, 0, 0] = column
+    planes = torch.stack([product(e, basis[3]).bivectors[:, 0] for e in basis[:3]], dim=1)
+    real, imaginary = planes.unbind(-1)
+
+    def turned(x: Multivectors) -> Multivectors:
+        a, b = x.bivectors.chunk(2, dim=-1)
+        turn = "mn,nrc->mrc"
+        parts = [
+            torch.einsum(turn, first, a) + torch.einsum(turn, second, b)
+            for first, second in ((real, -imaginary), (imaginary, real))
+        ]
+        return x._replace(vectors=torch.einsum(turn, matrix, x.vectors), bivectors=torch.cat(parts, dim=-1))
+
+    return turned

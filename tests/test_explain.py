@@ -197,7 +197,7 @@ def test_attention_sums_to_one_over_the_real_objects(name, interactions):
     assert (found.bias.shape[1] > 0) == bool(interactions)
     assert (found.readout.sum(-1) < 1 + 1e-12).all()
     # missing momentum is a token for some networks only
-    assert (found.elsewhere > 0).any() == name.startswith("lloca")
+    assert (found.elsewhere > 0).any() == name.startswith(("lloca", "lgatr"))
 
 
 def test_attention_as_told_is_attention_as_used():

@@ -7,6 +7,7 @@ from femtobarn.models.deepjet import DeepJet
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.jetimage import JetImage
+from femtobarn.models.lgatr import LGATr
 from femtobarn.models.lloca import LLoCaParT, LLoCaParticleNet, LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
@@ -34,6 +35,7 @@ __all__ = [
     "DeepJet",
     "Description",
     "JetImage",
+    "LGATr",
     "LLoCaParT",
     "LLoCaParticleNet",
     "LLoCaTransformer",

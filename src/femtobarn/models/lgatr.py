@@ -1,0 +1,213 @@
+"""L-GATr: a transformer whose numbers are multivectors of spacetime.
+
+Spinner et al., *Lorentz-Equivariant Geometric Algebra Transformers for High-Energy Physics*, arXiv:2405.14806; Brehmer
+et al., *A Lorentz-Equivariant Transformer for All of the LHC*, arXiv:2411.00446.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.models.registry import model
+from femtobarn.nn import PairLayers, Reference, Rows, attend, attend_once, pair_bias, scalars_of, tokens
+from femtobarn.nn.frames import precise
+from femtobarn.nn.multivectors import (
+    Channels,
+    Linear,
+    apart,
+    gated,
+    metric,
+    multiplied,
+    normed,
+    shrinkage,
+    side_by_side,
+)
+from femtobarn.nn.tokens import Tokens
+from femtobarn.physics import lorentz
+from femtobarn.physics.geometric_algebra import Multivectors
+
+#: Largest Lorentz factor of the boost to an event's rest frame: alone, and with references, which it makes large.
+FASTEST, WITH_REFERENCES = 100.0, 10.0
+
+
+@model(
+    "lgatr",
+    small={"multivectors": 4, "scalars": 8, "blocks": 2, "heads": 2, "pair_embedding": (8,), "scale": 100.0},
+    lorentz={"references": ()},
+)
+class LGATr(nn.Module):
+    r"""L-GATr (Lorentz-equivariant geometric algebra transformer).
+
+    An object has channels of multivectors, of which its momentum is the first vector, and scalars. Linear maps,
+    attention by invariant products, geometric products, gates and norms all commute with Lorentz transformations. A
+    global token, which has neither momentum nor direction, gathers the event; its scalars give the outputs:
+
+    .. math:: x \leftarrow x + \mathrm{Attention}(\mathrm{N}(x)), \quad
+              x \leftarrow x + W\,\mathrm{gate}(\mathrm{N}(V (L\mathrm{N}(x) \cdot R\mathrm{N}(x))))
+
+    The defaults are those for top tagging. As published the two beams and the time direction are tokens like the
+    objects; without them (`references: []`) no Lorentz transformation changes the answer, as long as the pairwise
+    features are invariant. MET is a token in events. Pairwise features become the additive bias U of each head as in
+    ParT, shared by all blocks. Momenta are brought to the rest frame of the event first, where rounding is least; an
+    equivariant network does not notice. Factors that the linear map behind them can learn (those of norms and heads)
+    are left out, and so are maps of what is 0 before the first product, or seen by nobody after the last.
+
+    Args:
+        sizes: widths of the inputs and outputs.
+        multivectors: channels of an object, 16 components each.
+        scalars: of an object, beside these.
+        blocks: of attention and geometric product.
+        heads: of the attention.
+        attention_ratio: channels of all heads in units of those of an object.
+        ratio: channels of the products in units of those of an object.
+        pair_embedding: hidden widths of the embedding of a pair.
+        references: directions that the network is told, and that break the symmetry: `beam`, `time`.
+        scale: unit of the momenta in GeV, as published 20, for constituents of jets. Squares of momenta lose in float32
+            what is 1e-7 of them: in events with objects of some hundred GeV take 100.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        multivectors: PositiveInt = 16,
+        scalars: PositiveInt = 32,
+        blocks: PositiveInt = 12,
+        heads: PositiveInt = 8,
+        attention_ratio: PositiveInt = 2,
+        ratio: PositiveInt = 2,
+        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
+        references: tuple[Reference, ...] = ("beam", "time"),
+        scale: PositiveFloat = 20.0,
+    ) -> None:
+        super().__init__()
+        self.sizes, self.references, self.scale, self.heads = sizes, references, scale, heads
+        channels = Channels(multivectors, scalars)
+        self.embed = nn.Linear(scalars_of(sizes, references) + 1, channels.invariant)
+        self.embed_momenta = nn.Linear(1, channels.pairs, bias=False)
+        self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
+        self.blocks = nn.ModuleList(
+            Block(channels, heads, attention_ratio, ratio, first=number == 0, last=number == blocks - 1)
+            for number in range(blocks)
+        )
+        self.head = nn.Linear(channels.invariant, sizes.outputs)
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
+        """Logits of each event."""
+        momenta, scalars, mask = followed(tokens(encoded, self.sizes, self.references, self.scale), encoded)
+        rows = Rows(mask)
+        vectors = self.embed_momenta(rows.pack(momenta.to(scalars.dtype)).T[..., None])
+        x = Multivectors(self.embed(rows.pack(scalars)), vectors, vectors[:3, :, :0])
+        bias = pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype)
+        for block in self.blocks:
+            x = block(x, rows, bias, encoded.mask.shape[1])
+        logits: Tensor = self.head(x.scalars)
+        return logits
+
+
+def followed(found: Tokens, encoded: Encoded) -> Tokens:
+    """A token of the event as a whole behind the others, with a flag of its own and no momentum.
+
+    Momenta are brought to the rest frame of the event, in float64, as far as that is not faster than `FASTEST`: what is
+    equivariant does not notice, and nowhere is rounding less.
+    """
+    total = precise(torch.cat([encoded.momenta, encoded.vectors], dim=1)).sum(1)
+    objects = encoded.momenta.shape[1] + encoded.vectors.shape[1]
+    fastest = FASTEST if found.momenta.shape[1] == objects else WITH_REFERENCES
+    mass = torch.maximum(lorentz.mass(total), total[:, 3] / fastest).clamp_min(torch.finfo(total.dtype).tiny)
+    momenta = precise(found.momenta) @ lorentz.to_rest(total[:, :3] / mass[:, None]).transpose(1, 2)
+    pad = nn.functional.pad
+    flag = found.scalars.new_zeros(1, found.scalars.shape[2] + 1)
+    flag[0, -1] = 1.0
+    own = flag.expand(found.scalars.shape[0], 1, -1)
+    return Tokens(
+        pad(momenta, (0, 0, 0, 1)),
+        torch.cat([pad(found.scalars, (0, 1)), own], dim=1),
+        torch.cat([found.mask, torch.ones_like(found.mask[:, :1])], dim=1),
+    )
+
+
+class Block(nn.Module):
+    """Objects gather from each other what they attend to, then each multiplies its multivectors.
+
+    Args:
+        channels: of an object.
+        heads: of the attention.
+        attention_ratio: channels of all heads in units of those of an object.
+        ratio: channels of the products in units of those of an object.
+        first: no bivectors come in.
+        last: only the scalars of the last token of each event go out.
+    """
+
+    signs: Tensor
+
+    def __init__(
+        self, channels: Channels, heads: int, attention_ratio: int, ratio: int, *, first: bool, last: bool
+    ) -> None:
+        super().__init__()
+        self.channels, self.heads, self.first, self.last = channels, heads, first, last
+        multivectors, scalars = channels.multivectors, channels.scalars
+        head = Channels(max(attention_ratio * multivectors // heads, 1), max(attention_ratio * scalars // heads, 4))
+        self.asked, self.gathered = head._replace(groups=3 * heads), head._replace(groups=heads)
+        self.project = Linear(channels, self.asked, bias=False, bivectors=not first)  # queries, keys, values
+        self.collect = Linear(self.gathered, channels, scale=0.1, bivectors=not first)
+        self.wide = Channels(ratio * multivectors, ratio * scalars)
+        self.factors = Linear(channels, Channels(ratio * multivectors, 0, groups=2), bivectors=not first)
+        self.factors.start_second_at_one()
+        self.combine = Linear(self.wide._replace(scalars=scalars), self.wide)
+        self.contract = Linear(self.wide, channels, only_scalars=last)
+        signs = metric(head, bivectors=not first)
+        # of queries alone; the products keep the scale of all components where there are no bivectors yet
+        signs = torch.stack([signs * (len(signs) / len(metric(head))) ** 0.5, *torch.ones(2, len(signs))])
+        self.register_buffer("signs", signs.repeat_interleave(heads, 0), persistent=False)
+
+    def forward(
+        self, x: Multivectors, rows: Rows, bias: Float[Tensor, "heads batch _ tokens"], objects: int
+    ) -> Multivectors:
+        """Every row, or that of the last token of each event, of whose tokens the first are objects."""
+        asked = self.sides(self.project(normed(x, self.channels)))
+        if self.last:
+            x, gathered = self.last_tokens(x, asked, rows, objects)
+        else:
+            gathered = attend(asked.flatten(1), rows, bias)
+        x = plus(x, self.collect(apart(torch.unflatten(gathered, -1, (self.heads, -1)), self.gathered)))
+        y = normed(x, self.channels)
+        factors = self.factors(y)
+        if self.first:
+            factors = factors._replace(bivectors=torch.zeros_like(factors.vectors[:3]))
+        products = multiplied(factors)
+        own = y.scalars[:, : self.channels.scalars]
+        combined = self.combine(products._replace(scalars=torch.cat([own, products.scalars], dim=-1)))
+        return plus(x, self.contract(gated(combined, self.wide)))
+
+    def sides(self, x: Multivectors) -> Float[Tensor, "rows parts numbers"]:
+        """Queries, keys and values of each head, each with its norm, queries with the signs of the metric."""
+        s = self.asked.scalars
+        numbers = side_by_side(x, self.asked)
+        own = nn.functional.layer_norm(numbers[..., :s], (s,))
+        others = numbers[..., s:] * shrinkage(x, self.asked)[..., None]
+        return torch.cat([own, others], dim=-1).mul_(self.signs)
+
+    def last_tokens(
+        self, x: Multivectors, asked: Float[Tensor, "rows parts numbers"], rows: Rows, objects: int
+    ) -> tuple[Multivectors, Float[Tensor, "batch width"]]:
+        """The last token of each event, and what it gathers."""
+        batch, slots = rows.mask.shape
+        if rows.index is None:
+            number = torch.arange(1, batch + 1, device=rows.mask.device) * slots - 1
+        else:
+            number = rows.mask.sum(1).cumsum(0) - 1
+        seen = rows.unpack(asked[:, self.heads :].flatten(1))
+        # what is told of a reading has the objects last
+        seen, real = (torch.cat([each[:, objects:], each[:, :objects]], dim=1) for each in (seen, rows.mask))
+        gathered = attend_once(asked[number, : self.heads].flatten(1), seen, real, self.heads)
+        return Multivectors(x.scalars[number], x.vectors[:, number], x.bivectors[:, number]), gathered
+
+
+def plus(x: Multivectors, y: Multivectors) -> Multivectors:
+    """The sum; of what one of them does not have, the other."""
+    return Multivectors(*(a + b if a.shape == b.shape else a if a.shape[-1] else b for a, b in zip(x, y, strict=True)))
