@@ -11,8 +11,8 @@ from torch import Tensor
 
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import LGATr
-from femtobarn.models.lgatr import Block, followed
-from femtobarn.nn import Rows, closed, tokens
+from femtobarn.models.lgatr import Block
+from femtobarn.nn import Rows, closed, followed, tokens
 from femtobarn.nn.multivectors import Channels, Linear, apart, gated, metric, multiplied, normed, side_by_side
 from femtobarn.physics import geometric_algebra as ga
 from femtobarn.physics.geometric_algebra import Multivectors, components

@@ -13,8 +13,17 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import PairLayers, Reference, Rows, attend, attend_once, pair_bias, scalars_of, tokens
-from femtobarn.nn.frames import precise
+from femtobarn.nn import (
+    PairLayers,
+    Reference,
+    Rows,
+    attend,
+    attend_from_last,
+    followed,
+    pair_bias,
+    scalars_of,
+    tokens,
+)
 from femtobarn.nn.multivectors import (
     Channels,
     Linear,
@@ -26,12 +35,7 @@ from femtobarn.nn.multivectors import (
     shrinkage,
     side_by_side,
 )
-from femtobarn.nn.tokens import Tokens
-from femtobarn.physics import lorentz
 from femtobarn.physics.geometric_algebra import Multivectors
-
-#: Largest Lorentz factor of the boost to an event's rest frame: alone, and with references, which it makes large.
-FASTEST, WITH_REFERENCES = 100.0, 10.0
 
 
 @model(
@@ -109,28 +113,6 @@ class LGATr(nn.Module):
         return logits
 
 
-def followed(found: Tokens, encoded: Encoded) -> Tokens:
-    """A token of the event as a whole behind the others, with a flag of its own and no momentum.
-
-    Momenta are brought to the rest frame of the event, in float64, as far as that is not faster than `FASTEST`: what is
-    equivariant does not notice, and nowhere is rounding less.
-    """
-    total = precise(torch.cat([encoded.momenta, encoded.vectors], dim=1)).sum(1)
-    objects = encoded.momenta.shape[1] + encoded.vectors.shape[1]
-    fastest = FASTEST if found.momenta.shape[1] == objects else WITH_REFERENCES
-    mass = torch.maximum(lorentz.mass(total), total[:, 3] / fastest).clamp_min(torch.finfo(total.dtype).tiny)
-    momenta = precise(found.momenta) @ lorentz.to_rest(total[:, :3] / mass[:, None]).transpose(1, 2)
-    pad = nn.functional.pad
-    flag = found.scalars.new_zeros(1, found.scalars.shape[2] + 1)
-    flag[0, -1] = 1.0
-    own = flag.expand(found.scalars.shape[0], 1, -1)
-    return Tokens(
-        pad(momenta, (0, 0, 0, 1)),
-        torch.cat([pad(found.scalars, (0, 1)), own], dim=1),
-        torch.cat([found.mask, torch.ones_like(found.mask[:, :1])], dim=1),
-    )
-
-
 class Block(nn.Module):
     """Objects gather from each other what they attend to, then each multiplies its multivectors.
 
@@ -171,7 +153,8 @@ class Block(nn.Module):
         """Every row, or that of the last token of each event, of whose tokens the first are objects."""
         asked = self.sides(self.project(normed(x, self.channels)))
         if self.last:
-            x, gathered = self.last_tokens(x, asked, rows, objects)
+            last, gathered = attend_from_last(asked.flatten(1), rows, self.heads, objects)
+            x = Multivectors(x.scalars[last], x.vectors[:, last], x.bivectors[:, last])
         else:
             gathered = attend(asked.flatten(1), rows, bias)
         x = plus(x, self.collect(apart(torch.unflatten(gathered, -1, (self.heads, -1)), self.gathered)))
@@ -191,21 +174,6 @@ class Block(nn.Module):
         own = nn.functional.layer_norm(numbers[..., :s], (s,))
         others = numbers[..., s:] * shrinkage(x, self.asked)[..., None]
         return torch.cat([own, others], dim=-1).mul_(self.signs)
-
-    def last_tokens(
-        self, x: Multivectors, asked: Float[Tensor, "rows parts numbers"], rows: Rows, objects: int
-    ) -> tuple[Multivectors, Float[Tensor, "batch width"]]:
-        """The last token of each event, and what it gathers."""
-        batch, slots = rows.mask.shape
-        if rows.index is None:
-            number = torch.arange(1, batch + 1, device=rows.mask.device) * slots - 1
-        else:
-            number = rows.mask.sum(1).cumsum(0) - 1
-        seen = rows.unpack(asked[:, self.heads :].flatten(1))
-        # what is told of a reading has the objects last
-        seen, real = (torch.cat([each[:, objects:], each[:, :objects]], dim=1) for each in (seen, rows.mask))
-        gathered = attend_once(asked[number, : self.heads].flatten(1), seen, real, self.heads)
-        return Multivectors(x.scalars[number], x.vectors[:, number], x.bivectors[:, number]), gathered
 
 
 def plus(x: Multivectors, y: Multivectors) -> Multivectors:

@@ -1,6 +1,6 @@
 """Layers that two models share."""
 
-from femtobarn.nn.attention import attend, attend_once, closed, listening, tell
+from femtobarn.nn.attention import attend, attend_from_last, attend_once, closed, listening, tell
 from femtobarn.nn.batchnorm import BatchNorm, folded, normed
 from femtobarn.nn.directions import Directions, directions, whole_event
 from femtobarn.nn.dropout import dropout
@@ -9,7 +9,7 @@ from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
 from femtobarn.nn.readout import perceptron, readout, start
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.steps import repeat
-from femtobarn.nn.tokens import Reference, Tokens, scalars_of, tokens
+from femtobarn.nn.tokens import Reference, Tokens, followed, scalars_of, tokens
 from femtobarn.nn.transport import Transport
 from femtobarn.nn.trees import Tree, grow
 
@@ -24,11 +24,13 @@ __all__ = [
     "Tree",
     "all_pairs",
     "attend",
+    "attend_from_last",
     "attend_once",
     "closed",
     "directions",
     "dropout",
     "folded",
+    "followed",
     "grow",
     "listening",
     "mirrored",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from femtobarn.nn.dropout import dropout
@@ -161,6 +161,29 @@ def attend_once(
     weights = logits.masked_fill(~real[..., None], torch.finfo(logits.dtype).min).softmax(1)
     tell("readout", weights.transpose(1, 2)[:, :, None])
     return (weights[..., None] * values).sum(1).flatten(1)
+
+
+def attend_from_last(
+    projected: Float[Tensor, "rows three_widths"], rows: Rows, heads: int, objects: int
+) -> tuple[Int[Tensor, " batch"], Float[Tensor, "batch width"]]:
+    """What the last token of each event, which must be real, gathers from all of them, and the rows these tokens have.
+
+    Args:
+        projected: queries, keys and values of each token side by side; each width is split evenly among the heads.
+        rows: where the tokens are.
+        heads: of the attention.
+        objects: the first tokens of an event, which whoever listens is told of last, as `attend_once` does.
+    """
+    batch, slots = rows.mask.shape
+    if rows.index is None:
+        number = torch.arange(1, batch + 1, device=rows.mask.device) * slots - 1
+    else:
+        number = rows.mask.sum(1).cumsum(0) - 1
+    width = projected.shape[-1] // 3
+    seen = rows.unpack(projected[:, width:])
+    # what is told of a reading has the objects last
+    seen, real = (torch.cat([each[:, objects:], each[:, :objects]], dim=1) for each in (seen, rows.mask))
+    return number, attend_once(projected[number, :width], seen, real, heads)
 
 
 def _tell_objects(weights: Tensor, bias: Tensor) -> None:
