@@ -8,6 +8,7 @@ from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.jetimage import JetImage
 from femtobarn.models.lgatr import LGATr
+from femtobarn.models.lgatr_slim import LGATrSlim
 from femtobarn.models.lloca import LLoCaParT, LLoCaParticleNet, LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
@@ -36,6 +37,7 @@ __all__ = [
     "Description",
     "JetImage",
     "LGATr",
+    "LGATrSlim",
     "LLoCaParT",
     "LLoCaParticleNet",
     "LLoCaTransformer",
