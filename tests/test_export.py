@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy import special
 from typer.testing import CliRunner
 
 import femtobarn
@@ -276,7 +277,7 @@ def test_mistakes_in_later_pieces_are_where_they_are_in_the_file(tmp_path):
 def test_functions_in_double_precision(dtype, tmp_path):
     class Functions(torch.nn.Module):
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return torch.sinh(x), torch.asinh(x), torch.atan2(y, x)
+            return torch.sinh(x), torch.asinh(x), torch.atan2(y, x), torch.nn.functional.gelu(x)
 
     random = np.random.default_rng(1)
     x = np.concatenate([random.normal(0, 3, 200), [0.0, 1e-9, -1e-9, 2.0, -2.0, 0.0, 0.0, -1e-30, 18.0]])
@@ -298,7 +299,8 @@ def test_functions_in_double_precision(dtype, tmp_path):
     x, y = (column.numpy() for column in sample)
     said = session.run(None, {"x": x, "y": y})
     precision = 1e-14 if dtype == torch.float64 else 3e-7
-    for column, expected in zip(said, (np.sinh(x), np.arcsinh(x), np.arctan2(y, x)), strict=True):
+    gelu = (x / 2 * (1 + special.erf(x / 2**0.5))).astype(x.dtype)
+    for column, expected in zip(said, (np.sinh(x), np.arcsinh(x), np.arctan2(y, x), gelu), strict=True):
         assert column.dtype == expected.dtype
         np.testing.assert_allclose(column, expected, rtol=precision, atol=precision)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import KEY, Facts
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
+from femtobarn.nn.frames import FrameNet
 from femtobarn.physics import lorentz
 from femtobarn.physics.objects import KINDS, NAMES, PADDING
 from femtobarn.tasks import Classifier
@@ -36,7 +38,7 @@ class Graph(nn.Module):
 
     The `slots` hardest objects of an event count, wherever they stand among padding; without so many, all. Momenta and
     the features made of them are float64 inside: the mass of two light collinear objects is a small difference of large
-    numbers. An event that holds NaN, infinity or a type that is not in `NAMES` has the score NaN.
+    numbers. So are local frames. An event that holds NaN, infinity or a type that is not in `NAMES` has the score NaN.
 
     Args:
         network: raw objects to logits.
@@ -130,7 +132,10 @@ def write(graph: Graph, facts: Facts, path: Path) -> None:
         from femtobarn.export.double import FUNCTIONS
     except ImportError:
         raise RuntimeError("onnx and onnxscript are missing; pip install 'femtobarn[export]'") from None
-    graph = graph.eval().requires_grad_(False)
+    graph = copy.deepcopy(graph).eval().requires_grad_(False)
+    for module in graph.modules():
+        if isinstance(module, FrameNet):
+            module.double()
     events, objects = torch.export.Dim("events"), torch.export.Dim("objects")
     names = FORMS[facts.features]._fields
     example = _example(graph.slots, names)

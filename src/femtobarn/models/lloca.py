@@ -146,7 +146,7 @@ class Local(nn.Module):
             stop = start + len(REFERENCES[name])
             invariants.append(products(own, momenta[:, start:stop]).clamp_min(FLOOR).log().mean(-1))
             start = stop
-        vectors = self.find(heavy, scalars, torch.stack(invariants, -1).to(scalars.dtype), mask)
+        vectors = self.find(heavy, scalars, torch.stack(invariants, -1), mask)
         if self.kind == "learned":
             return polar(vectors, own)
         if self.kind == "so3":

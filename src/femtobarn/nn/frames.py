@@ -28,8 +28,9 @@ Kind = Literal["identity", "random", "learned", "so3", "so2"]
 #: How many vectors the network must find for a frame.
 VECTORS: dict[Kind, int] = {"identity": 0, "random": 0, "learned": 3, "so3": 2, "so2": 1}
 
-#: GeV: lighter particles count as this heavy where the frames are found, so that no pair of them is light-like.
-LIGHTEST = 5e-3
+#: GeV, near the mass of a pion: lighter particles count as this heavy where the frames are found. No pair of them is
+#: light-like then, and what single precision leaves of the mass of a near pair, some 0.03 GeV at 100 GeV, turns no frame.
+LIGHTEST = 0.1
 
 #: Standard deviation of the rapidity of a random frame, and how many of them are the most.
 SPREAD, MOST = 0.1, 3.0
@@ -208,7 +209,8 @@ class FrameNet(nn.Module):
         mass2 = lorentz.mass2(momenta)
         mass2 = (mass2[:, :objects, None] + mass2[:, None] + 2 * product).clamp_min(4 * LIGHTEST**2)
 
-        said = self.phi(scalars, invariants, mass2.to(scalars.dtype).log(), mask, pairs)
+        dtype = self.weigh.weight.dtype
+        said = self.phi(scalars.to(dtype), invariants.to(dtype), mass2.to(dtype).log(), mask, pairs)
         weights = said.to(momenta.dtype).masked_fill(~pairs.mask[..., None], torch.finfo(said.dtype).min).softmax(2)
         weights = torch.where(pairs.mask, mass2.rsqrt(), 0.0)[..., None] * weights
         seen = weights.transpose(2, 3).flatten(1, 2) @ momenta
