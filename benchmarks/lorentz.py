@@ -1,20 +1,20 @@
-"""How exactly networks keep Lorentz symmetry, by the Lorentz factor, and how fast two of them are against their authors' packages.
+"""How exactly networks keep Lorentz symmetry, by the Lorentz factor, and how fast two are against their packages.
 
     pip install --no-deps lloca==2.0.0 lgatr==2.0.0
     python benchmarks/lorentz.py --write docs/results/lorentz.md
 
 Symmetry: jets of the shipped top-tagging sample, and the same jets boosted in a random direction. Each network has
 random weights, its published size and only those settings that make it exactly invariant. Shown is by how much its
-logits change, in units of the standard deviation of a logit among the jets: the median and the largest of all jets. The
-boost itself is computed in float64; for float32 the boosted momenta are then rounded to it, which is part of the
-error: a mass is not in them any more when the energy is 3000 times as large. The last lines boost networks that are told
-of the beam and of time, and one that never was invariant.
+logits change, in units of the standard deviation of a logit among the jets: the median and the largest of all jets.
+The boost itself is computed in float64; for float32 the boosted momenta are then rounded to it, which is part of the
+error: a mass is not in them any more when the energy is 3000 times as large. The last lines boost a network that is
+told of the beam and of time, and one that never was invariant.
 
 Speed: a training step (forward, backward, AdamW) and scoring, the packages and ours at the same sizes on the same jets,
 in alternation; ratios are medians over the rounds of the ratio within a round. LLoCa-Transformer: 12 blocks of 128, 8
 heads with one four-vector each, frames from a network of 2 x 128. L-GATr: 12 blocks of 16 multivectors and 32 scalars,
-8 heads. The packages find frames on real particles only (their packed form) and attend on padded ones with a mask, which
-is what they have for processors.
+8 heads. The packages find frames on real particles only (their packed form) and attend on padded ones with a mask,
+which is what they have for processors.
 """
 
 from __future__ import annotations
@@ -113,14 +113,10 @@ class TheirLLoCa(nn.Module):
         super().__init__()
         self.sizes, self.references = sizes, references
         self.scalars = scalars_of(sizes, references)
-        vectors = partial(
-            MLPVectors, num_scalars=self.scalars, hidden_channels=128, num_layers_mlp=2, dropout_prob=0.1
-        )
+        vectors = partial(MLPVectors, num_scalars=self.scalars, hidden_channels=128, num_layers_mlp=2, dropout_prob=0.1)
         self.frames = LearnedPDFrames(vectors, mass_reg=0.1)
         self.norm = nn.BatchNorm1d(7)
-        self.backbone = Transformer(
-            7 + self.scalars, "12x0n+1x1n", 2, 12, 8, mlp_factor=2, preserve_variance=False
-        )
+        self.backbone = Transformer(7 + self.scalars, "12x0n+1x1n", 2, 12, 8, mlp_factor=2, preserve_variance=False)
 
     def forward(self, encoded: Any) -> Tensor:
         from lloca.framesnet.frames import Frames
@@ -219,10 +215,12 @@ def stepper(network: nn.Module, batches: list[Batch], train: bool) -> Callable[[
 def speed(size: int, rounds: int, threads: list[int], only: str) -> str:
     """The table of ratios."""
     batches = [
-        Batch(*(each.float() if each.is_floating_point() else each for each in jets(size, start)))
-        for start in range(3)
+        Batch(*(each.float() if each.is_floating_point() else each for each in jets(size, start))) for start in range(3)
     ]
-    rows = ["| network | parameters, theirs | | threads | events/s | package | ratio |", "|---|--:|---|--:|--:|--:|--:|"]
+    rows = [
+        "| network | parameters, theirs | | threads | events/s | package | ratio |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
     for pair in PAIRS:
         if only not in pair.ours:
             continue

@@ -29,7 +29,7 @@ Kind = Literal["identity", "random", "learned", "so3", "so2"]
 VECTORS: dict[Kind, int] = {"identity": 0, "random": 0, "learned": 3, "so3": 2, "so2": 1}
 
 #: GeV, near the mass of a pion: lighter particles count as this heavy where the frames are found. No pair of them is
-#: light-like then, and what single precision leaves of the mass of a near pair, some 0.03 GeV at 100 GeV, turns no frame.
+#: light-like then, and what single precision leaves of the mass of a near pair, 0.03 GeV at 100 GeV, turns no frame.
 LIGHTEST = 0.1
 
 #: Standard deviation of the rapidity of a random frame, and how many of them are the most.
