@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from femtobarn.inputs import Sizes
+from femtobarn.inputs import Encoded, Sizes
 from femtobarn.models import ParT
 from femtobarn.models.part import ClassBlock, ParticleBlock
-from femtobarn.nn import Rows, attend, closed
+from femtobarn.nn import Rows, attend, closed, mirrored, once, shared
 
 WIDTH, HEADS = 12, 3
 
@@ -59,25 +59,72 @@ def test_attention_is_torchs(biased):
     torch.testing.assert_close(mixed, attend(rows.pack(projected), rows, bias.clone()))
 
 
-def test_gradients_of_attention_are_those_of_finite_differences():
+@pytest.fixture
+def many_groups(monkeypatch):
+    """Every event has as many slots as it fills, and is alone with those that fill as many."""
+    monkeypatch.setattr("femtobarn.nn.places.VECTOR", 1)
+    monkeypatch.setattr("femtobarn.nn.places.NUMBERS", 30)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5])
+@pytest.mark.usefixtures("many_groups")
+def test_gradients_of_attention_are_those_of_finite_differences(chance):
     """They are written out by hand for packed rows."""
     mask = some_mask()
     rows = Rows(torch.cat([mask, torch.zeros_like(mask[:1])]))  # with an event of nothing
     bias = closed(rows.mask, torch.float64) + random(HEADS, 4, 5, 5, seed=1)
     projected = random(int(mask.sum()), 3 * WIDTH, seed=2).requires_grad_()
-    inputs = (projected, bias.clamp_min(-1e9).requires_grad_())
-    assert torch.autograd.gradcheck(lambda x, u: attend(x, rows, u), inputs)
+
+    def attended(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(3)  # the same weights are dropped every time
+        return attend(x, rows, shared(u, rows), chance)
+
+    assert torch.autograd.gradcheck(attended, (projected, bias.clamp_min(-1e9).requires_grad_()))
 
 
+@pytest.mark.usefixtures("many_groups")
 def test_packed_and_padded_attention_are_one(monkeypatch):
     """Processors compute on packed rows; while exporting, and on GPUs, the slots are there."""
-    mask, projected = some_mask(), random(3, 5, 3 * WIDTH)
-    bias = random(HEADS, 3, 5, 5, seed=1) + closed(mask, torch.float64)
+    mask = torch.rand(20, 9, generator=torch.Generator().manual_seed(4)) < torch.linspace(0.1, 1, 20)[:, None]
+    projected = random(20, 9, 3 * WIDTH)
+    bias = random(HEADS, 20, 9, 9, seed=1) + closed(mask, torch.float64)
     packed = attend(Rows(mask).pack(projected), Rows(mask), bias)
+    flat = attend(Rows(mask).pack(projected), Rows(mask), bias[:, :, :1])  # the same U whoever looks
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     rows = Rows(mask)
     padded = rows.unpack(attend(rows.pack(projected), rows, bias))
     torch.testing.assert_close(padded[mask], packed)
+    padded = rows.unpack(attend(rows.pack(projected), rows, bias[:, :, :1]))
+    torch.testing.assert_close(padded[mask], flat)
+
+
+@pytest.mark.parametrize("self_pairs", [False, True])
+def test_pairs_are_mirrored_alike_packed_and_padded(monkeypatch, self_pairs):
+    mask, more = some_mask(), torch.ones(3, 2, dtype=torch.bool)  # keys of which no pair tells
+    shut = closed(torch.cat([mask, more], 1), torch.float64)
+    rows, cells = once(mask, self_pairs), random(3, 5, 5, HEADS)
+    told = rows.pack(cells).requires_grad_()
+    assert torch.autograd.gradcheck(lambda said: mirrored(said, rows, shut.clamp_min(-1e9), self_pairs), told)
+    found = mirrored(told, rows, shut, self_pairs)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(mirrored(cells.flatten(0, 2), once(mask, self_pairs), shut, self_pairs), found)
+
+
+def test_scores_in_pieces_are_those_of_the_whole(monkeypatch):
+    encoded = Encoded(
+        particles=random(3, 5, 4),
+        pairs=random(3, 5, 5, 2),
+        context=random(3, 0),
+        mask=some_mask(),
+        momenta=random(3, 5, 4),
+        kind=torch.zeros(3, 5, dtype=torch.long),
+        vectors=random(3, 0, 4),
+    )
+    network = ParT(Sizes(4, 2, 0, 2), width=WIDTH, heads=HEADS, embedding=(8,), pair_embedding=(5,)).double().eval()
+    whole = network(encoded)
+    monkeypatch.setattr("femtobarn.nn.pieces.NUMBERS", 2 * 4 * WIDTH)  # two objects
+    with torch.no_grad():
+        torch.testing.assert_close(network(encoded), whole.detach())
 
 
 def like_torch(block: Any) -> nn.MultiheadAttention:

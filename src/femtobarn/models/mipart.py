@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models import part
 from femtobarn.models.registry import model
-from femtobarn.nn import PairLayers, Rows, closed, dropout, mirrored, once, tell
+from femtobarn.nn import PairLayers, Rows, closed, dropout, mirrored, once, shared, tell
 
 
 @model(
@@ -103,7 +103,7 @@ class MIParT(nn.Module):
         weights = mirrored(wide, pairs, shut).softmax(-1)
         for block in self.interaction_blocks:
             x = block(x, rows, weights)
-        bias = mirrored(narrow, pairs, shut)
+        bias = shared(mirrored(narrow, pairs, shut), rows)
         for block in self.blocks:
             x = block(x, rows, bias)
         token = self.token.expand(encoded.mask.shape[0], -1)

@@ -15,7 +15,19 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, PairLayers, Rows, Transport, attend, attend_once, dropout, pair_bias
+from femtobarn.nn import (
+    BatchNorm,
+    Bias,
+    PairLayers,
+    Rows,
+    Transport,
+    attend,
+    dropout,
+    in_pieces,
+    pair_bias,
+    read_once,
+    shared,
+)
 
 
 @model(
@@ -67,6 +79,7 @@ class ParT(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads, self.self_pairs = heads, self_pairs
+        self.widest = max((*embedding, width))
         self.embed = object_layers(sizes.particles, (*embedding, width))
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
@@ -79,8 +92,10 @@ class ParT(nn.Module):
     def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
         """Logits of each event; with a transport where objects have frames of their own."""
         rows = Rows(encoded.mask)
-        x = self.embed(rows.pack(encoded.particles))
-        bias = self.bias(encoded.pairs, encoded.mask)
+        x = rows.pack(encoded.particles)
+        # training needs all rows for the batch norm
+        x = self.embed(x) if self.training else in_pieces(self.embed, x, width=self.widest)
+        bias = shared(self.bias(encoded.pairs, encoded.mask), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
         token = self.token.expand(encoded.mask.shape[0], -1)
@@ -145,6 +160,11 @@ class Attention(Block):
         scale = self.scale()  # of the weights: fewer than the rows
         return nn.functional.linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
 
+    def collect_and_finish(
+        self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]
+    ) -> Float[Tensor, "rows width"]:
+        return self.finish(x, self.collected(mixed))
+
 
 class ParticleBlock(Attention):
     """Every object attends to every object, with the bias U."""
@@ -153,13 +173,13 @@ class ParticleBlock(Attention):
         self,
         x: Float[Tensor, "rows width"],
         rows: Rows,
-        bias: Float[Tensor, "heads batch _ particles"],
+        bias: Bias,
         transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
         gather = attend if transport is None else transport.attend
         chance = self.dropout if self.training else 0.0
         mixed = gather(self.project(self.before_attention(x)), rows, bias, chance)
-        return self.finish(x, self.collected(mixed))
+        return in_pieces(self.collect_and_finish, x, mixed, width=self.expand.out_features)
 
 
 class ClassBlock(Attention):
@@ -169,13 +189,11 @@ class ClassBlock(Attention):
         self, token: Float[Tensor, "batch width"], x: Float[Tensor, "rows width"], rows: Rows
     ) -> Float[Tensor, "batch width"]:
         width = token.shape[-1]
-        weight, shift = self.project.weight, self.project.bias
-        queries = nn.functional.linear(token, weight[:width], shift[:width])  # the token asks as it is, not normalised
-        own = nn.functional.linear(self.before_attention(token), weight[width:], shift[width:])
-        theirs = nn.functional.linear(self.before_attention(x), weight[width:], shift[width:])
-        both = torch.cat([own[:, None], rows.unpack(theirs)], dim=1)
+        # the token asks as it is, not normalised
+        query = nn.functional.linear(token, self.project.weight[:width], self.project.bias[:width])
+        seen = torch.cat([self.before_attention(token)[:, None], rows.unpack(self.before_attention(x))], dim=1)
         real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
-        return self.finish(token, self.collected(attend_once(queries, both, real, self.heads)))
+        return self.collect_and_finish(token, read_once(query, seen, real, self.heads, self.project))
 
 
 def object_layers(features: int, widths: Sequence[int]) -> nn.Sequential:

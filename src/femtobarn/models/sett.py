@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, PairLayers, Rows, attend, attend_once, pair_bias, readout
+from femtobarn.nn import BatchNorm, Bias, PairLayers, Rows, attend, attend_once, pair_bias, readout, shared
 
 
 @model(
@@ -67,7 +67,7 @@ class SetT(nn.Module):
         """Logits of each event."""
         rows = Rows(encoded.mask)
         x = self.embed(rows.pack(encoded.particles))
-        bias = pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype)
+        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias)
         logits: Tensor = self.fc(torch.cat([self.pool(x, rows), encoded.context], dim=-1))
@@ -101,9 +101,7 @@ class SelfAttention(Mixing):
         self.dropout = dropout
         self.project = nn.Linear(width, 3 * width)  # queries, keys, values
 
-    def forward(
-        self, x: Float[Tensor, "rows width"], rows: Rows, bias: Float[Tensor, "heads batch _ particles"]
-    ) -> Float[Tensor, "rows width"]:
+    def forward(self, x: Float[Tensor, "rows width"], rows: Rows, bias: Bias) -> Float[Tensor, "rows width"]:
         return self.finish(x, attend(self.project(x), rows, bias, self.dropout if self.training else 0.0))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, PairLayers, Rows, Transport, attend, dropout, pair_bias
+from femtobarn.nn import BatchNorm, Bias, PairLayers, Rows, Transport, attend, dropout, pair_bias, shared
 
 
 @model("transformer", small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,)})
@@ -63,7 +63,7 @@ class Transformer(nn.Module):
         """Logits of each event; with a transport where objects have frames of their own."""
         rows = Rows(encoded.mask)
         x = self.embed(self.norm(rows.pack(encoded.particles)))
-        bias = pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype)
+        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
         logits: Tensor = self.head(torch.cat([rows.mean(x), encoded.context], dim=-1))
@@ -88,7 +88,7 @@ class Block(nn.Module):
         self,
         x: Float[Tensor, "rows width"],
         rows: Rows,
-        bias: Float[Tensor, "heads batch _ objects"],
+        bias: Bias,
         transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
         gather = attend if transport is None else transport.attend

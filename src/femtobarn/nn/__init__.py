@@ -1,11 +1,22 @@
 """Layers that two models share."""
 
-from femtobarn.nn.attention import attend, attend_from_last, attend_once, closed, listening, tell
+from femtobarn.nn.attention import (
+    Bias,
+    attend,
+    attend_from_last,
+    attend_once,
+    closed,
+    listening,
+    read_once,
+    shared,
+    tell,
+)
 from femtobarn.nn.batchnorm import BatchNorm, folded, normed
 from femtobarn.nn.directions import Directions, directions, whole_event
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
+from femtobarn.nn.pieces import in_pieces
 from femtobarn.nn.readout import perceptron, readout, start
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.steps import repeat
@@ -15,6 +26,7 @@ from femtobarn.nn.trees import Tree, grow
 
 __all__ = [
     "BatchNorm",
+    "Bias",
     "Directions",
     "PairLayers",
     "Reference",
@@ -32,6 +44,7 @@ __all__ = [
     "folded",
     "followed",
     "grow",
+    "in_pieces",
     "listening",
     "mirrored",
     "nearest",
@@ -39,9 +52,11 @@ __all__ = [
     "once",
     "pair_bias",
     "perceptron",
+    "read_once",
     "readout",
     "repeat",
     "scalars_of",
+    "shared",
     "start",
     "tell",
     "tokens",

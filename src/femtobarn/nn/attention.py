@@ -8,10 +8,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from femtobarn.nn.dropout import dropout
+from femtobarn.nn.dropout import dropout, kept
+from femtobarn.nn.places import Matrices, Places
 from femtobarn.nn.rows import Rows
+
+#: U of every head with `closed` in it, between all slots or, for several layers to share, as `shared` makes it of that.
+Bias = Float[Tensor, "heads batch _ objects"] | Matrices
 
 #: What is told of every attention while someone listens: who looks at whom, the weights, and U where there is one.
 Listener = Callable[[str, Float[Tensor, "batch heads looking seen"], Float[Tensor, "batch heads _ seen"] | None], None]
@@ -53,10 +58,17 @@ def closed(mask: Bool[Tensor, "batch keys"], dtype: torch.dtype) -> Float[Tensor
     return open_.masked_fill(~mask, torch.finfo(dtype).min)[:, None, :]
 
 
+def shared(bias: Bias, rows: Rows) -> Bias:
+    """U as `attend` computes with it: on processors cut into small matrices, once for all layers that get this."""
+    if rows.index is None or not len(rows.index) or rows.index.device.type != "cpu" or _LISTENERS:
+        return bias
+    return bias if isinstance(bias, Matrices) else Matrices(bias, rows.places(len(bias)))
+
+
 def attend(
     projected: Float[Tensor, "rows three_widths"],
     rows: Rows,
-    bias: Float[Tensor, "heads batch _ objects"],
+    bias: Bias,
     chance: float = 0.0,
 ) -> Float[Tensor, "rows width"]:
     r"""What each object gathers from the objects of its event, head by head.
@@ -66,14 +78,16 @@ def attend(
     Args:
         projected: queries, keys and values of each object side by side; each width is split evenly among the heads.
         rows: where the objects are.
-        bias: U of each head, with `closed` in it.
+        bias: U of each head.
         chance: with which an attention weight is dropped (0 outside training: the caller decides).
 
     Source: Vaswani et al., arXiv:1706.03762; with U: Qu, Li and Qian, arXiv:2202.03772, eq. 4.
     """
     heads, slots = len(bias), rows.mask.shape[1]
-    if rows.index is not None and projected.device.type == "cpu" and len(projected):
-        return _by_rows(projected, rows, bias, chance)
+    bias = shared(bias, rows)
+    if isinstance(bias, Matrices):
+        gathered: Tensor = _Grouped.apply(projected, bias.places, chance, *bias.each)  # type: ignore[no-untyped-call]
+        return gathered
     apart = (
         rows.unpack(projected)
         .reshape(*rows.mask.shape, 3, heads, projected.shape[-1] // (3 * heads))
@@ -92,51 +106,53 @@ def attend(
     return rows.pack(mixed.permute(1, 2, 0, 3).flatten(2))
 
 
-def _by_rows(projected: Tensor, rows: Rows, bias: Tensor, chance: float) -> Tensor:
-    """The same on processors, whose fused attention knows no trained bias: two gathers and products of small matrices.
+class _Grouped(torch.autograd.Function):
+    """The same on processors, whose fused attention knows no trained bias: products of small matrices.
 
-    A gather takes the objects to their slots and lays heads out one after the other at the same time. What it puts
-    into padded slots is any object: nobody sees it, for its key is closed, and nobody asks what it has seen.
+    Events that fill as many slots are computed together. One gather takes the objects to their slots and lays heads out
+    one after the other at the same time, another takes what they have found back to the rows.
     """
-    heads, (batch, slots) = len(bias), rows.mask.shape
-    there, back, out = rows.of_heads(heads)
-    each = projected.shape[-1] // (3 * heads)
-    apart: Tensor = _Gather.apply(projected.view(-1, each), there, back)  # type: ignore[no-untyped-call]
-    queries, keys, values = apart.view(3, heads * batch, slots, each).unbind(0)
-    u = bias.expand(-1, batch, slots, -1).flatten(0, 1)
-    weights = torch.baddbmm(u, queries, keys.transpose(1, 2), alpha=each**-0.5).softmax(-1)
-    if _LISTENERS:
-        _tell_objects(weights.view(heads, batch, slots, slots), bias)
-    mixed = torch.bmm(dropout(weights, chance), values)
-    packed: Tensor = _Pack.apply(mixed.view(-1, each), out)  # type: ignore[no-untyped-call]
-    return packed.view(len(projected), heads * each)
-
-
-class _Gather(torch.autograd.Function):
-    """Rows by number; the gradient, 0 for the fillers of padded slots, is gathered from where each row went."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(back)
-        return x.index_select(0, there)
+    def forward(ctx: Any, projected: Tensor, places: Places, chance: float, *bias: Tensor) -> Tensor:
+        each = projected.shape[1] // (3 * places.heads)
+        apart = projected.view(-1, each).index_select(0, places.there)
+        mixed = apart.new_empty(len(apart) // 3, each)
+        saved = []
+        for u, parts, found in zip(bias, places.apart(apart, 3), places.apart(mixed, 1), strict=True):
+            queries, keys, values = parts.unbind(0)
+            logits = torch.baddbmm(
+                u.view(len(keys), keys.shape[1], -1), queries, keys.transpose(1, 2), alpha=each**-0.5
+            )
+            weights = logits.softmax(-1)
+            factors = kept(weights, chance) if chance else None
+            torch.bmm(weights if factors is None else weights * factors, values, out=found[0])
+            saved += [weights, factors]
+        ctx.save_for_backward(apart, *saved)
+        ctx.places, ctx.shape = places, projected.shape
+        return mixed.index_select(0, places.out).view(len(projected), -1)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        return slopes[0].index_select(0, ctx.saved_tensors[0]), None, None
-
-
-class _Pack(torch.autograd.Function):
-    """Rows by number, each at most once, so that the gradient is copied to its place and not summed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.shape = x.shape
-        return x.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        return slopes[0].new_zeros(ctx.shape).index_copy_(0, ctx.saved_tensors[0], slopes[0]), None
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        apart, *saved = ctx.saved_tensors
+        places, each = ctx.places, apart.shape[1]
+        of_mixed = apart.new_zeros(len(apart) // 3, each).index_copy_(0, places.out, slopes[0].reshape(-1, each))
+        of_apart, of_bias = torch.empty_like(apart), []
+        matrices = (places.apart(x, kinds) for x, kinds in ((apart, 3), (of_apart, 3), (of_mixed, 1)))
+        for weights, factors, parts, of_parts, of_found in zip(saved[::2], saved[1::2], *matrices, strict=True):
+            (queries, keys, values), (found,) = parts.unbind(0), of_found
+            seen = weights if factors is None else weights * factors
+            torch.bmm(seen.transpose(1, 2), found, out=of_parts[2])
+            of_weights = torch.bmm(found, values.transpose(1, 2))
+            if factors is not None:
+                of_weights.mul_(factors)
+            of_logits = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            of_bias.append(of_logits.view(places.heads, -1))
+            torch.bmm(of_logits, keys, out=of_parts[0])
+            torch.bmm(of_logits.transpose(1, 2), queries, out=of_parts[1])
+            of_parts[:2] *= each**-0.5
+        return of_apart.index_select(0, places.back).view(ctx.shape), None, None, *of_bias
 
 
 def attend_once(
@@ -184,6 +200,39 @@ def attend_from_last(
     # what is told of a reading has the objects last
     seen, real = (torch.cat([each[:, objects:], each[:, :objects]], dim=1) for each in (seen, rows.mask))
     return number, attend_once(projected[number, :width], seen, real, heads)
+
+
+def read_once(
+    query: Float[Tensor, "batch width"],
+    seen: Float[Tensor, "batch objects features"],
+    real: Bool[Tensor, "batch objects"],
+    heads: int,
+    layer: nn.Linear,
+) -> Float[Tensor, "batch width"]:
+    r"""What `attend_once` gathers from the keys and values that a layer makes of the objects, without making them.
+
+    .. math:: \mathrm{softmax}(q\, (X W_K^T + b_K)^T / \sqrt{d})\, (X W_V^T + b_V)
+
+    The query goes through the weights of the keys, and what it has gathered through those of the values: once an event,
+    not once an object. The shift of the keys is the same for every object and changes nothing.
+
+    Args:
+        query: one an event; its width is split evenly among the heads.
+        seen: what keys and values are made of.
+        real: True where there is an object; without any, the mean of all.
+        heads: number of them.
+        layer: its last outputs are keys and values, side by side.
+    """
+    batch, width = query.shape
+    each = width // heads
+    assert layer.bias is not None
+    of_keys, of_values = layer.weight[-2 * width :].view(2, heads, each, -1).unbind(0)
+    asked = torch.bmm(query.view(batch, heads, each).transpose(0, 1) * each**-0.5, of_keys).transpose(0, 1)
+    logits = torch.bmm(asked, seen.transpose(1, 2))
+    weights = logits.masked_fill(~real[:, None], torch.finfo(logits.dtype).min).softmax(-1)
+    tell("readout", weights[:, :, None])
+    gathered = torch.bmm(torch.bmm(weights, seen).transpose(0, 1), of_values.transpose(1, 2))
+    return gathered.transpose(0, 1).flatten(1) + layer.bias[-width:]
 
 
 def _tell_objects(weights: Tensor, bias: Tensor) -> None:

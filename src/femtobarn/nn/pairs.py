@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from femtobarn.nn.attention import closed
 from femtobarn.nn.batchnorm import BatchNorm, normed
+from femtobarn.nn.pieces import in_pieces
 from femtobarn.nn.rows import Rows
 
 
@@ -25,8 +28,14 @@ class PairLayers(nn.Sequential):
         for before, after in zip((features, *widths), widths, strict=False):
             layers += [nn.Linear(before, after), BatchNorm(after), nn.GELU()]
         super().__init__(*layers)
+        self.widest = max((features, *widths))
 
     def forward(self, pairs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows heads"]:
+        # training needs all pairs for the batch norms
+        return self.last(pairs) if self.training else in_pieces(self.last, pairs, width=self.widest)
+
+    def last(self, pairs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows heads"]:
+        """What the last layer makes of the pairs."""
         (last,) = deque(self.stages(pairs), 1)
         return last
 
@@ -83,7 +92,35 @@ def mirrored(
 
     There may be more keys than those of the pairs, after them.
     """
-    half = rows.unpack(said).permute(3, 0, 1, 2)
-    other = half.triu(1) if self_pairs else half
-    both, more = half + other.transpose(2, 3), shut.shape[2] - rows.mask.shape[2]
-    return (nn.functional.pad(both, (0, more, 0, more)) + shut).contiguous()
+    if rows.index is None or said.device.type != "cpu":
+        half = rows.unpack(said).permute(3, 0, 1, 2)
+        other = half.triu(1) if self_pairs else half
+        both, more = half + other.transpose(2, 3), shut.shape[2] - rows.mask.shape[2]
+        return (nn.functional.pad(both, (0, more, 0, more)) + shut).contiguous()
+    batch, keys, slots = *shut.shape[::2], rows.mask.shape[2]
+    first, second = rows.index.div(slots, rounding_mode="floor"), rows.index.remainder(slots)
+    event, first = first.div(slots, rounding_mode="floor") * keys, first.remainder(slots)
+    one, other = (event + first) * keys + second, (event + second) * keys + first
+    # behind the pairs stands what is said where there is none, and of closed keys
+    number = torch.arange(len(said))
+    source = torch.where(shut == 0, len(said), len(said) + 1).expand(-1, keys, -1).flatten()
+    source = source.index_copy(0, one, number).index_copy_(0, other, number)
+    told: Tensor = _Mirror.apply(said, source, one, other)  # type: ignore[no-untyped-call]
+    return told.view(said.shape[1], batch, keys, keys)
+
+
+class _Mirror(torch.autograd.Function):
+    """Matrices of all heads from what is said of pairs; the slope of a pair is that of both its places."""
+
+    @staticmethod
+    def forward(ctx: Any, said: Tensor, source: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        ctx.save_for_backward(one, other)
+        rest = said.new_tensor([[0.0], [torch.finfo(said.dtype).min]]).expand(2, said.shape[1])
+        return torch.cat([said, rest]).t().contiguous().index_select(1, source)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        one, other = ctx.saved_tensors
+        slope = slopes[0].index_select(1, one).add_(slopes[0].index_select(1, other) * (one != other))
+        return slope.t().contiguous(), None, None, None

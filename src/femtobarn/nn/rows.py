@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+
+from femtobarn.nn.places import Places, placed
 
 
 class Rows:
@@ -29,7 +31,7 @@ class Rows:
     def __init__(self, mask: Bool[Tensor, "*entries"]) -> None:
         self.mask = mask
         self.index = None if torch.compiler.is_exporting() else mask.flatten().nonzero().squeeze(1)
-        self._heads: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self._places: dict[int, Places] = {}
 
     def pack(self, entries: Shaped[Tensor, "*entries features"]) -> Shaped[Tensor, "rows features"]:
         """The real entries one below the other."""
@@ -56,24 +58,9 @@ class Rows:
         """Mean over the last axis of the mask, 0 where nothing is real."""
         return self.sum(rows) / self.mask.sum(-1, keepdim=True).clamp_min(1)
 
-    def of_heads(self, heads: int) -> tuple[Int[Tensor, " places"], Int[Tensor, " parts"], Int[Tensor, " outs"]]:
-        """Where the heads of an attention find their parts of the rows; made once, used by every layer.
-
-        Rows hold queries, keys and values side by side, each with a part for every head. In places they stand as
-        (queries, keys, values) x heads x slots.
-
-        Returns:
-            the part that goes to each place, any part where the slot is padding; the place of each part; the place
-            where the queries of each head stand, row by row.
-        """
-        if heads not in self._heads:
+    def places(self, heads: int) -> Places:
+        """Where an attention with so many heads finds their parts of the rows; made once, used by every layer."""
+        if heads not in self._places:
             assert self.index is not None
-            slots, each = self.mask.numel(), torch.arange(3 * heads, device=self.index.device)
-            row = (self.mask.flatten().cumsum(0) - 1).clamp_min(0)
-            places = self.index[:, None] + slots * each
-            self._heads[heads] = (
-                (row * 3 * heads + each[:, None]).flatten(),
-                places.flatten(),
-                places[:, :heads].flatten(),
-            )
-        return self._heads[heads]
+            self._places[heads] = placed(self.mask, self.index, heads)
+        return self._places[heads]

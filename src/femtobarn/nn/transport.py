@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from femtobarn.nn.attention import attend
+from femtobarn.nn.attention import Bias, attend
 from femtobarn.nn.frames import inverse
 from femtobarn.nn.rows import Rows
 from femtobarn.physics.lorentz import METRIC
@@ -47,7 +47,7 @@ class Transport:
         self,
         projected: Float[Tensor, "rows three_widths"],
         rows: Rows,
-        bias: Float[Tensor, "heads batch _ objects"],
+        bias: Bias,
         chance: float = 0.0,
     ) -> Float[Tensor, "rows width"]:
         r"""What each object gathers from the others, seen from its own frame; the arguments are those of `attend`.

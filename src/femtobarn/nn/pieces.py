@@ -1,0 +1,29 @@
+"""Pieces: what is computed row by row need not be held for all rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+#: Numbers of the widest layer at a time, for each thread: 1 MB, what a core has to itself on current processors.
+NUMBERS = 1 << 18
+
+
+def in_pieces(
+    layers: Callable[..., Tensor], *rows: Float[Tensor, "rows _"], width: int
+) -> Float[Tensor, "rows outputs"]:
+    """Layers applied to rows, a few at a time where nobody will ask for a gradient: what they make stays in the cache.
+
+    Args:
+        layers: what becomes of each row does not depend on the others.
+        rows: arguments of the layers.
+        width: the largest number of features a row has between them.
+    """
+    piece = NUMBERS // width * torch.get_num_threads()
+    whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or rows[0].device.type != "cpu"
+    if whole or torch.compiler.is_exporting() or len(rows[0]) <= piece:
+        return layers(*rows)
+    return torch.cat([layers(*some) for some in zip(*(torch.split(each, piece) for each in rows), strict=True)])
