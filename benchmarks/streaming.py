@@ -1,20 +1,32 @@
-"""How fast events come from disk.
+"""How fast events come from disk, and that memory does not grow with them.
 
     pip install --no-deps weaver-core==0.5.3 && pip install --no-deps numba llvmlite
     OMP_NUM_THREADS=1 python benchmarks/streaming.py loader
+    OMP_NUM_THREADS=1 python benchmarks/streaming.py memory --gigabytes 0.2 0.5 1
 
 `loader`: shuffled padded batches of 512 events from Parquet, in events a second of one core (processor time, all
 threads together; a single process). Events are those that come along, in copies with numbers of their own. For
-weaver-core the same events stand in a Parquet file of the same columns, numbers in place of names of processes, as
-pyarrow writes it by default; its loader pads the same objects to the same momenta, kinds and masks. The rounds are
+weaver-core the same events stand in Parquet files of the same columns, numbers in place of names of processes, as
+pyarrow writes them by default; its loader pads the same objects to the same momenta, kinds and masks. The rounds are
 alternated.
+
+`memory`: the events that come along are prepared, and grown to a data set of so many GB by copies of their shards. A
+tiny network is trained on it for an epoch, without a cache, in a process that may not take more than --limit GB of data
+beyond what it has with the libraries loaded (RLIMIT_DATA, which the readers inherit). The table shows the largest
+resident memory of that process before and during the training, and of its readers together; libraries and shared
+memory count in each process that has them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import resource
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,7 +45,9 @@ from femtobarn import provenance
 from femtobarn.events import Events
 from femtobarn.events.shards import write_shards
 from femtobarn.events.source import Source
+from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
+from femtobarn.training import Training, fit
 
 SLOTS, BATCH = 18, 512
 
@@ -165,14 +179,110 @@ def loader(options: argparse.Namespace) -> str:
     return "\n".join([*lines, "", f"{asked} {provenance.processor()}.{missing}"])
 
 
+def grown(folder: Path, gigabytes: float, small: Path) -> int:
+    """A folder of so many GB, made of copies of the training shards of a small one; its training events."""
+    index = json.loads((small / "index.json").read_text())
+    shutil.copytree(small, folder)
+    shards = list(index["sides"]["train"])
+    size = sum(shard["bytes"] for shard in shards)
+    for copy in range(1, max(1, round(gigabytes * 1e9 / size))):
+        for number, shard in enumerate(shards):
+            file = f"train/{copy:04d}-{number:04d}.parquet"
+            shutil.copyfile(small / shard["file"], folder / file)
+            index["sides"]["train"].append({**shard, "file": file})
+    index["fingerprint"] = f"{gigabytes} GB of copies"
+    (folder / "index.json").write_text(json.dumps(index))
+    return sum(sum(map(sum, shard["groups"])) for shard in index["sides"]["train"])
+
+
+class Tiny(torch.nn.Module):
+    """Four numbers of an event to its classes: next to nothing beside the reading."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, classes)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        logits: torch.Tensor = self.layer(batch.momenta.sum(1) / 1000)
+        return logits
+
+
+def mean(outputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return (torch.nn.functional.cross_entropy(outputs, labels, reduction="none") * weights).mean()
+
+
+def trained(folder: Path, limit: float, readers: int) -> dict[str, float]:
+    """An epoch on a folder of shards under a limit of memory: events, seconds, peaks of memory in MB."""
+    torch.set_num_threads(1)
+    streams = {}
+    for side in ("train", "validation"):
+        source = Source.open(folder, side, SLOTS)
+        classes = len(source.index.processes)
+        factors = [1 / source.magnitude.sum()] * classes
+        streams[side] = Stream(source, list(range(classes)), factors, readers=readers if side == "train" else 0)
+    settings = Training(epochs=1, batch_size=2048, threads=1, device="cpu")
+    begun = status("self")["VmRSS"]
+    most = int(status("self")["VmData"] * 1024 + limit * 1e9)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # readers inherit it
+    for epoch in fit(Tiny(classes), mean, streams["train"], streams["validation"], settings, seed=1):
+        hired = [status(str(process.pid))["VmHWM"] / 1024 for process in streams["train"].readers.processes]
+        seconds = epoch.seconds
+    peak = status("self")["VmHWM"] / 1024
+    found = {"events": len(streams["train"]), "seconds": seconds, "begun": begun / 1024, "peak": peak}
+    return found | {"readers": sum(hired)}
+
+
+def status(process: str) -> dict[str, int]:
+    """Memory of a process in kB, as Linux tells it."""
+    lines = Path("/proc", process, "status").read_text().splitlines()
+    return {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value}
+
+
+def memory(options: argparse.Namespace) -> str:
+    lines = [
+        "| data on disk | events | before the training | peak | peak of the readers | events/s |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    with tempfile.TemporaryDirectory(dir=options.folder) as place:
+        small = Path(place) / "small"
+        write_shards(copies(1), small, SHARES)
+        for gigabytes in options.gigabytes:
+            folder = Path(place) / "grown"
+            grown(folder, gigabytes, small)
+            size = sum(path.stat().st_size for path in folder.rglob("*.parquet")) / 1e9
+            call = [sys.executable, __file__, "one", str(folder), "--limit", str(options.limit)]
+            done = subprocess.run(
+                [*call, "--readers", str(options.readers)], check=True, capture_output=True, text=True
+            )
+            told = json.loads(done.stdout)
+            sizes = " | ".join(f"{told[name]:.0f} MB" for name in ("begun", "peak", "readers"))
+            pace = told["events"] / told["seconds"]
+            lines.append(f"| {size:.2f} GB | {told['events']:.0f} | {sizes} | {pace:.0f} |")
+            print(lines[-1], file=sys.stderr, flush=True)
+            shutil.rmtree(folder)
+    what = f"One epoch each, {options.readers} readers, at most {options.limit:g} GB of data in each process beyond its start"
+    return "\n".join([*lines, "", f"{what}. {provenance.processor()}."])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("loader")
-    one.add_argument("--copies", type=int, default=4, help="of the events that come along")
-    one.add_argument("--rounds", type=int, default=5)
+    pace = verbs.add_parser("loader")
+    pace.add_argument("--copies", type=int, default=4, help="of the events that come along")
+    pace.add_argument("--rounds", type=int, default=5)
+    space = verbs.add_parser("memory")
+    space.add_argument("--gigabytes", type=float, nargs="+", default=[0.2, 0.5, 1.0], help="of data on disk")
+    space.add_argument("--folder", type=Path, help="for the data; that of temporary files if not given")
+    one = verbs.add_parser("one", help="called by `memory`")
+    one.add_argument("data", type=Path)
+    for verb in (space, one):
+        verb.add_argument("--limit", type=float, default=1.0, help="GB of data in memory")
+        verb.add_argument("--readers", type=int, default=1)
     options = parser.parse_args()
-    print(loader(options))
+    if options.verb == "one":
+        print(json.dumps(trained(options.data, options.limit, options.readers)))
+    else:
+        print((loader if options.verb == "loader" else memory)(options))
 
 
 if __name__ == "__main__":
