@@ -260,8 +260,8 @@ def memory(options: argparse.Namespace) -> str:
             lines.append(f"| {size:.2f} GB | {told['events']:.0f} | {sizes} | {pace:.0f} |")
             print(lines[-1], file=sys.stderr, flush=True)
             shutil.rmtree(folder)
-    what = f"One epoch each, {options.readers} readers, at most {options.limit:g} GB of data in each process beyond its start"
-    return "\n".join([*lines, "", f"{what}. {provenance.processor()}."])
+    limit = f"at most {options.limit:g} GB of data in each process beyond its start"
+    return "\n".join([*lines, "", f"One epoch each, readers: {options.readers}, {limit}. {provenance.processor()}."])
 
 
 def main() -> None:
