@@ -13,8 +13,8 @@ told of the beam and of time, and one that never was invariant.
 Speed: a training step (forward, backward, AdamW) and scoring, the packages and ours at the same sizes on the same jets,
 in alternation; ratios are medians over the rounds of the ratio within a round. LLoCa-Transformer: 12 blocks of 128, 8
 heads with one four-vector each, frames from a network of 2 x 128. L-GATr: 12 blocks of 16 multivectors and 32 scalars,
-8 heads. The packages find frames on real particles only (their packed form) and attend on padded ones with a mask,
-which is what they have for processors.
+8 heads; slim: of 32 four-vectors and 96 scalars. The packages find frames on real particles only (their packed form)
+and attend on padded ones with a mask, which is what they have for processors.
 """
 
 from __future__ import annotations
@@ -146,13 +146,27 @@ class TheirLLoCa(nn.Module):
 
 
 class TheirLGATr(nn.Module):
-    """A jet tagger of the package lgatr, as large as ours."""
+    """A jet tagger of the package lgatr, as large as ours, full or slim."""
 
-    def __init__(self, sizes: Any, references: tuple[Reference, ...]) -> None:
+    def __init__(self, sizes: Any, references: tuple[Reference, ...], slim: bool = False) -> None:
         import lgatr
 
         super().__init__()
-        self.sizes, self.references = sizes, references
+        self.sizes, self.references, self.slim = sizes, references, slim
+        if slim:
+            self.network = lgatr.LGATrSlim(
+                num_blocks=12,
+                in_v_channels=1,
+                out_v_channels=0,
+                hidden_v_channels=32,
+                in_s_channels=scalars_of(sizes, references) + 1,
+                out_s_channels=2,
+                hidden_s_channels=96,
+                num_heads=8,
+                mlp_ratio=4,
+                attn_ratio=1,
+            )
+            return
         self.network = lgatr.LGATr(
             num_blocks=12,
             in_mv_channels=1,
@@ -172,9 +186,13 @@ class TheirLGATr(nn.Module):
         mask = pad(found.mask, (1, 0), value=True)
         scalars = pad(found.scalars, (0, 1, 1, 0))
         scalars[:, 0, -1] = 1.0
-        multivectors = nn.functional.pad(momenta.roll(1, -1), (1, 11))[:, :, None]
+        first = momenta.roll(1, -1)[:, :, None]
         bias = scalars.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(scalars.dtype).min)
-        said, _ = self.network(multivectors, scalars, attn_mask=bias[:, None, None].expand(-1, 1, mask.shape[1], -1))
+        bias = bias[:, None, None].expand(-1, 1, mask.shape[1], -1)
+        if self.slim:
+            _, said = self.network(first, scalars, attn_mask=bias)
+            return said[:, 0]
+        said, _ = self.network(pad(first, (1, 11)), scalars, attn_mask=bias)
         return said[:, 0, :, 0]
 
 
@@ -190,6 +208,7 @@ class Pair(NamedTuple):
 PAIRS = (
     Pair("lloca-transformer", {"frames_dropout": 0.1}, "lloca 2.0.0", TheirLLoCa),
     Pair("lgatr", {}, "lgatr 2.0.0", TheirLGATr),
+    Pair("lgatr-slim", {}, "lgatr 2.0.0", partial(TheirLGATr, slim=True)),
 )
 
 
