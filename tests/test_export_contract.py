@@ -10,9 +10,10 @@ import torch
 
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
+from femtobarn.models import networks
 from femtobarn.tasks import Classification
 from tests.sample import make_events
-from tests.test_models_contract import CASES, INTERACTIONS, build
+from tests.test_models_contract import INTERACTIONS, PAIRED, PAIRLESS, build
 
 pytest.importorskip("onnxscript")
 
@@ -21,6 +22,13 @@ from femtobarn.export.proof import made, prove, reference
 
 #: Fewer than the events have objects, and no number of anything else.
 SLOTS = 11
+
+
+#: One file of each network, for they take long to write: every other one with pairwise features if it may choose.
+CASES = [
+    (name, "pairs" if name in PAIRED or (at % 2 and name not in PAIRLESS) else "plain")
+    for at, name in enumerate(networks())
+]
 
 
 @pytest.mark.parametrize(("name", "key"), CASES, ids=map("-".join, CASES))
