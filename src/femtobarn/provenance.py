@@ -51,7 +51,9 @@ def processor() -> str:
 
 def command() -> str:
     """The command line of this process, with the program's name without its folder."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    path = Path(sys.argv[0])
+    program = ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def write_text(path: Path, text: str) -> None:
