@@ -54,11 +54,19 @@ def atan2(self: Any, other: Any) -> Any:
 
 
 def gelu(self: Any, approximate: str = "none") -> Any:
-    r"""GELU, :math:`x (1 + \operatorname{erf} (x / \sqrt 2)) / 2`; its other form, of a tanh, no network here uses."""
-    assert approximate == "none"
-    if self.dtype != DOUBLE:
-        return op.Mul(op.Div(self, 2.0), op.Add(op.Erf(op.Div(self, math.sqrt(2))), 1.0))
-    return self / _number(2.0) * (erf(self / _number(math.sqrt(2))) + _number(1.0))
+    r"""GELU, :math:`x (1 + \operatorname{erf} (x / \sqrt 2)) / 2`, or the form of a tanh that stands in for it."""
+
+    def number(value: float) -> Any:
+        return _number(value) if self.dtype == DOUBLE else value
+
+    if approximate == "tanh":
+        cubic = self + number(0.044715) * self * self * self
+        shape = op.Tanh(number(math.sqrt(2 / math.pi)) * cubic)
+    elif self.dtype == DOUBLE:
+        shape = erf(self / number(math.sqrt(2)))
+    else:
+        shape = op.Erf(self / number(math.sqrt(2)))
+    return self / number(2.0) * (shape + number(1.0))
 
 
 def erf(x: Any) -> Any:
