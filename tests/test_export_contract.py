@@ -11,9 +11,10 @@ import torch
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import networks
+from femtobarn.models.registry import PAIRED, PAIRLESS
 from femtobarn.tasks import Classification
 from tests.sample import make_events
-from tests.test_models_contract import INTERACTIONS, PAIRED, PAIRLESS, build
+from tests.test_models_contract import INTERACTIONS, build
 
 pytest.importorskip("onnxscript")
 
