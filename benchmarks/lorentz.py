@@ -1,4 +1,4 @@
-"""How exactly networks keep Lorentz symmetry, by the Lorentz factor, and how fast two are against their packages.
+"""How exactly networks keep Lorentz symmetry, by the Lorentz factor, and how fast three are against their packages.
 
     pip install --no-deps lloca==2.0.0 lgatr==2.0.0
     python benchmarks/lorentz.py --write docs/results/lorentz.md
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from networks import stepper  # beside this file
 from torch import Tensor, nn
 
 import femtobarn
@@ -90,9 +90,9 @@ def symmetry(count: int) -> str:
     cases = {name: (name, settings) for name, settings in sorted(LORENTZ.items())} | BROKEN
     for title, (name, settings) in cases.items():
         network = build(name, settings, batch)
+        expected = logits(network, batch, torch.float64)
+        spread = expected.std(0)
         for dtype, label in ((torch.float64, "float64"), (torch.float32, "float32")):
-            expected = logits(network, batch, torch.float64)
-            spread = expected.std(0)
             errors = []
             for gamma in GAMMAS:
                 far = ((logits(network, boosted(batch, gamma), dtype) - expected).abs() / spread).amax(1)
@@ -212,25 +212,6 @@ PAIRS = (
 )
 
 
-def stepper(network: nn.Module, batches: list[Batch], train: bool) -> Callable[[int], float]:
-    """Seconds of one pass over one batch."""
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    labels = torch.arange(len(batches[0])) % 2
-
-    def step(number: int) -> float:
-        network.train(train)
-        started = time.perf_counter()
-        with torch.set_grad_enabled(train):
-            said = network(batches[number % len(batches)])
-            if train:
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(said, labels).backward()
-                optimizer.step()
-        return time.perf_counter() - started
-
-    return step
-
-
 def speed(size: int, rounds: int, threads: list[int], only: str) -> str:
     """The table of ratios."""
     batches = [
@@ -252,7 +233,7 @@ def speed(size: int, rounds: int, threads: list[int], only: str) -> str:
         for number in threads:
             torch.set_num_threads(number)
             for what, train in (("train", True), ("score", False)):
-                steps = [stepper(network, batches, train) for network in (ours, theirs)]
+                steps = [stepper(network, batches, train, torch.device("cpu")) for network in (ours, theirs)]
                 times = [tuple(step(turn) for step in steps) for turn in range(rounds + 1)][1:]  # the first warms up
                 mine, other = (statistics.median(time[at] for time in times) for at in (0, 1))
                 ratio = statistics.median(b / a for a, b in times)
