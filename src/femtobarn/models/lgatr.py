@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
+    Bias,
     PairLayers,
     Reference,
     Rows,
@@ -22,6 +23,7 @@ from femtobarn.nn import (
     followed,
     pair_bias,
     scalars_of,
+    shared,
     tokens,
 )
 from femtobarn.nn.multivectors import (
@@ -106,7 +108,7 @@ class LGATr(nn.Module):
         rows = Rows(mask)
         vectors = self.embed_momenta(rows.pack(momenta.to(scalars.dtype)).T[..., None])
         x = Multivectors(self.embed(rows.pack(scalars)), vectors, vectors[:3, :, :0])
-        bias = pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype)
+        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, encoded.mask.shape[1])
         logits: Tensor = self.head(x.scalars)
@@ -147,9 +149,7 @@ class Block(nn.Module):
         signs = torch.stack([signs * (len(signs) / len(metric(head))) ** 0.5, *torch.ones(2, len(signs))])
         self.register_buffer("signs", signs.repeat_interleave(heads, 0), persistent=False)
 
-    def forward(
-        self, x: Multivectors, rows: Rows, bias: Float[Tensor, "heads batch _ tokens"], objects: int
-    ) -> Multivectors:
+    def forward(self, x: Multivectors, rows: Rows, bias: Bias, objects: int) -> Multivectors:
         """Every row, or that of the last token of each event, of whose tokens the first are objects."""
         asked = self.sides(self.project(normed(x, self.channels)))
         if self.last:

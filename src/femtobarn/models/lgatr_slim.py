@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
+    Bias,
     PairLayers,
     Reference,
     Rows,
@@ -23,6 +24,7 @@ from femtobarn.nn import (
     followed,
     pair_bias,
     scalars_of,
+    shared,
     tokens,
 )
 from femtobarn.physics.lorentz import METRIC
@@ -115,7 +117,7 @@ class LGATrSlim(nn.Module):
         rows = Rows(mask)
         vectors = rows.pack(momenta.to(scalars.dtype)).T[..., None]
         x: Fields = self.embed(Fields(rows.pack(scalars), vectors))
-        bias = pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype)
+        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, encoded.mask.shape[1])
         logits: Tensor = self.head(x.scalars)
@@ -151,7 +153,7 @@ class Block(nn.Module):
         signs = torch.cat([signs.repeat(heads), torch.ones(2 * heads * len(signs))])
         self.register_buffer("signs", signs, persistent=False)
 
-    def forward(self, x: Fields, rows: Rows, bias: Float[Tensor, "heads batch _ tokens"], objects: int) -> Fields:
+    def forward(self, x: Fields, rows: Rows, bias: Bias, objects: int) -> Fields:
         """Every row, or that of the last token of each event, of whose tokens the first are objects."""
         asked = self.sides(normed(self.project(normed(x)), 3 * self.heads))
         if self.last:
