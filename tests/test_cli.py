@@ -234,7 +234,9 @@ def test_files_that_are_no_configuration_are_named(tmp_path):
         b"label: \x00\n": "is no YAML text",
         b"": "must hold keys and values, but there is nothing",
         b"models: {}\n": "run `femtobarn study`",
-        b"data: 5\nmodel: part\ntask: {signal: a}\n": "data: should hold keys and values (prepared, rates, sample, files",
+        b"data: 5\nmodel: part\ntask: {signal: a}\n": (
+            "data: should hold keys and values (prepared, rates, sample, files"
+        ),
         b"inputs: {interactions: mass}\n": "should be a list, as in [mass]",
     }.items():
         file.write_bytes(content)
