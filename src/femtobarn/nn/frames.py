@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from femtobarn.nn.batchnorm import BatchNorm
 from femtobarn.nn.dropout import dropout
+from femtobarn.nn.pieces import portions
 from femtobarn.nn.rows import Rows
 from femtobarn.physics import lorentz
 
@@ -211,10 +212,12 @@ class FrameNet(nn.Module):
 
         dtype = self.weigh.weight.dtype
         said = self.phi(scalars.to(dtype), invariants.to(dtype), mass2.to(dtype).log(), mask, pairs)
-        weights = said.to(momenta.dtype).masked_fill(~pairs.mask[..., None], torch.finfo(said.dtype).min).softmax(2)
-        weights = torch.where(pairs.mask, mass2.rsqrt(), 0.0)[..., None] * weights
-        seen = weights.transpose(2, 3).flatten(1, 2) @ momenta
-        own = weights.sum(2)[..., None] * momenta[:, :objects, None]
+        # tokens last, where a softmax is fast
+        said = said.transpose(2, 3).to(momenta.dtype, memory_format=torch.contiguous_format)
+        weights = said.masked_fill(~pairs.mask[:, :, None], torch.finfo(dtype).min).softmax(-1)
+        weights = torch.where(pairs.mask, mass2.rsqrt(), 0.0)[:, :, None] * weights
+        seen = weights.flatten(1, 2) @ momenta
+        own = weights.sum(-1)[..., None] * momenta[:, :objects, None]
         vectors = own + seen.view(own.shape)
         rest = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=momenta.dtype, device=momenta.device)
         return torch.where(pairs.mask.any(2)[..., None, None], vectors, rest)
@@ -233,16 +236,32 @@ class FrameNet(nn.Module):
         normed = rows.unpack(self.norm(rows.pack(invariants)))
         tokens = torch.cat([scalars, nn.functional.pad(normed, (0, 0, 0, count - objects))], dim=-1)
         looking, seen = self.looking(tokens[:, :objects]), self.seen(tokens)
-        own = self.pair(self.pair_norm(pairs.pack(mass2[..., None])))
+        own = self.pair_norm(pairs.pack(mass2[..., None]))
         if pairs.index is None:
-            hidden = (looking[:, :, None] + seen[:, None]).flatten(0, 2) + own
-        else:
-            looks = pairs.index.div(count, rounding_mode="floor")
-            sees = looks.div(objects, rounding_mode="floor") * count + pairs.index % count
-            hidden = looking.flatten(0, 1).index_select(0, looks) + seen.flatten(0, 1).index_select(0, sees) + own
+            return pairs.unpack(self.said((looking[:, :, None] + seen[:, None]).flatten(0, 2), own))
+        # a few events at a time, for gradients as well: what becomes of their pairs stays in the cache
+        events, many = portions(pairs.mask.sum((1, 2)), looking.shape[2])
+        looks = pairs.index.div(count, rounding_mode="floor")
+        sees = looks.div(objects, rounding_mode="floor") * count + pairs.index % count
+        said, start = [], 0
+        for look, see, first, second, mass in zip(
+            looking.split(events), seen.split(events), looks.split(many), sees.split(many), own.split(many), strict=True
+        ):
+            both = look.flatten(0, 1).index_select(0, first - start * objects)
+            both += see.flatten(0, 1).index_select(0, second - start * count)
+            said.append(self.said(both, mass))
+            start += len(look)
+        return pairs.unpack(torch.cat(said))
+
+    def said(
+        self, both: Float[Tensor, "pairs width"], mass: Float[Tensor, "pairs 1"]
+    ) -> Float[Tensor, "pairs vectors"]:
+        """The layers behind the sum of what the first one makes of the two tokens."""
+        hidden = torch.addmm(both, mass, self.pair.weight.t())
         for layer in self.hidden:
             hidden = layer(nn.functional.gelu(self.drop(hidden)))
-        return pairs.unpack(self.weigh(nn.functional.gelu(self.drop(hidden))))
+        said: Tensor = self.weigh(nn.functional.gelu(self.drop(hidden)))
+        return said
 
     def drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.chance, self.training, inplace=True)

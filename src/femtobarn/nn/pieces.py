@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 #: Numbers of the widest layer at a time, for each thread: 1 MB, what a core has to itself on current processors.
@@ -27,3 +27,24 @@ def in_pieces(
     if whole or torch.compiler.is_exporting() or len(rows[0]) <= piece:
         return layers(*rows)
     return torch.cat([layers(*some) for some in zip(*(torch.split(each, piece) for each in rows), strict=True)])
+
+
+def portions(rows: Int[Tensor, " events"], width: int) -> tuple[list[int], list[int]]:
+    """How many events to take at a time, one after the other, and how many rows these have together.
+
+    Args:
+        rows: of each event.
+        width: features of a row.
+    """
+    counts = rows.tolist()
+    if rows.device.type != "cpu" or torch.compiler.is_compiling() or not counts:
+        return [len(counts)], [sum(counts)]
+    most = NUMBERS // width * torch.get_num_threads()
+    events, many = [0], [0]
+    for count in counts:
+        if events[-1] and many[-1] + count > most:
+            events.append(0)
+            many.append(0)
+        events[-1] += 1
+        many[-1] += count
+    return events, many
