@@ -71,7 +71,7 @@ def draw_sizes(
                 axes.plot(*_points_of(sizes, column.key)[:2], color="#dddddd", linewidth=0.9, zorder=0)
         for label in mine:
             _growth(axes, label, rows[label], looks[label], column)
-        axes.legend(loc="best", fontsize=8)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)  # a dozen models would hide the lines
         axes.set_title(kind)
         _growth_axes(axes, rows, column)
     label_edges(grid, f"training {what}", subscripts(column.heading), columns=2)
