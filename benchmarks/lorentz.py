@@ -42,7 +42,7 @@ from femtobarn.nn.tokens import Reference, scalars_of
 from femtobarn.physics import lorentz
 
 GAMMAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-SLOTS = 64
+SLOTS = 128  # more than the most constituents of nearly every jet
 
 #: Settings beside those that make a network exactly invariant: lines that show what a symmetry is worth.
 BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
