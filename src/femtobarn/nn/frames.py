@@ -244,9 +244,9 @@ class FrameNet(nn.Module):
         looks = pairs.index.div(count, rounding_mode="floor")
         sees = looks.div(objects, rounding_mode="floor") * count + pairs.index % count
         said, start = [], 0
-        for look, see, first, second, mass in zip(
-            looking.split(events), seen.split(events), looks.split(many), sees.split(many), own.split(many), strict=True
-        ):
+        of_events = (torch.split(each, events) for each in (looking, seen))
+        of_pairs = (torch.split(each, many) for each in (looks, sees, own))
+        for look, see, first, second, mass in zip(*of_events, *of_pairs, strict=True):
             both = look.flatten(0, 1).index_select(0, first - start * objects)
             both += see.flatten(0, 1).index_select(0, second - start * count)
             said.append(self.said(both, mass))
