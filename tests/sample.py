@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import awkward as ak
 import numpy as np
 
@@ -37,4 +39,18 @@ def make_events(count: int = 64, seed: int = 0, processes: tuple[str, ...] = PRO
         number=np.arange(count, dtype=np.int64),
         hard=np.arange(count, dtype=np.int64) // 2,
         provenance={"seed": seed},
+    )
+
+
+def in_single(events: Events) -> Events:
+    """The same events with numbers that float32 holds, as the columns of exported files do."""
+
+    def rounded(records: ak.Array) -> dict[str, ak.Array]:
+        single = ak.values_astype(records, np.float32)
+        return {name: ak.values_astype(single[name], np.float64) for name in records.fields if name != "kind"}
+
+    return replace(
+        events,
+        particles=ak.zip(rounded(events.particles) | {"kind": events.particles.kind}, with_name="Momentum4D"),
+        context=ak.zip(rounded(events.context)),
     )

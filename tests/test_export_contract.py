@@ -11,15 +11,15 @@ import torch
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import networks
-from femtobarn.models.registry import PAIRED, PAIRLESS
+from femtobarn.models.registry import PAIRED, PAIRLESS, momenta
 from femtobarn.tasks import Classification
-from tests.sample import make_events
+from tests.sample import in_single, make_events
 from tests.test_models_contract import INTERACTIONS, build
 
 pytest.importorskip("onnxscript")
 
 from femtobarn.export.graph import Graph, write
-from femtobarn.export.proof import made, prove, reference
+from femtobarn.export.proof import made, prove
 
 #: Fewer than the events have objects, and no number of anything else.
 SLOTS = 11
@@ -37,7 +37,7 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     """With cross-entropy for the pairs, with the focal loss without them; calibrated."""
     network = build(name, INTERACTIONS[key], torch.float32)
     focal: dict[str, Any] = {"loss": "focal", "alpha": 0.75, "gamma": 3.0} if key == "plain" else {}
-    events = make_events(300, seed=5, processes=("tttt", "ttH", "ttW"))
+    events = in_single(make_events(300, seed=5, processes=("tttt", "ttH", "ttW")))
     task = Classification(signal=("tttt",), **focal).classifier(events)
     task.temperature.fill_(1.7)
     facts = Facts(
@@ -61,11 +61,8 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     assert scorer.facts == facts
 
     said = scorer.score(events)
-    # Momenta in float32, as PyTorch is usually given them, are not quite those that the file makes of its columns, and
-    # where the directions that make a local frame are nearly parallel the frame shows it.
-    rounded = make_batch(events, SLOTS)
     with torch.no_grad():
-        expected = task.scores(network(reference(Columns.of(events), SLOTS) if name.startswith("lloca") else rounded))
+        expected = task.scores(network(make_batch(events, SLOTS, momenta(name))))
     assert said.keys() == expected.keys()
     for column in said:
         np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)

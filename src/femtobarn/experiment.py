@@ -37,7 +37,7 @@ from femtobarn.evaluation.settings import TAGGING
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
-from femtobarn.models.registry import BY_KIND, PAIRLESS, PUBLISHED
+from femtobarn.models.registry import BY_KIND, PAIRLESS, PUBLISHED, momenta
 from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
@@ -104,6 +104,11 @@ class Model(BaseModel):
     def is_network(self) -> bool:
         """True for torch networks, False for the boosted trees that train on a table of columns."""
         return issubclass(find(self.name), nn.Module)
+
+    @property
+    def momenta(self) -> torch.dtype:
+        """The precision of the momenta that it is given, in training and ever after."""
+        return momenta(self.name)
 
 
 class Experiment(Strict):

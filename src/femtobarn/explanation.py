@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from femtobarn import provenance
 from femtobarn.events import Events
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
-from femtobarn.inputs import OBJECTS, columns, make_batch
+from femtobarn.inputs import OBJECTS, columns
 from femtobarn.models import BDT
 from femtobarn.trained import Trained
 from femtobarn.training import use_threads
@@ -51,7 +51,7 @@ def explain(
         mine = chosen.process == name
         weight[mine] *= trained.task.yields[name] / weight[mine].sum()
     tally = Tally(chosen.process, chosen.hard, weight, trained.task.signal)
-    batch = make_batch(chosen, trained.experiment.inputs.slots)
+    batch = trained.batch(chosen)
 
     def watch(step: str, done: int) -> None:
         progress(f"{step}: {done} of {len(chosen)} events")

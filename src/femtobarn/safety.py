@@ -17,7 +17,7 @@ from femtobarn import provenance
 from femtobarn.evaluation.runs import SAFETY
 from femtobarn.events import Events
 from femtobarn.events.emissions import with_soft, with_split
-from femtobarn.inputs import OBJECTS, make_batch
+from femtobarn.inputs import OBJECTS
 from femtobarn.inputs.constituents import suits
 from femtobarn.trained import Trained
 
@@ -53,9 +53,7 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
     suits(chosen, seen.features)
 
     def log_odds(jets: Events) -> NDArray[np.float64]:
-        odds: NDArray[np.float64] = trained.task.log_odds(
-            trained.outputs(make_batch(jets, seen.slots)).double()
-        ).numpy()
+        odds: NDArray[np.float64] = trained.task.log_odds(trained.outputs(trained.batch(jets)).double()).numpy()
         return odds
 
     result = {"label": trained.experiment.label, "events": len(chosen), "seed": seed, **changes(log_odds, chosen, seed)}

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import femtobarn
@@ -88,6 +89,7 @@ def prepare(experiment: Experiment) -> Sample:
         experiment.data.model_dump_json(),
         experiment.task.model_dump_json(),
         experiment.inputs.slots,
+        experiment.model.momenta,
         _state(experiment.data),
     )
     found.train.suits(experiment.inputs.features)
@@ -107,6 +109,7 @@ def everything(data: Data) -> Events:
 def forget() -> None:
     """Drops the events kept in memory."""
     _prepared.cache_clear()
+    _shared_out.cache_clear()
     _read.cache_clear()
 
 
@@ -188,32 +191,49 @@ def _read(source: str, state: State) -> tuple[Events, str]:
     return events, fingerprint(events)
 
 
+class _Shared(NamedTuple):
+    """What a sample is made of but for the tensors: samples of different slots and precisions share it."""
+
+    task: Classifier
+    train: Events
+    validation: Events
+    test: Events
+    yields: dict[str, float]
+    fingerprint: str
+    provenance: dict[str, Any]
+
+
 @lru_cache(maxsize=4)
-def _prepared(data_json: str, task_json: str, slots: int, state: State) -> Sample:
-    data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
+def _prepared(data_json: str, task_json: str, slots: int, momenta: torch.dtype, state: State) -> Sample:
+    data = Data.model_validate_json(data_json)
     if data.prepared is not None:
-        return _stored(data, settings, slots)
+        return _stored(data, Classification.model_validate_json(task_json), slots, momenta)
+    shared = _shared_out(data_json, task_json, state)
+    train, validation, test = (
+        Side(part, make_batch(part, slots, momenta)) for part in (shared.train, shared.validation, shared.test)
+    )
+    return Sample(shared.task, train, validation, test, shared.yields, shared.fingerprint, shared.provenance)
+
+
+@lru_cache(maxsize=4)
+def _shared_out(data_json: str, task_json: str, state: State) -> _Shared:
+    data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
     events, digest = _all(data, state)
     signal, background = settings.roles(events.processes)
     events = events[np.isin(events.process, [*signal, *background])]
     sides = split(events, data.split)
-    task = settings.classifier(sides.train)
-
-    def side(part: Events) -> Side:
-        return Side(part, make_batch(part, slots))
-
-    return Sample(
-        task=task,
-        train=side(weighted(subset(sides.train, data.fraction))),
-        validation=side(weighted(subset(sides.validation, data.fraction))),
-        test=side(sides.test),
+    return _Shared(
+        task=settings.classifier(sides.train),
+        train=weighted(subset(sides.train, data.fraction)),
+        validation=weighted(subset(sides.validation, data.fraction)),
+        test=sides.test,
         yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
         fingerprint=digest,
         provenance=dict(events.provenance),
     )
 
 
-def _stored(data: Data, settings: Classification, slots: int) -> Sample:
+def _stored(data: Data, settings: Classification, slots: int, momenta: torch.dtype) -> Sample:
     """A sample of events that stay on disk."""
     assert data.prepared is not None
     index = Index.read(data.prepared)
@@ -229,7 +249,9 @@ def _stored(data: Data, settings: Classification, slots: int) -> Sample:
 
     def side(name: str, fraction: float = 1.0, rates: Mapping[str, float] = MappingProxyType({})) -> Stored:
         assert data.prepared is not None
-        return Stored(Source.open(data.prepared, name, slots, index=index, fraction=fraction), names, rates)
+        double = momenta == torch.float64
+        source = Source.open(data.prepared, name, slots, index=index, double=double, fraction=fraction)
+        return Stored(source, names, rates)
 
     return Sample(
         task=task,

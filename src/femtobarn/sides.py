@@ -118,7 +118,7 @@ class Stored:
     @cached_property
     def batch(self) -> Batch:
         """All of them, in memory."""
-        return make_batch(self.events, self.source.slots)
+        return self._batch(self.events)
 
     def head(self) -> Side:
         """The first `HEAD` events or so in memory: a sample of all, because shards are shuffled."""
@@ -129,7 +129,7 @@ class Stored:
                 break
         some = concatenate(parts)
         magnitudes = dict(zip(self._names, self.source.magnitude.tolist(), strict=True))
-        return Side(some, make_batch(some, self.source.slots), magnitudes)
+        return Side(some, self._batch(some), magnitudes)
 
     def targets(self, task: Classifier) -> tuple[Tensor, Tensor]:
         """Labels and weights of all events, in memory."""
@@ -140,7 +140,8 @@ class Stored:
         cache = None
         if settings.cache:
             folder = self.source.folder / "cache" if settings.cache is True else Path(settings.cache)
-            cache = folder / f"{self.source.index.fingerprint[:16]}-{self.source.slots}"
+            precision = "-double" if self.source.double else ""
+            cache = folder / f"{self.source.index.fingerprint[:16]}-{self.source.slots}{precision}"
         factors = task.factors(dict(zip(self._names, self.source.magnitude.tolist(), strict=True)))
         return Stream(
             replace(self.source, cache=cache),
@@ -179,6 +180,9 @@ class Stored:
             ValueError: as `femtobarn.inputs.constituents.suits`.
         """
         fit_for(self.source.index.tracks, self.source.index.kinds, features)
+
+    def _batch(self, events: Events) -> Batch:
+        return make_batch(events, self.source.slots, torch.float64 if self.source.double else torch.float32)
 
     @property
     def _names(self) -> list[str]:

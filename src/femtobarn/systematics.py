@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from femtobarn.evaluation import Evaluation, by_model, load_run
@@ -90,11 +91,12 @@ def shift_run(
     sample = trained.sample(folder)
     cuts = region(sample, trained.experiment.data.selection)
     nominal = run.scores
+    seen = trained.experiment.inputs.slots, trained.experiment.model.momenta
     with alone(folder):
         scores = {}
         for place, name in enumerate(names):
             progress(Step(name, place, len(names)))
-            after = _shifted(sample, name, trained.experiment.inputs.slots, tuple(cuts.items()))
+            after = _shifted(sample, name, seen, tuple(cuts.items()))
             said = nominal.score
             if after.batch is not None:
                 said = trained.task.scores(trained.outputs(after.batch))["score"]
@@ -122,7 +124,9 @@ def region(sample: Sample, selection: str | None) -> dict[str, tuple[str, ...]]:
 
 
 @lru_cache(maxsize=2 * len(SHIFTS))
-def _shifted(sample: Sample, name: str, slots: int, cuts: tuple[tuple[str, tuple[str, ...]], ...]) -> Shifted:
+def _shifted(
+    sample: Sample, name: str, seen: tuple[int, torch.dtype], cuts: tuple[tuple[str, tuple[str, ...]], ...]
+) -> Shifted:
     events = sample.test.events
     after = shift(events, name)
     known = events.weight != 0
@@ -134,7 +138,7 @@ def _shifted(sample: Sample, name: str, slots: int, cuts: tuple[tuple[str, tuple
         if expressions:
             passed = [selected(part[mine], expressions) for part in (events, after)]
             factor[mine[passed[0] & ~passed[1]]] = 0.0
-    return Shifted(factor, make_batch(after, slots))
+    return Shifted(factor, make_batch(after, *seen))
 
 
 def selected(events: Events, expressions: Sequence[str]) -> NDArray[np.bool_]:

@@ -41,6 +41,9 @@ def is_trained(folder: Path) -> bool:
 def load_network(folder: str | Path) -> Network:
     """The trained network of a run, ready to score: raw objects in, logits out.
 
+    `Trained.load(folder).batch(events)` makes what it takes; networks that keep Lorentz symmetry take momenta in
+    float64.
+
     Raises:
         ValueError: no trained run in the folder, or one of boosted trees.
     """
@@ -119,7 +122,11 @@ class Trained:
             ValueError: the events lack what the features of this model are made of.
         """
         suits(events, self.experiment.inputs.features)
-        return self.task.scores(self.outputs(make_batch(events, self.experiment.inputs.slots)))
+        return self.task.scores(self.outputs(self.batch(events)))
+
+    def batch(self, events: Events) -> Batch:
+        """Any events as this model sees them: its number of slots, momenta in its precision."""
+        return make_batch(events, self.experiment.inputs.slots, self.experiment.model.momenta)
 
     def judged(self, side: Side | Stored, table: NDArray[np.float32] | None = None) -> tuple[Events, Tensor]:
         """The events of a side, those on disk without their objects, and the logits of each."""

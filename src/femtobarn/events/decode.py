@@ -43,13 +43,17 @@ Columns = dict[str, Column]
 Arrays = dict[str, NDArray[Any]]
 
 
-def columns(slots: int, tracks: int) -> Columns:
+def columns(slots: int, tracks: int, double: bool = False) -> Columns:
     """What there is of an event: (px, py, pz, E) in GeV, kinds (0 where no object is), MET and phi_MET, tracks, weight,
-    index of its process, its number and that of its hard event."""
+    index of its process, its number and that of its hard event.
+
+    What a network sees is float32, or float64 if `double`.
+    """
+    seen = "f8" if double else "f4"
     return {
-        "momenta": Column("f4", (slots, 4)),
-        "tracks": Column("f4", (slots, tracks)),
-        "context": Column("f4", (2,)),
+        "momenta": Column(seen, (slots, 4)),
+        "tracks": Column(seen, (slots, tracks)),
+        "context": Column(seen, (2,)),
         "weight": Column("f8", ()),
         "number": Column("i8", ()),
         "hard": Column("i8", ()),
@@ -124,7 +128,7 @@ def _decode(file: Path, number: int, processes: Sequence[str], tracks: Sequence[
 
     # in float64, as `femtobarn.inputs.make_batch` computes
     pt, eta, phi, last = (objects(name).astype(np.float64, copy=False) for name in lists[:4])
-    momenta = np.empty((len(pt), 4), np.float32)
+    momenta = np.empty((len(pt), 4), out["momenta"].dtype)
     momenta[:, 0] = pt * np.cos(phi)
     momenta[:, 1] = pt * np.sin(phi)
     momenta[:, 2] = pt * np.sinh(eta)

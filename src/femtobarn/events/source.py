@@ -24,6 +24,7 @@ class Source:
         index: what is in it.
         side: train, validation or test.
         slots: objects of an event; softer ones are left out.
+        double: what a network sees is float64, not float32.
         fraction: share of the events, the same ones as `femtobarn.events.subset` keeps.
         cache: folder for decoded row groups; None keeps none.
         groups: shard and number of each row group that the fraction reaches into.
@@ -35,6 +36,7 @@ class Source:
     index: Index
     side: str
     slots: int
+    double: bool
     fraction: float
     cache: Path | None
     groups: list[tuple[int, int]]
@@ -49,6 +51,7 @@ class Source:
         slots: int,
         *,
         index: Index | None = None,
+        double: bool = False,
         fraction: float = 1.0,
         cache: Path | None = None,
     ) -> Source:
@@ -77,12 +80,12 @@ class Source:
                 counts.append(np.bincount(process[kept], minlength=len(index.processes)).tolist())
                 magnitude += np.bincount(process[kept], np.abs(weight[kept]), len(index.processes))
         table = np.array(counts, dtype=np.int64).reshape(-1, len(index.processes))
-        return cls(folder, index, side, slots, fraction, cache, groups, table, magnitude)
+        return cls(folder, index, side, slots, double, fraction, cache, groups, table, magnitude)
 
     @property
     def columns(self) -> Columns:
         """What there is of an event."""
-        return decode.columns(self.slots, len(self.index.tracks))
+        return decode.columns(self.slots, len(self.index.tracks), self.double)
 
     def group(self, number: int) -> tuple[Arrays, NDArray[np.int64]]:
         """A row group, and its rows that belong to the fraction, process by process."""

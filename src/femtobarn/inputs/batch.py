@@ -45,7 +45,13 @@ Batch.__new__ = _filled  # type: ignore[method-assign, assignment]
 
 
 def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -> Batch:
-    """The `slots` hardest objects of each event with MET, phi_MET and what is known of tracks, ready for a network."""
+    """The `slots` hardest objects of each event with MET, phi_MET and what is known of tracks, ready for a network.
+
+    Args:
+        events: any.
+        slots: objects of an event; softer ones are left out.
+        dtype: of the numbers. The masses of fast particles need float64, as networks do that keep Lorentz symmetry.
+    """
     objects = events.padded(slots)
     momenta = np.stack(
         [

@@ -51,8 +51,8 @@ class LorentzNet(nn.Module):
         c: how much four-vectors change in a block.
         dropout: before the last layer.
         references: directions that the network is told, and that break the symmetry: `beam`, `time`.
-        scale: unit of the momenta in GeV, as published 1, for constituents of jets. In events with objects of some
-            hundred GeV the rounding of momenta in float32 is 0.1 GeV² of a mass squared; 20 keeps it from being seen.
+        scale: unit of the momenta in GeV, as published 1, for constituents of jets. Where files hold momenta in float32
+            their rounding is 0.1 GeV² of the mass squared of an object of some hundred GeV; 20 hides it.
     """
 
     def __init__(

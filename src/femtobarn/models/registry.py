@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import torch
 from pydantic import BaseModel, ConfigDict, create_model
 from torch import nn
 
@@ -122,6 +123,20 @@ def settings(name: str) -> type[BaseModel]:
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     return create_model(name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+def momenta(name: str) -> torch.dtype:
+    """The precision in which a model, or a published size, is given momenta.
+
+    Those that keep Lorentz symmetry get float64: the mass of a fast particle is the small difference of large numbers,
+    and float32 has lost it. To the others, which see logarithms and angles, float32 is the same at half the memory.
+
+    Raises:
+        ValueError: no such model.
+    """
+    base = PUBLISHED.get(name, (name,))[0]
+    find(base)
+    return torch.float64 if base in LORENTZ else torch.float32
 
 
 def networks() -> tuple[str, ...]:

@@ -79,8 +79,13 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
 
 def on(device: torch.device, data: Any) -> Any:
-    """A tensor, or a (named) tuple of what may be on a device, moved to it; what is pinned need not be waited for."""
+    """A tensor, or a (named) tuple of what may be on a device, moved to it; what is pinned need not be waited for.
+
+    Momenta in float64 become float32 on Apple's GPUs, which have nothing else.
+    """
     if isinstance(data, torch.Tensor):
+        if device.type == "mps" and data.dtype == torch.float64:
+            data = data.float()
         return data.to(device, non_blocking=device.type == "cuda" and data.is_pinned())
     if isinstance(data, tuple):
         moved = [on(device, entry) for entry in data]
