@@ -1,8 +1,8 @@
 """How fast events come from disk, and that memory does not grow with them.
 
     pip install --no-deps weaver-core==0.5.3 && pip install --no-deps numba llvmlite
-    OMP_NUM_THREADS=1 python benchmarks/streaming.py loader
-    OMP_NUM_THREADS=1 python benchmarks/streaming.py memory --gigabytes 0.2 0.5 1
+    OMP_NUM_THREADS=1 python benchmarks/streaming.py loader --write docs/results/loader.md
+    OMP_NUM_THREADS=1 python benchmarks/streaming.py memory --gigabytes 1 10 --write docs/results/memory.md
 
 `loader`: shuffled padded batches of 512 events from Parquet, in events a second of one core (processor time, all
 threads together; a single process). Events are those that come along, in copies with numbers of their own. For
@@ -278,11 +278,21 @@ def main() -> None:
     for verb in (space, one):
         verb.add_argument("--limit", type=float, default=1.0, help="GB of data in memory")
         verb.add_argument("--readers", type=int, default=1)
+    for verb in (pace, space):
+        verb.add_argument("--write", type=Path, help="a Markdown file for the table")
     options = parser.parse_args()
     if options.verb == "one":
         print(json.dumps(trained(options.data, options.limit, options.readers)))
-    else:
-        print((loader if options.verb == "loader" else memory)(options))
+        return
+    told = (loader if options.verb == "loader" else memory)(options)
+    print(told)
+    if options.write is not None:
+        title = "Events from disk" if options.verb == "loader" else "Memory of a training from disk"
+        about = next(part for part in str(__doc__).split("\n\n") if part.startswith(f"`{options.verb}`"))
+        about = about.partition(": ")[2].strip()
+        about = about[0].upper() + about[1:]
+        told = f"# {title}\n\nCommand: `OMP_NUM_THREADS=1 {provenance.command()}`.\n\n{about}\n\n{told}\n"
+        provenance.write_text(options.write, told)
 
 
 if __name__ == "__main__":
