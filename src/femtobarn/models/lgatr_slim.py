@@ -19,6 +19,7 @@ from femtobarn.nn import (
     PairLayers,
     Reference,
     Rows,
+    at_once,
     attend,
     attend_from_last,
     followed,
@@ -146,6 +147,7 @@ class Block(nn.Module):
         self.project = Linear(channels, self.head.times(3 * heads), bias=False, scale=0.1)  # queries, keys, values
         self.collect = Linear(self.head.times(heads), channels, scale=0.1)
         wide = channels.times(ratio)
+        self.widest = max(2 * wide.scalars, 3 * wide.vectors)
         self.gates = Linear(channels, Channels(2 * wide.scalars, 3 * wide.vectors), only_scalars=last)
         self.contract = Linear(wide, channels, only_scalars=last)
         signs = torch.tensor([1.0] * self.head.scalars + [sign for sign in METRIC for _ in range(self.head.vectors)])
@@ -162,6 +164,15 @@ class Block(nn.Module):
         else:
             gathered = attend(asked, rows, bias)
         x = plus(x, self.collect(self.apart(gathered)))
+        many = at_once(x.scalars, self.widest)
+        if many is None:
+            return self.opened(x)
+        parts = zip(torch.split(x.scalars, many), torch.split(x.vectors, many, dim=1), strict=True)
+        scalars, vectors = zip(*(self.opened(Fields(*part)) for part in parts), strict=True)
+        return Fields(torch.cat(scalars), torch.cat(vectors, dim=1))
+
+    def opened(self, x: Fields) -> Fields:
+        """What the gates make of each row, added to it."""
         return plus(x, self.contract(gated(self.gates(normed(x)))))
 
     def sides(self, x: Fields) -> Float[Tensor, "rows numbers"]:

@@ -16,7 +16,7 @@ from femtobarn.nn.directions import Directions, directions, whole_event
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
-from femtobarn.nn.pieces import in_pieces
+from femtobarn.nn.pieces import at_once, in_pieces
 from femtobarn.nn.readout import perceptron, readout, start
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.steps import repeat
@@ -35,6 +35,7 @@ __all__ = [
     "Transport",
     "Tree",
     "all_pairs",
+    "at_once",
     "attend",
     "attend_from_last",
     "attend_once",

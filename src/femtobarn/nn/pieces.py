@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 #: Numbers of the widest layer at a time, for each thread: 1 MB, what a core has to itself on current processors.
@@ -22,11 +22,21 @@ def in_pieces(
         rows: arguments of the layers.
         width: the largest number of features a row has between them.
     """
-    piece = NUMBERS // width * torch.get_num_threads()
-    whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or rows[0].device.type != "cpu"
-    if whole or torch.compiler.is_exporting() or len(rows[0]) <= piece:
+    piece = at_once(rows[0], width)
+    if piece is None:
         return layers(*rows)
     return torch.cat([layers(*some) for some in zip(*(torch.split(each, piece) for each in rows), strict=True)])
+
+
+def at_once(rows: Shaped[Tensor, "rows ..."], width: int) -> int | None:
+    """How many rows to take at a time, so that a layer of this width stays in the cache.
+
+    None, for all, where someone may ask for a gradient, and where there are not more.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return None
+    many = NUMBERS // width * torch.get_num_threads()
+    return many if rows.device.type == "cpu" and len(rows) > many else None
 
 
 def portions(rows: Int[Tensor, " events"], width: int) -> tuple[list[int], list[int]]:
