@@ -247,10 +247,10 @@ def short(lines: list[Line]) -> str:
     told = []
     for one in lines:
         if one.ratio < one.goal:
-            most = (
-                "" if one.share is None else f"; with the products at the peak and all else free it were {one.most:.1f}"
+            told.append(
+                f"- {one.name}, {one.what}, threads {one.threads}: {one.ratio:.2f} of {one.goal}; with the products at "
+                f"the peak and all else free it were {one.most:.1f}."
             )
-            told.append(f"- {one.name}, {one.what}, threads {one.threads}: {one.ratio:.2f} of {one.goal}{most}.")
     return "Not reached:\n\n" + "\n".join(told) if told else "All was reached."
 
 
@@ -266,12 +266,12 @@ class Line(NamedTuple):
     ratio: float
     goal: int
     difference: float
-    share: float | None  # of the peak
+    share: float  # of the peak
 
     @property
     def most(self) -> float:
         """The ratio if nothing took time but the matrix products on real objects, at the peak."""
-        return self.ratio / self.share if self.share else float("inf")
+        return self.ratio / self.share
 
 
 def measure(case: Case, threads: int, rounds: int, device: torch.device, precision: Precision) -> list[Line]:
@@ -295,7 +295,7 @@ def measure(case: Case, threads: int, rounds: int, device: torch.device, precisi
                 pairs.append((mine, steps[1](number)))
         pairs = pairs[1:]  # the first one warms up
         mine, other = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
-        share = useful(ours, batches[0], train) / mine / top if case.network == "ParT" else None
+        share = useful(ours, batches[0], train) / mine / top
         ratio = statistics.median(b / a for a, b in pairs)
         goal = GOALS[case.name][not train]
         n = case.batch
@@ -309,10 +309,9 @@ def table(lines: list[Line]) -> str:
         "|---|---|--:|---|--:|--:|--:|--:|--:|",
     ]
     for one in lines:
-        share = "" if one.share is None else f"{100 * one.share:.0f} %"
         rows.append(
             f"| {one.name} | {one.what} | {one.threads} | {one.precision} | {one.ours:,.0f} | {one.theirs:,.0f} | "
-            f"{one.ratio:.1f} | {one.goal} | {share} |"
+            f"{one.ratio:.1f} | {one.goal} | {100 * one.share:.0f} % |"
         )
     return "\n".join(rows)
 
