@@ -6,7 +6,7 @@
 
 Theirs: the features that JetClass_kin.yaml and its two siblings tell, computed here once more in double precision from
 the columns of the file, in 128 slots whose padding repeats the jet's particles, then weaver-core's network. Ours: the
-same jets through `femtobarn.models.weaver.network`.
+same jets, with momenta in double precision as well, through `femtobarn.models.weaver.network`.
 
 The shipped jets have directions on a grid of 1/2048, as calorimeters have, on which many distances are equal. Which of
 two equally near particles is the k-th neighbour is decided by rounding, in weaver-core as here, and no two programs
@@ -51,9 +51,10 @@ DIFFERENT = 1e-5
 
 #: What stands below the table.
 NOTE = f"""Scores are the probabilities of the ten classes of JetClass, each from raw constituents through both
-programs, in single precision where nothing else is said. Directions are spread within the grid of the file, but for the
-last column: on the grid many distances are equal, and rounding decides which of two particles is the last neighbour. It
-tells the part of the jets of which a score differs by more than {DIFFERENT:g} there."""
+programs, in single precision where nothing else is said; only momenta and what features are computed from are in double
+precision. Directions are spread within the grid of the file, but for the last column: on the grid many distances are
+equal, and rounding decides which of two particles is the last neighbour. It tells the part of the jets of which a score
+differs by more than {DIFFERENT:g} there."""
 
 
 class Row(NamedTuple):
@@ -136,7 +137,7 @@ def preprocessed(jets: Events, features: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def both(ours: Network, theirs: Theirs, jets: Events, features: str, kind: torch.dtype) -> tuple[Tensor, Tensor]:
     """What the two programs say of each jet."""
-    batch, (there, mask) = make_batch(jets, SLOTS, kind), preprocessed(jets, features)
+    batch, (there, mask) = make_batch(jets, SLOTS, torch.float64), preprocessed(jets, features)
     ours, theirs, there = ours.to(kind).eval(), theirs.to(kind).eval(), there.to(kind)
     pieces = [slice(start, start + PIECE) for start in range(0, len(jets), PIECE)]
     mine = torch.cat([ours(Batch(*(column[piece] for column in batch))) for piece in pieces])
@@ -157,7 +158,7 @@ def measure(path: Path, sample: str, count: int) -> Row | None:
     jets = jets[chosen[counts[chosen] <= SLOTS]]
     ours, theirs, features = weaver.network(path), Theirs(path, found.features), found.feature_set
     smooth = spread(jets)
-    batch, (there, _) = make_batch(smooth, SLOTS), preprocessed(smooth, features)
+    batch, (there, _) = make_batch(smooth, SLOTS, torch.float64), preprocessed(smooth, features)
     apart = (ours.inputs(batch).particles - there.transpose(1, 2))[batch.mask].abs()
     mine, other = both(ours, theirs, smooth, features, torch.float32)
     raw, raw_other = both(ours, theirs, jets, features, torch.float32)

@@ -3,7 +3,8 @@
 github.com/hqucms/weaver-core; the weights for JetClass are in github.com/jet-universe/particle_transformer.
 
     network = weaver.network("ParticleNet_full.pt")
-    logits = network(make_batch(femtobarn.shipped("top-tagging"), slots=128))  # of `CLASSES`
+    batch = make_batch(femtobarn.shipped("top-tagging"), slots=128, dtype=torch.float64)  # momenta, before any feature
+    logits = network(batch)  # of `CLASSES`
 """
 
 from __future__ import annotations
