@@ -214,9 +214,7 @@ PAIRS = (
 
 def speed(size: int, rounds: int, threads: list[int], only: str) -> str:
     """The table of ratios."""
-    batches = [
-        Batch(*(each.float() if each.is_floating_point() else each for each in jets(size, start))) for start in range(3)
-    ]
+    batches = [jets(size, start) for start in range(3)]
     rows = [
         "| network | parameters, theirs | | threads | events/s | package | ratio |",
         "|---|--:|---|--:|--:|--:|--:|",
