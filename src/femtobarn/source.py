@@ -46,6 +46,7 @@ class Data(Strict):
             and split were made when it was written.
         rates: of prepared events, how often those of a process are dealt in an epoch of training, once where nothing is
             said: 0.1 deals a tenth of them, another one each time, 2 deals all twice. Their weights make up for it.
+            Boosted trees, which have no epochs, take each event once.
         sample: `four-top`, `top-tagging` or `quark-gluon`, which come with the package.
         files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
             process each and do not say which.
