@@ -213,7 +213,7 @@ class FrameNet(nn.Module):
         dtype = self.weigh.weight.dtype
         said = self.phi(scalars.to(dtype), invariants.to(dtype), mass2.to(dtype).log(), mask, pairs)
         # tokens last, where a softmax is fast
-        said = said.transpose(2, 3).to(momenta.dtype, memory_format=torch.contiguous_format)
+        said = said.transpose(2, 3).to(dtype, memory_format=torch.contiguous_format)
         weights = said.masked_fill(~pairs.mask[:, :, None], torch.finfo(dtype).min).softmax(-1)
         weights = torch.where(pairs.mask, mass2.rsqrt(), 0.0)[:, :, None] * weights
         seen = weights.flatten(1, 2) @ momenta
