@@ -28,6 +28,7 @@ from femtobarn.simulate.production import Unit
 
 TTWW = Path(__file__).parent / "data" / "ttWW.lhe.gz"
 SAME_SIGN = "(n_lep == 2 and abs(charge) == 2) or n_lep >= 3"
+QUICK = ("PartonLevel:MPI = off",)
 GG_TTBAR = ("Top:gg2ttbar = on",)
 
 
@@ -42,7 +43,9 @@ def settings(file: Path, *more: str) -> tuple[str, ...]:
 
 
 def plan(**changes) -> Plan:
-    return replace(Plan(TTWW, "ttWW", events=300, preselection=Preselection(True, 4, 300.0)), **changes)
+    """Without multiple interactions, which take most of the time and are nothing to the counting of events."""
+    quick = Plan(TTWW, "ttWW", events=300, preselection=Preselection(True, 4, 300.0), settings=QUICK)
+    return replace(quick, **changes)
 
 
 def test_enriched_and_unbiased_yields_agree(tmp_path):
@@ -76,7 +79,7 @@ def test_no_selected_event_was_near_a_veto(ttww, tmp_path):
 
 def test_weights_share_out_the_cross_section(tmp_path):
     events = run(
-        plan(preselection=Preselection(), luminosity=10.0, responses=2, settings=("PartonLevel:MPI = off",)),
+        plan(preselection=Preselection(), luminosity=10.0, responses=2),
         tmp_path / "all.parquet",
     )
     assert len(events) == 600
@@ -86,7 +89,7 @@ def test_weights_share_out_the_cross_section(tmp_path):
 
 
 def test_copies_of_a_hard_event_share_its_number(tmp_path):
-    events = run(plan(events=900, select=(SAME_SIGN,)), tmp_path / "copies.parquet")
+    events = run(plan(events=900, select=(SAME_SIGN,), settings=()), tmp_path / "copies.parquet")
     assert events.hard.max() < 300
     assert len(np.unique(events.number)) == len(events)
     np.testing.assert_array_equal(events.number % 300, events.hard)
@@ -197,7 +200,7 @@ def test_a_folder_of_another_plan_is_refused(tmp_path):
 def test_a_target_is_met_by_the_first_units_that_meet_it(tmp_path, monkeypatch):
     monkeypatch.setattr(production, "UNIT", 100)
     events = run(
-        plan(events=100_000, target=5, preselection=Preselection(), settings=("PartonLevel:MPI = off",)),
+        plan(events=100_000, target=5, preselection=Preselection()),
         tmp_path / "out.parquet",
         workers=2,
     )
@@ -227,7 +230,7 @@ def test_built_in_processes_know_their_cross_section(tmp_path):
 
 def test_open_decays_of_a_built_in_process_count_once(tmp_path):
     """Pythia's cross sections leave out closed decays by themselves; a given one is that of all decays."""
-    cheap = (*GG_TTBAR, "PartonLevel:MPI = off")
+    cheap = (*GG_TTBAR, *QUICK)
     top = Plan(None, "ttbar", settings=cheap, events=100)
     every = run(top, tmp_path / "all.parquet", workers=1)
     dilepton = replace(top, settings=(*cheap, "24:onMode = off", "24:onIfAny = 11 13"))
@@ -238,12 +241,12 @@ def test_open_decays_of_a_built_in_process_count_once(tmp_path):
 
 
 def test_the_error_of_a_yield_counts_hard_events(tmp_path):
-    events = run(plan(events=600, preselection=Preselection(), settings=("PartonLevel:MPI = off",)), tmp_path / "a")
+    events = run(plan(events=600, preselection=Preselection()), tmp_path / "a")
     assert error(events) == pytest.approx(events.weight.sum() / np.sqrt(300))
 
 
 def test_truth_travels_along_and_is_written(tmp_path):
-    run(plan(preselection=Preselection(), settings=("PartonLevel:MPI = off",)), tmp_path / "out.parquet")
+    run(plan(preselection=Preselection()), tmp_path / "out.parquet")
     events = read_parquet(tmp_path / "out.parquet")
     b_jets = events.particles[events.particles.kind == 2]
     assert ak.mean(b_jets.truth_id == 5) > 0.8
@@ -260,8 +263,7 @@ def test_mistakes_are_told(tmp_path):
 
 def test_the_card_tells_how_to_make_the_same_events_again(tmp_path):
     """The command on the card, typed as it stands, gives the file back."""
-    cheap = ("PartonLevel:MPI = off",)
-    made = run(plan(events=400, select=(SAME_SIGN,), settings=cheap, responses=2), tmp_path / "ttWW.parquet")
+    made = run(plan(events=400, select=(SAME_SIGN,), responses=2), tmp_path / "ttWW.parquet")
     text = card(
         read_parquet(tmp_path / "ttWW.parquet"), tmp_path / "ttWW.parquet", title="A card", licence="CC0", command="-"
     )
