@@ -35,7 +35,7 @@ def at_once(rows: Shaped[Tensor, "rows ..."], width: int) -> int | None:
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return None
-    many = NUMBERS // width * torch.get_num_threads()
+    many = max(NUMBERS // width, 1) * torch.get_num_threads()
     return many if rows.device.type == "cpu" and len(rows) > many else None
 
 
