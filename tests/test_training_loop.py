@@ -55,6 +55,27 @@ def test_same_seed_same_numbers_another_seed_others():
     assert numbers(histories[0]) != numbers(histories[2])
 
 
+def refuse(graph: Any, inputs: Any) -> Any:
+    raise OSError("no C++ compiler")
+
+
+@pytest.mark.parametrize("backend", ["eager", refuse])
+def test_compiled_or_not_it_learns_the_same(backend, monkeypatch):
+    """Without code for the processor, which takes minutes: what torch captures is what it would compile."""
+    plain, other = Toy(), Toy()
+    other.load_state_dict(plain.state_dict())
+    history = list(train(plain, epochs=3))
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend=backend))
+    if backend is refuse:
+        with pytest.warns(UserWarning, match="cannot compile this network .*no C\\+\\+ compiler.*; it trains as it is"):
+            again = list(train(other, epochs=3, compile=True))
+    else:
+        again = list(train(other, epochs=3, compile=True))
+    assert numbers(again) == numbers(history)
+    assert same_weights(plain, other)
+
+
 def test_nothing_the_caller_does_with_random_numbers_matters():
     quiet, noisy = Toy(), Toy()
     history, disturbed = list(train(quiet)), []

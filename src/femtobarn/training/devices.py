@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 
 def choose(name: str = "auto") -> torch.device:
@@ -61,6 +63,31 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
     else:
         with torch.autocast(device.type, torch.bfloat16):
             yield
+
+
+class Compiled:
+    """A network compiled by torch, or as it is where torch cannot: then it says so once and goes on.
+
+    Without a C++ compiler, say, or on a GPU that is too old, the first batch fails, and is computed again without.
+
+    Args:
+        network: its weights are shared, not copied.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.forward: Callable[..., Any] = torch.compile(network)
+
+    def __call__(self, *inputs: Any) -> Any:
+        from torch._dynamo.exc import TorchDynamoException  # seconds, for those who compile alone
+
+        try:
+            return self.forward(*inputs)
+        except TorchDynamoException as error:
+            told = " ".join(str(error).strip().partition("\n\n")[0].split())
+            warnings.warn(f"torch cannot compile this network ({told}); it trains as it is", stacklevel=2)
+            self.forward = self.network
+            return self.network(*inputs)
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:

@@ -10,14 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from femtobarn.inputs.stream import Stream
 from femtobarn.training import checkpoint as files
 from femtobarn.training import parallel
 from femtobarn.training.complaint import not_finite
-from femtobarn.training.devices import arithmetic, choose, use_threads
+from femtobarn.training.devices import Compiled, arithmetic, choose, use_threads
 from femtobarn.training.ema import Average
 from femtobarn.training.feeds import Data, Dealer, Held, feed
 from femtobarn.training.history import Begun, Epoch, stalled
@@ -111,7 +110,7 @@ class _Run:
             settings.optimizer, network, settings.lr, settings.weight_decay, start.learned, settings.body_share
         )
         self.average = Average(network, settings.ema) if settings.ema else None
-        self.forward: Any = torch.compile(network) if settings.compile else network
+        self.forward: Any = Compiled(network) if settings.compile else network
         self.steps = math.ceil(len(train) / settings.batch_size)  # in an epoch
         self.history: list[Epoch] = []
         self.begun = Begun()

@@ -37,7 +37,8 @@ class Training(BaseModel):
         threads: of the processor; null leaves torch's choice.
         precision: fp32, or bf16 for matrix products of numbers of 8 bits, summed in float32, if the device has units
             for them.
-        compile: let torch compile the network first (minutes, worth it on long trainings only).
+        compile: let torch compile the network first (minutes, worth it on long trainings only); where it cannot, a
+            warning says why, and the network trains as it is.
         readers: processes that read prepared events ahead; 0 reads them when they are due.
         cache: keep prepared events as the network takes them, so that later epochs need not decode them: true does so
             in the folder of the events, a path elsewhere, false nowhere.
