@@ -61,10 +61,12 @@ class Transport:
         if not vectors:
             return attend(projected, rows, bias, chance)
         heads = len(bias)
-        moved = apply(moving(projected, 3 * heads, vectors).reshape(-1, 3, heads * vectors, 4), self.leave)
-        mixed = attend(arrived(projected, moved, 3 * heads, vectors), rows, bias, chance)
-        moved = apply(moving(mixed, heads, vectors).reshape(-1, heads * vectors, 4), self.into.transpose(-1, -2))
-        return arrived(mixed, moved, heads, vectors)
+        scalars, moved = parts(projected, 3 * heads, vectors)
+        moved = apply(moved.reshape(-1, 3, heads * vectors, 4), self.leave)
+        mixed = attend(whole(scalars, moved), rows, bias, chance)
+        scalars, moved = parts(mixed, heads, vectors)
+        moved = apply(moved.reshape(-1, heads * vectors, 4), self.into.transpose(-1, -2))
+        return whole(scalars, moved)
 
     def sent(self, x: Float[Tensor, "rows channels"], vectors: int) -> Float[Tensor, "rows vectors 4"]:
         """The four-vectors among the channels, in the common frame."""
@@ -77,21 +79,20 @@ class Transport:
         return apply(sent, self.into.index_select(0, centre).transpose(-1, -2)).flatten(1)
 
 
-def moving(x: Float[Tensor, "rows width"], parts: int, vectors: int) -> Float[Tensor, "rows parts components"]:
-    """The four-vectors at the end of each of so many equal parts of the channels."""
-    return x.view(x.shape[0], parts, x.shape[1] // parts)[..., -4 * vectors :]
+def parts(
+    x: Float[Tensor, "rows width"], count: int, vectors: int
+) -> tuple[Float[Tensor, "rows parts scalars"], Float[Tensor, "rows parts components"]]:
+    """The scalars and the four-vectors of so many equal parts of the channels."""
+    apart = x.view(x.shape[0], count, x.shape[1] // count)
+    return apart[..., : -4 * vectors], apart[..., -4 * vectors :]
 
 
-def arrived(
-    x: Float[Tensor, "rows width"], moved: Float[Tensor, "rows ..."], parts: int, vectors: int
+def whole(
+    scalars: Float[Tensor, "rows parts scalars"], vectors: Float[Tensor, "rows ..."]
 ) -> Float[Tensor, "rows width"]:
-    """The channels with other four-vectors; put into `x` itself where no one may ask for a gradient."""
-    moved = moved.view(-1, parts, 4 * vectors)
-    if not torch.is_grad_enabled() and not torch.compiler.is_exporting():
-        moving(x, parts, vectors).copy_(moved)
-        return x
-    scalars = x.view(x.shape[0], parts, x.shape[1] // parts)[..., : -4 * vectors]
-    return torch.cat([scalars, moved], dim=-1).flatten(1)
+    """The parts side by side again."""
+    count, numbers = scalars.shape[1], vectors.shape[1:].numel()
+    return torch.cat([scalars, vectors.view(-1, count, numbers // count)], dim=-1).flatten(1)
 
 
 def apply(vectors: Float[Tensor, "*some many 4"], frames: Float[Tensor, "*some 4 4"]) -> Float[Tensor, "*some many 4"]:
