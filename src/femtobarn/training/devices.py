@@ -75,15 +75,16 @@ class Compiled:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.forward: Callable[..., Any] = torch.compile(network)
-
-    def __call__(self, *inputs: Any) -> Any:
         from torch._dynamo.exc import TorchDynamoException  # seconds, for those who compile alone
 
+        self.network = network
+        self.forward: Callable[..., Any] = torch.compile(network)
+        self.refusal = TorchDynamoException
+
+    def __call__(self, *inputs: Any) -> Any:
         try:
             return self.forward(*inputs)
-        except TorchDynamoException as error:
+        except self.refusal as error:
             told = " ".join(str(error).strip().partition("\n\n")[0].split())
             warnings.warn(f"torch cannot compile this network ({told}); it trains as it is", stacklevel=2)
             self.forward = self.network
