@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from femtobarn.inputs import Inputs, Sizes, make_batch
-from femtobarn.models import LorentzNet, lorentznet
+from femtobarn.models import LorentzNet
 from femtobarn.models.lorentznet import Exchange, connect, psi
 from femtobarn.nn import BatchNorm, Rows
 from tests.jets import jet_events
@@ -77,7 +77,8 @@ def test_messages_are_those_of_loops_over_pairs(last, piece, monkeypatch):
     block, (h, x, s, features) = exchange(last=last)
     rows = Rows(MASK)
     expected = by_loops(block, h, x, s, features)
-    monkeypatch.setattr(lorentznet, "PIECE", piece or 2048)
+    if piece is not None:
+        monkeypatch.setattr("femtobarn.nn.pieces.NUMBERS", piece * block.width)
     with torch.set_grad_enabled(piece is None):
         found = block(h, x, s, rows, connect(rows, features))
     torch.testing.assert_close(found, expected)

@@ -14,11 +14,8 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Reference, Rows, folded, normed, readout, scalars_of, tokens
+from femtobarn.nn import BatchNorm, Reference, Rows, at_once, folded, normed, readout, scalars_of, tokens
 from femtobarn.physics.lorentz import METRIC, mass2
-
-#: Pairs at a time while scoring: what is computed of them stays in the cache of a core.
-PIECE = 2048
 
 
 @model(
@@ -163,12 +160,13 @@ class Exchange(nn.Module):
         )
         known = torch.cat([graph.pairs.pack(invariants(x)).to(h.dtype), graph.features], dim=-1)
         parts = (linear(h, told, shift), linear(h, tells), known, of_pair)
-        if self.training or torch.is_grad_enabled() or graph.pairs.index is None:
+        many = None if self.training else at_once(known, self.width)  # training needs all pairs for the batch norm
+        if many is None:
             messages, moves = self.messages(*parts, graph, slice(None))
             total = graph.pairs.sum(messages).flatten(0, 1)
             total = total if rows.index is None else total.index_select(0, rows.index)
         else:
-            total, moves = self.in_pieces(*parts, graph)
+            total, moves = self.in_pieces(*parts, graph, many)
         if moves is not None:
             x = x + self.c * moved(x, graph.pairs.unpack(moves).squeeze(-1).to(x.dtype), graph.pairs.mask)
         news = torch.relu(normed(self.learn, self.learn_norm, torch.cat([h, total, s], dim=-1)))
@@ -187,13 +185,13 @@ class Exchange(nn.Module):
         return message, None if self.move is None else self.move(message)
 
     def in_pieces(
-        self, told: Tensor, tells: Tensor, known: Tensor, of_pair: Tensor, graph: Graph
+        self, told: Tensor, tells: Tensor, known: Tensor, of_pair: Tensor, graph: Graph, many: int
     ) -> tuple[Tensor, Tensor | None]:
-        """The sum of the messages to each object, without ever holding all of them."""
+        """The sum of the messages to each object, without ever holding all of them, but so many at a time."""
         total = torch.zeros_like(told)
         moves = []
-        for start in range(0, len(known), PIECE):
-            some = slice(start, start + PIECE)
+        for start in range(0, len(known), many):
+            some = slice(start, start + many)
             message, move = self.messages(told, tells, known, of_pair, graph, some)
             total.index_add_(0, graph.first[some], message)
             moves.append(move)
