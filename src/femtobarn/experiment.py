@@ -37,7 +37,7 @@ from femtobarn.evaluation.settings import TAGGING
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
-from femtobarn.models.registry import BY_KIND, PAIRLESS, PUBLISHED, momenta
+from femtobarn.models.registry import BY_KIND, PAIRLESS, architecture, momenta
 from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
@@ -92,7 +92,7 @@ class Model(BaseModel):
             return given  # pydantic says what is wrong
         own = {key: value for key, value in given.items() if key not in cls.model_fields}
         # find and settings name the models there are; their errors keep their paths
-        name = PUBLISHED.get(given["name"], (given["name"],))[0]
+        name = architecture(given["name"])
         return {"name": name, "start": given.get("start"), **settings(given["name"])(**own).model_dump()}
 
     @property

@@ -67,8 +67,7 @@ def model(
     def register(cls: type[T]) -> type[T]:
         for one in (name, *(published or {})):
             if one in MODELS or one in PUBLISHED:
-                base = PUBLISHED.get(one, (one,))[0]
-                raise ValueError(f"{one!r} is already the model {MODELS[base].__qualname__}")
+                raise ValueError(f"{one!r} is already the model {MODELS[architecture(one)].__qualname__}")
         MODELS[name] = cls
         SMALL[name] = dict(small or {})
         if ordered:
@@ -88,6 +87,11 @@ def model(
     return register
 
 
+def architecture(name: str) -> str:
+    """The model that a published size is of; any other name as it is."""
+    return PUBLISHED.get(name, (name,))[0]
+
+
 def find(name: str) -> type[Any]:
     """The class registered under a name.
 
@@ -95,8 +99,9 @@ def find(name: str) -> type[Any]:
         ValueError: no such model; the message lists the names there are. A published size is no model of its own.
     """
     if name in PUBLISHED:
-        base = PUBLISHED[name][0]
-        raise ValueError(f"{name!r} is a size of the model {base!r}, with the settings that settings({name!r}) has")
+        raise ValueError(
+            f"{name!r} is a size of the model {architecture(name)!r}, with the settings that settings({name!r}) has"
+        )
     if name not in MODELS:
         raise ValueError(
             f"no model is called {name!r}; there are {', '.join(sorted(MODELS))}; sizes: {', '.join(sorted(PUBLISHED))}"
@@ -134,9 +139,8 @@ def momenta(name: str) -> torch.dtype:
     Raises:
         ValueError: no such model.
     """
-    base = PUBLISHED.get(name, (name,))[0]
-    find(base)
-    return torch.float64 if base in LORENTZ else torch.float32
+    find(architecture(name))
+    return torch.float64 if architecture(name) in LORENTZ else torch.float32
 
 
 def networks() -> tuple[str, ...]:
@@ -164,7 +168,7 @@ def describe(name: str) -> Description:
         >>> describe("part").settings[0]
         ('width', 'int > 0', '128')
     """
-    title, _, paper = (inspect.getdoc(inspect.getmodule(find(PUBLISHED.get(name, (name,))[0]))) or "").partition("\n")
+    title, _, paper = (inspect.getdoc(inspect.getmodule(find(architecture(name)))) or "").partition("\n")
     fields = settings(name).model_fields
     return Description(
         name=name,
