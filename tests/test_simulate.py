@@ -78,10 +78,7 @@ def test_no_selected_event_was_near_a_veto(ttww, tmp_path):
 
 
 def test_weights_share_out_the_cross_section(tmp_path):
-    events = run(
-        plan(preselection=Preselection(), luminosity=10.0, responses=2),
-        tmp_path / "all.parquet",
-    )
+    events = run(plan(preselection=Preselection(), luminosity=10.0, responses=2), tmp_path / "all.parquet")
     assert len(events) == 600
     assert events.weight.sum() == pytest.approx(lhe_info(TTWW).cross_section * 1000 * 10)
     assert len(np.unique(events.number)) == 600
@@ -199,11 +196,7 @@ def test_a_folder_of_another_plan_is_refused(tmp_path):
 
 def test_a_target_is_met_by_the_first_units_that_meet_it(tmp_path, monkeypatch):
     monkeypatch.setattr(production, "UNIT", 100)
-    events = run(
-        plan(events=100_000, target=5, preselection=Preselection()),
-        tmp_path / "out.parquet",
-        workers=2,
-    )
+    events = run(plan(events=100_000, target=5, preselection=Preselection()), tmp_path / "out.parquet", workers=2)
     assert len(events) == 100
     assert events.provenance["processes"]["ttWW"]["generated"] == 100
 
