@@ -121,6 +121,18 @@ def test_quality_against_cost(comparison):
     assert sorted(float(np.ravel(np.asarray(line.get_xdata()))[0]) for line in operations.lines) == [5.5e5, 9e6]
 
 
+def test_costs_within_a_power_of_ten_can_be_read_off(comparison):
+    rows = [row for row in comparison.largest.rows if row.label in ("BDT", "LorentzNet")]  # 300 and 1000 a second
+    figure = draw_worth(comparison.largest, rows, model_looks([row.label for row in rows]))
+    assert figure is not None
+    (speed,) = figure.axes
+    figure.draw_without_rendering()
+    low, high = speed.get_xlim()
+    ticks = [*speed.xaxis.get_major_ticks(), *speed.xaxis.get_minor_ticks()]
+    shown = {tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high}
+    assert {"500", "1 k"} <= shown
+
+
 def test_labels_cover_neither_each_other_nor_points():
     rng = np.random.default_rng(2)
     figure = Figure(figsize=(7, 5), layout="constrained")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from femtobarn.evaluation import Comparison, Row
 from femtobarn.evaluation.costs import mean_of
@@ -18,6 +18,9 @@ from femtobarn.report.style import WIDTH, Look, plain_log, shaded
 
 #: Costs by their name in `meta.json`.
 COSTS = ("flops", "scored_per_second")
+
+#: Costs nearer than this factor to each other have ticks at 2 and 5 as well: there may be no power of ten among them.
+NARROW = 30
 
 
 def draw_worth(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Figure | None:
@@ -37,14 +40,22 @@ def draw_worth(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, 
         what = "jet" if comparison.settings.tagging else "event"
         below = f"floating-point operations of one {what}" if name == "flops" else f"{what}s scored in a second"
         axes.set(xscale="log", xlabel=below)
-        axes.xaxis.set_major_formatter(lambda value, _: shortened(value).replace(".00 ", " ").replace(".0 ", " "))
+        axes.xaxis.set_major_formatter(_short)
         axes.xaxis.set_minor_formatter(NullFormatter())
+        costs = [x for _, x, *_ in points]
+        if max(costs) < NARROW * min(costs):
+            axes.xaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+            axes.xaxis.set_minor_formatter(_short)
         axes.margins(x=0.12, y=0.08)
     _quality(grid[0], key)
     for axes, points in zip(grid, shown.values(), strict=True):
         names = [row.label for row, *_ in points]
         place_labels(axes, [one[1:] for one in points], names, [shaded(looks[name].color, -0.4) for name in names])
     return figure
+
+
+def _short(value: float, _: int) -> str:
+    return shortened(value).replace(".00 ", " ").replace(".0 ", " ")
 
 
 def _points(rows: Sequence[Row], name: str, key: Key) -> list[tuple[Row, float, float, float]]:
