@@ -196,7 +196,7 @@ def test_it_can_learn_32_events_by_heart(case):
     network = build(case[0], case[1], torch.float32).train()
     batch = events(32, dtype=torch.float32)
     labels = torch.arange(32) % OUTPUTS
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)  # twice as much makes some of them jump about
     loss: Tensor = torch.tensor(float("inf"))
     for _ in range(300):
         loss = cross_entropy(network(batch), labels)

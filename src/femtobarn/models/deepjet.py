@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows
+from femtobarn.nn import BatchNorm, Linear, Rows
 from femtobarn.physics.objects import BJET, CHARGED, JET, LEPTONS, NEUTRAL, PARTICLE, PHOTON
 
 #: What stands in each of the two lists. Particles of no known type are with the charged ones.
@@ -65,7 +65,7 @@ class DeepJet(nn.Module):
         )
         self.context = BatchNorm(sizes.context) if sizes.context else None
         widths = (sum(states) + sizes.context, *fc)
-        self.fc = nn.Sequential(*stack(widths, dropout), nn.Linear(widths[-1], sizes.outputs))
+        self.fc = nn.Sequential(*stack(widths, dropout), Linear(widths[-1], sizes.outputs))
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
@@ -86,7 +86,7 @@ class Reader(nn.Module):
         *inner, last = widths
         before = (features, *inner)[-1]
         self.layers = nn.Sequential(
-            BatchNorm(features), *stack((features, *inner), dropout), nn.Linear(before, last), nn.ReLU()
+            BatchNorm(features), *stack((features, *inner), dropout), Linear(before, last), nn.ReLU()
         )
         self.memory = nn.LSTM(last, state, batch_first=True)
         self.after = nn.Sequential(BatchNorm(state), nn.Dropout(dropout))
@@ -124,5 +124,5 @@ def stack(widths: Sequence[int], dropout: float) -> list[nn.Module]:
     """Layers of these widths, the first one the input's, each with ReLU, batch norm and dropout."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.ReLU(), BatchNorm(after), nn.Dropout(dropout)]
+        layers += [Linear(before, after), nn.ReLU(), BatchNorm(after), nn.Dropout(dropout)]
     return layers

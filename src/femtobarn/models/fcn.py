@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.inputs.features import KINEMATIC
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm
+from femtobarn.nn import BatchNorm, Linear
 from femtobarn.physics.hardness import harder
 from femtobarn.physics.objects import SLOTS
 
@@ -53,9 +53,9 @@ class FCN(nn.Module):
         layers: list[nn.Module] = []
         before = len(slots) * (KINEMATIC + 1) + sizes.context
         for width in widths:
-            layers += [nn.Linear(before, width), *_norm(norm, width), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [Linear(before, width), *_norm(norm, width), nn.ReLU(), nn.Dropout(dropout)]
             before = width
-        self.layers = nn.Sequential(*layers, nn.Linear(before, sizes.outputs))
+        self.layers = nn.Sequential(*layers, Linear(before, sizes.outputs))
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""

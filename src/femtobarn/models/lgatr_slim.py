@@ -22,7 +22,9 @@ from femtobarn.nn import (
     at_once,
     attend,
     attend_from_last,
+    filled,
     followed,
+    linear,
     pair_bias,
     scalars_of,
     shared,
@@ -116,8 +118,11 @@ class LGATrSlim(nn.Module):
         """Logits of each event."""
         momenta, scalars, mask = followed(tokens(encoded, self.sizes, self.references, self.scale), encoded)
         rows = Rows(mask)
-        vectors = rows.pack(momenta.to(scalars.dtype)).T[..., None]
-        x: Fields = self.embed(Fields(rows.pack(scalars), vectors))
+        vectors = rows.pack(momenta.to(scalars.dtype))
+        x: Fields = self.embed(Fields(rows.pack(scalars), vectors.T[..., None]))
+        wanted = filled(x.scalars)
+        more = x.vectors[:, -1:].expand(-1, wanted.shape[0] - x.scalars.shape[0], -1)
+        x = Fields(wanted, torch.cat([x.vectors, more], dim=1))
         bias = shared(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, encoded.mask.shape[1])
@@ -214,8 +219,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Fields) -> Fields:
         """Every row mapped."""
-        vectors = x.vectors[..., :0] if self.vectors is None else nn.functional.linear(x.vectors, self.vectors)
-        return Fields(self.scalars(x.scalars), vectors)
+        vectors = x.vectors[..., :0] if self.vectors is None else linear(x.vectors, self.vectors)
+        return Fields(linear(x.scalars, self.scalars.weight, self.scalars.bias), vectors)
 
 
 def normed(x: Fields, groups: int = 1) -> Fields:

@@ -14,7 +14,19 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Reference, Rows, at_once, folded, normed, readout, scalars_of, tokens
+from femtobarn.nn import (
+    BatchNorm,
+    Linear,
+    Reference,
+    Rows,
+    at_once,
+    folded,
+    linear,
+    normed,
+    readout,
+    scalars_of,
+    tokens,
+)
 from femtobarn.physics.lorentz import METRIC, mass2
 
 
@@ -66,7 +78,7 @@ class LorentzNet(nn.Module):
         super().__init__()
         self.sizes, self.references, self.scale = sizes, references, scale
         scalars = 1 + scalars_of(sizes, references)
-        self.embed = nn.Linear(scalars, width)
+        self.embed = Linear(scalars, width)
         self.blocks = nn.ModuleList(
             Exchange(width, scalars, sizes.pairs, c, last=number == blocks - 1) for number in range(blocks)
         )
@@ -128,18 +140,18 @@ class Exchange(nn.Module):
     def __init__(self, width: int, scalars: int, pairs: int, c: float, last: bool) -> None:
         super().__init__()
         self.width, self.c = width, c
-        self.first = nn.Linear(2 * width + 2 + pairs, width, bias=False)
+        self.first = Linear(2 * width + 2 + pairs, width, bias=False)
         self.first_norm = BatchNorm(width)
-        self.second = nn.Linear(width, width)
-        self.gate = nn.Linear(width, 1)
+        self.second = Linear(width, width)
+        self.gate = Linear(width, 1)
         self.move = None
         if not last:
-            move = nn.Linear(width, 1, bias=False)
+            move = Linear(width, 1, bias=False)
             nn.init.xavier_uniform_(move.weight, gain=1e-3)
-            self.move = nn.Sequential(nn.Linear(width, width), nn.ReLU(), move)
-        self.learn = nn.Linear(2 * width + scalars, width)
+            self.move = nn.Sequential(Linear(width, width), nn.ReLU(), move)
+        self.learn = Linear(2 * width + scalars, width)
         self.learn_norm = BatchNorm(width)
-        self.learned = nn.Linear(width, width)
+        self.learned = Linear(width, width)
 
     def forward(
         self,
@@ -150,7 +162,7 @@ class Exchange(nn.Module):
         graph: Graph,
     ) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "batch objects 4"]]:
         """Features and four-vectors after the messages."""
-        linear, shift, weight = nn.functional.linear, None, self.first.weight
+        weight, shift = self.first.weight, None
         if not self.training:
             weight, shift = folded(self.first, self.first_norm)
         told, tells, of_pair = (
@@ -176,7 +188,7 @@ class Exchange(nn.Module):
         self, told: Tensor, tells: Tensor, known: Tensor, of_pair: Tensor, graph: Graph, some: slice
     ) -> tuple[Tensor, Tensor | None]:
         """The messages of some of the pairs, and along how much of their difference the four-vectors move."""
-        first = nn.functional.linear(known[some], of_pair)
+        first = linear(known[some], of_pair)
         first = first + told.index_select(0, graph.first[some]) + tells.index_select(0, graph.second[some])
         if self.training:
             first = self.first_norm(first)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models import part
 from femtobarn.models.registry import model
-from femtobarn.nn import PairLayers, Rows, closed, dropout, mirrored, once, shared, tell
+from femtobarn.nn import Linear, PairLayers, Rows, as_many, closed, dropout, filled, mirrored, once, shared, tell
 
 
 @model(
@@ -89,10 +89,10 @@ class MIParT(nn.Module):
         )
         self.blocks = nn.ModuleList(part.ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
         self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
-        self.context = nn.Linear(sizes.context, width) if sizes.context else None
+        self.context = Linear(sizes.context, width) if sizes.context else None
         self.class_blocks = nn.ModuleList(part.ClassBlock(width, heads, ratio, 0.0) for _ in range(class_blocks))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, sizes.outputs)
+        self.head = Linear(width, sizes.outputs)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
@@ -101,6 +101,7 @@ class MIParT(nn.Module):
         pairs, shut = once(encoded.mask), closed(encoded.mask, x.dtype)
         wide, narrow = deque(self.embed_pairs.stages(pairs.pack(encoded.pairs)), 2)
         weights = mirrored(wide, pairs, shut).softmax(-1)
+        x = filled(x)
         for block in self.interaction_blocks:
             x = block(x, rows, weights)
         bias = shared(mirrored(narrow, pairs, shut), rows)
@@ -120,7 +121,7 @@ class InteractionBlock(part.Block):
 
     def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
         super().__init__(width, heads, ratio, dropout)
-        self.values = nn.Linear(width, width, bias=False)
+        self.values = Linear(width, width, bias=False)
 
     def forward(
         self,
@@ -132,4 +133,4 @@ class InteractionBlock(part.Block):
         apart = (*rows.mask.shape, len(weights), x.shape[-1] // len(weights))
         values = rows.unpack(self.values(self.before_attention(x))).reshape(apart)
         mixed = dropout(weights, self.dropout, self.training) @ values.permute(2, 0, 1, 3)
-        return self.finish(x, rows.pack(mixed.permute(1, 2, 0, 3).flatten(2)) * self.scale())
+        return self.finish(x, as_many(rows.pack(mixed.permute(1, 2, 0, 3).flatten(2)), x) * self.scale())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, PairLayers, Rows, closed, pair_bias, readout, tell
+from femtobarn.nn import BatchNorm, Linear, PairLayers, Rows, closed, pair_bias, readout, tell
 
 #: How often the set is read before the event is told.
 READINGS = 4
@@ -69,7 +69,7 @@ class MPNN(nn.Module):
         learned = adjacency in LEARNED
         if sizes.pairs and not learned:
             raise ValueError(f"adjacency {adjacency} lets no object see another and takes no inputs.interactions")
-        self.embed = nn.Sequential(BatchNorm(sizes.particles), nn.Linear(sizes.particles, width), nn.Tanh())
+        self.embed = nn.Sequential(BatchNorm(sizes.particles), Linear(sizes.particles, width), nn.Tanh())
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, 1)) if sizes.pairs else None
         graphs = (Adjacency(width, adjacency == "undirected") if learned else None for _ in range(iterations))
         self.passes = nn.ModuleList(Pass(width, graph) for graph in graphs)
@@ -93,7 +93,7 @@ class Adjacency(nn.Module):
     def __init__(self, width: int, symmetric: bool) -> None:
         super().__init__()
         self.symmetric = symmetric
-        self.between = nn.Linear(width, width, bias=False)
+        self.between = Linear(width, width, bias=False)
 
     def forward(
         self, h: Float[Tensor, "rows width"], rows: Rows, bias: Float[Tensor, "batch _ objects"]
@@ -113,7 +113,7 @@ class Pass(nn.Module):
     def __init__(self, width: int, graph: Adjacency | None) -> None:
         super().__init__()
         self.graph = graph
-        self.message = nn.Linear(width, width)
+        self.message = Linear(width, width)
         self.update = nn.GRUCell(width, width)
 
     def forward(
@@ -132,7 +132,7 @@ class Sum(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width))
+        self.layers = nn.Sequential(Linear(width, width), nn.Tanh(), Linear(width, width))
 
     def forward(self, h: Float[Tensor, "rows width"], rows: Rows) -> Float[Tensor, "batch width"]:
         return rows.sum(self.layers(h))

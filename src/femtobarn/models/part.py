@@ -18,12 +18,15 @@ from femtobarn.models.registry import model
 from femtobarn.nn import (
     BatchNorm,
     Bias,
+    Linear,
     PairLayers,
     Rows,
     Transport,
     attend,
     dropout,
+    filled,
     in_pieces,
+    linear,
     pair_bias,
     read_once,
     shared,
@@ -84,10 +87,10 @@ class ParT(nn.Module):
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
         self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
-        self.context = nn.Linear(sizes.context, width) if sizes.context else None
+        self.context = Linear(sizes.context, width) if sizes.context else None
         self.class_blocks = nn.ModuleList(ClassBlock(width, heads, ratio, 0.0) for _ in range(class_blocks))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, sizes.outputs)
+        self.head = Linear(width, sizes.outputs)
 
     def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
         """Logits of each event; with a transport where objects have frames of their own."""
@@ -95,6 +98,7 @@ class ParT(nn.Module):
         x = rows.pack(encoded.particles)
         # training needs all rows for the batch norm
         x = self.embed(x) if self.training else in_pieces(self.embed, x, width=self.widest)
+        x = filled(x)
         bias = shared(self.bias(encoded.pairs, encoded.mask), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
@@ -123,9 +127,9 @@ class Block(nn.Module):
         self.head_scale = nn.Parameter(torch.ones(heads))
         self.after_attention = nn.LayerNorm(width)
         self.before_feedforward = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, ratio * width)
+        self.expand = Linear(width, ratio * width)
         self.hidden = nn.LayerNorm(ratio * width)
-        self.contract = nn.Linear(ratio * width, width)
+        self.contract = Linear(ratio * width, width)
         self.residual_scale = nn.Parameter(torch.ones(width))
 
     def drop(self, x: Float[Tensor, "rows _"]) -> Float[Tensor, "rows _"]:
@@ -146,10 +150,10 @@ class Attention(Block):
 
     def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
         # these two first, so that a seed gives the initial weights it always gave
-        project = nn.Linear(width, 3 * width)  # queries, keys, values
+        project = Linear(width, 3 * width)  # queries, keys, values
         nn.init.xavier_uniform_(project.weight)
         nn.init.zeros_(project.bias)
-        collect = nn.Linear(width, width)
+        collect = Linear(width, width)
         nn.init.zeros_(collect.bias)
         super().__init__(width, heads, ratio, dropout)
         self.heads = heads
@@ -158,7 +162,7 @@ class Attention(Block):
 
     def collected(self, mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
         scale = self.scale()  # of the weights: fewer than the rows
-        return nn.functional.linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
+        return linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
 
     def collect_and_finish(
         self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]
@@ -190,7 +194,7 @@ class ClassBlock(Attention):
     ) -> Float[Tensor, "batch width"]:
         width = token.shape[-1]
         # the token asks as it is, not normalised
-        query = nn.functional.linear(token, self.project.weight[:width], self.project.bias[:width])
+        query = linear(token, self.project.weight[:width], self.project.bias[:width])
         seen = torch.cat([self.before_attention(token)[:, None], rows.unpack(self.before_attention(x))], dim=1)
         real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
         return self.collect_and_finish(token, read_once(query, seen, real, self.heads, self.project))
@@ -200,5 +204,5 @@ def object_layers(features: int, widths: Sequence[int]) -> nn.Sequential:
     """Batch norm over the features of an object, then layers of these widths, each of layer norm, linear and GELU."""
     layers: list[nn.Module] = [BatchNorm(features)]
     for before, after in zip((features, *widths), widths, strict=False):
-        layers += [nn.LayerNorm(before), nn.Linear(before, after), nn.GELU()]
+        layers += [nn.LayerNorm(before), Linear(before, after), nn.GELU()]
     return nn.Sequential(*layers)

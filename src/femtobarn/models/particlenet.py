@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, Transport, all_pairs, folded, nearest, normed, readout
+from femtobarn.nn import BatchNorm, Linear, Rows, Transport, all_pairs, folded, linear, nearest, normed, readout
 from femtobarn.physics.angles import wrap
 from femtobarn.physics.lorentz import eta, phi
 
@@ -106,7 +106,7 @@ class Carried(NamedTuple):
     def along(self, graph: Graph, some: slice) -> Float[Tensor, "edges channels"]:
         """What the first layer makes of them on some of the edges."""
         sent = self.sent.index_select(0, graph.neighbour[some])
-        return nn.functional.linear(self.transport.received(sent, graph.centre[some]), self.weight)
+        return linear(self.transport.received(sent, graph.centre[some]), self.weight)
 
 
 def connect(
@@ -160,13 +160,13 @@ class EdgeConv(nn.Module):
     def __init__(self, features: int, pairs: int, channels: Sequence[int], least: int = 0) -> None:
         super().__init__()
         self.features, self.pairs, self.least = features, pairs, least
-        self.first = nn.Linear(2 * features + pairs, channels[0], bias=False)
+        self.first = Linear(2 * features + pairs, channels[0], bias=False)
         self.first_norm = BatchNorm(channels[0])
         layers: list[nn.Module] = [nn.ReLU(inplace=True)]
         for before, after in pairwise(channels):
-            layers += [nn.Linear(before, after, bias=False), BatchNorm(after), nn.ReLU(inplace=True)]
+            layers += [Linear(before, after, bias=False), BatchNorm(after), nn.ReLU(inplace=True)]
         self.rest = nn.Sequential(*layers)
-        self.shortcut = nn.Linear(features, channels[-1], bias=False)
+        self.shortcut = Linear(features, channels[-1], bias=False)
         self.shortcut_norm = BatchNorm(channels[-1])
 
     def forward(
@@ -180,7 +180,6 @@ class EdgeConv(nn.Module):
             transport: from frame to frame, where objects have frames of their own.
             vectors: four-vectors, the last of the features, for it to carry.
         """
-        linear = nn.functional.linear
         shift = None
         weight, f = self.first.weight, self.features
         if not self.training:
@@ -222,7 +221,7 @@ class EdgeConv(nn.Module):
         edge = looking.index_select(0, graph.centre[some]).add_(seen.index_select(0, graph.neighbour[some]))
         if carried is not None:
             edge = edge + carried.along(graph, some)
-        return edge + nn.functional.linear(graph.pairs[some], of_pair) if self.pairs else edge
+        return edge + linear(graph.pairs[some], of_pair) if self.pairs else edge
 
     def layers(self, edge: Tensor) -> Tensor:
         """All that follows that product, from features at an edge to what is learned from it."""

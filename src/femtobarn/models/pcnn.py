@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, readout
+from femtobarn.nn import BatchNorm, Linear, Rows, readout
 
 #: Particles that a filter spans.
 KERNEL = 3
@@ -86,7 +86,7 @@ class Unit(nn.Module):
         self.one = Convolution(before, after, stride)
         self.two = Convolution(after, after)
         same = before == after and stride == 1
-        self.shortcut = None if same else nn.Linear(before, after, bias=False)
+        self.shortcut = None if same else Linear(before, after, bias=False)
 
     def forward(self, x: Float[Tensor, "batch longer before"], rows: Rows) -> Float[Tensor, "batch particles channels"]:
         """`rows` are those of the result, which has every `stride`-th place of the list."""

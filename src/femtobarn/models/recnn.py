@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, Tree, grow, readout, repeat
+from femtobarn.nn import BatchNorm, Linear, Rows, Tree, grow, readout, repeat
 from femtobarn.nn.steps import Tensors
 from femtobarn.nn.trees import Shape
 from femtobarn.physics import angles, lorentz
@@ -69,7 +69,7 @@ class RecNN(nn.Module):
         super().__init__()
         self.tree: Shape = tree
         self.norm = BatchNorm(len(NODE))
-        self.embed = nn.Linear(len(NODE) + sizes.particles, width)
+        self.embed = Linear(len(NODE) + sizes.particles, width)
         self.merge = Gated(width) if gating else Simple(width)
         self.fc = readout(width + sizes.context, fc, sizes.outputs, dropout)
 
@@ -146,9 +146,9 @@ class Gated(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.reset = nn.Linear(3 * width, 3 * width)
+        self.reset = Linear(3 * width, 3 * width)
         self.activate = orthogonal(3 * width, width)
-        self.update = nn.Linear(4 * width, 4 * width)
+        self.update = Linear(4 * width, 4 * width)
 
     def forward(
         self, left: Float[Tensor, "nodes width"], right: Float[Tensor, "nodes width"], u: Float[Tensor, "nodes width"]
@@ -162,7 +162,7 @@ class Gated(nn.Module):
 
 def orthogonal(inputs: int, outputs: int) -> nn.Linear:
     """A layer that keeps the size of what goes through it and a ReLU, over any number of levels."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"))
     nn.init.zeros_(layer.bias)
     return layer

@@ -14,7 +14,19 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Bias, PairLayers, Rows, attend, attend_once, pair_bias, readout, shared
+from femtobarn.nn import (
+    BatchNorm,
+    Bias,
+    Linear,
+    PairLayers,
+    Rows,
+    attend,
+    attend_once,
+    filled,
+    pair_bias,
+    readout,
+    shared,
+)
 
 
 @model(
@@ -57,7 +69,7 @@ class SetT(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads = heads
-        self.embed = nn.Sequential(BatchNorm(sizes.particles), nn.Linear(sizes.particles, width))
+        self.embed = nn.Sequential(BatchNorm(sizes.particles), Linear(sizes.particles, width))
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(SelfAttention(width, ratio, dropout) for _ in range(blocks))
         self.pool = Pooling(width, heads, ratio)
@@ -66,7 +78,7 @@ class SetT(nn.Module):
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
         rows = Rows(encoded.mask)
-        x = self.embed(rows.pack(encoded.particles))
+        x = filled(self.embed(rows.pack(encoded.particles)))
         bias = shared(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias)
@@ -82,7 +94,7 @@ class Mixing(nn.Module):
 
     def __init__(self, width: int, ratio: int) -> None:
         super().__init__()
-        self.collect = nn.Linear(width, width)
+        self.collect = Linear(width, width)
         self.after_attention = nn.LayerNorm(width)
         self.feedforward = feedforward(width, ratio)
         self.after_feedforward = nn.LayerNorm(width)
@@ -99,7 +111,7 @@ class SelfAttention(Mixing):
     def __init__(self, width: int, ratio: int, dropout: float) -> None:
         super().__init__(width, ratio)
         self.dropout = dropout
-        self.project = nn.Linear(width, 3 * width)  # queries, keys, values
+        self.project = Linear(width, 3 * width)  # queries, keys, values
 
     def forward(self, x: Float[Tensor, "rows width"], rows: Rows, bias: Bias) -> Float[Tensor, "rows width"]:
         return self.finish(x, attend(self.project(x), rows, bias, self.dropout if self.training else 0.0))
@@ -113,8 +125,8 @@ class Pooling(Mixing):
         self.heads = heads
         self.seed = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, width))[0])
         self.before = feedforward(width, ratio)
-        self.query = nn.Linear(width, width)
-        self.project = nn.Linear(width, 2 * width)  # keys, values
+        self.query = Linear(width, width)
+        self.project = Linear(width, 2 * width)  # keys, values
 
     def forward(self, x: Float[Tensor, "rows width"], rows: Rows) -> Float[Tensor, "batch width"]:
         seed = self.seed.expand(rows.mask.shape[0], -1)
@@ -124,4 +136,4 @@ class Pooling(Mixing):
 
 def feedforward(width: int, ratio: int) -> nn.Sequential:
     """The paper's rFF: the same two layers for each row."""
-    return nn.Sequential(nn.Linear(width, ratio * width), nn.ReLU(), nn.Linear(ratio * width, width))
+    return nn.Sequential(Linear(width, ratio * width), nn.ReLU(), Linear(ratio * width, width))

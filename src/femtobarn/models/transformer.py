@@ -15,7 +15,19 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Bias, PairLayers, Rows, Transport, attend, dropout, pair_bias, shared
+from femtobarn.nn import (
+    BatchNorm,
+    Bias,
+    Linear,
+    PairLayers,
+    Rows,
+    Transport,
+    attend,
+    dropout,
+    filled,
+    pair_bias,
+    shared,
+)
 
 
 @model("transformer", small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,)})
@@ -54,15 +66,15 @@ class Transformer(nn.Module):
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads = heads
         self.norm = BatchNorm(sizes.particles)
-        self.embed = nn.Linear(sizes.particles, width)
+        self.embed = Linear(sizes.particles, width)
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(Block(width, ratio, dropout) for _ in range(blocks))
-        self.head = nn.Linear(width + sizes.context, sizes.outputs)
+        self.head = Linear(width + sizes.context, sizes.outputs)
 
     def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
         """Logits of each event; with a transport where objects have frames of their own."""
         rows = Rows(encoded.mask)
-        x = self.embed(self.norm(rows.pack(encoded.particles)))
+        x = filled(self.embed(self.norm(rows.pack(encoded.particles))))
         bias = shared(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
@@ -76,10 +88,10 @@ class Block(nn.Module):
     def __init__(self, width: int, ratio: int, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.project = nn.Linear(width, 3 * width)  # queries, keys, values
-        self.collect = nn.Linear(width, width)
-        self.expand = nn.Linear(width, ratio * width)
-        self.contract = nn.Linear(ratio * width, width)
+        self.project = Linear(width, 3 * width)  # queries, keys, values
+        self.collect = Linear(width, width)
+        self.expand = Linear(width, ratio * width)
+        self.contract = Linear(ratio * width, width)
 
     def drop(self, x: Float[Tensor, "rows _"]) -> Float[Tensor, "rows _"]:
         return dropout(x, self.dropout, self.training, inplace=True)

@@ -2,6 +2,7 @@
 
 from femtobarn.nn.attention import (
     Bias,
+    as_many,
     attend,
     attend_from_last,
     attend_once,
@@ -17,6 +18,7 @@ from femtobarn.nn.dropout import dropout
 from femtobarn.nn.neighbours import all_pairs, nearest
 from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
 from femtobarn.nn.pieces import at_once, in_pieces
+from femtobarn.nn.products import Linear, filled, linear
 from femtobarn.nn.readout import perceptron, readout, start
 from femtobarn.nn.rows import Rows
 from femtobarn.nn.steps import repeat
@@ -28,6 +30,7 @@ __all__ = [
     "BatchNorm",
     "Bias",
     "Directions",
+    "Linear",
     "PairLayers",
     "Reference",
     "Rows",
@@ -35,6 +38,7 @@ __all__ = [
     "Transport",
     "Tree",
     "all_pairs",
+    "as_many",
     "at_once",
     "attend",
     "attend_from_last",
@@ -42,10 +46,12 @@ __all__ = [
     "closed",
     "directions",
     "dropout",
+    "filled",
     "folded",
     "followed",
     "grow",
     "in_pieces",
+    "linear",
     "listening",
     "mirrored",
     "nearest",

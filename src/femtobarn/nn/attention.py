@@ -98,12 +98,27 @@ def attend(
         q, k, v = (each.transpose(0, 1) for each in (queries, keys, values))
         u = bias.transpose(0, 1).expand(-1, -1, slots, -1).to(q.dtype)
         mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, u, chance)
-        return rows.pack(mixed.transpose(1, 2).flatten(2))
+        return as_many(rows.pack(mixed.transpose(1, 2).flatten(2)), projected)
     logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5 + bias
     weights = logits.softmax(-1)
     _tell_objects(weights, bias)
     mixed = dropout(weights, chance) @ values
-    return rows.pack(mixed.permute(1, 2, 0, 3).flatten(2))
+    return as_many(rows.pack(mixed.permute(1, 2, 0, 3).flatten(2)), projected)
+
+
+def laid(parts: Tensor, index: Tensor, shape: tuple[int, int]) -> Float[Tensor, "rows width"]:
+    """Parts by number, side by side in rows; zeros in the rows behind the last of them."""
+    rows = parts.new_empty(shape)
+    flat, many = rows.view(-1, parts.shape[1]), len(index)
+    torch.index_select(parts, 0, index, out=flat[:many])
+    flat[many:] = 0.0
+    return rows
+
+
+def as_many(real: Float[Tensor, "real width"], rows: Float[Tensor, "rows _"]) -> Float[Tensor, "rows width"]:
+    """With as many rows of zeros behind the real ones as the other has."""
+    missing = rows.shape[0] - real.shape[0]
+    return nn.functional.pad(real, (0, 0, 0, missing)) if missing else real
 
 
 class _Grouped(torch.autograd.Function):
@@ -130,14 +145,15 @@ class _Grouped(torch.autograd.Function):
             saved += [weights, factors]
         ctx.save_for_backward(apart, *saved)
         ctx.places, ctx.shape = places, projected.shape
-        return mixed.index_select(0, places.out).view(len(projected), -1)
+        return laid(mixed, places.out, (len(projected), places.heads * each))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         apart, *saved = ctx.saved_tensors
         places, each = ctx.places, apart.shape[1]
-        of_mixed = apart.new_zeros(len(apart) // 3, each).index_copy_(0, places.out, slopes[0].reshape(-1, each))
+        slope = slopes[0].reshape(-1, each)[: len(places.out)]
+        of_mixed = apart.new_zeros(len(apart) // 3, each).index_copy_(0, places.out, slope)
         of_apart, of_bias = torch.empty_like(apart), []
         matrices = (places.apart(x, kinds) for x, kinds in ((apart, 3), (of_apart, 3), (of_mixed, 1)))
         for weights, factors, parts, of_parts, of_found in zip(saved[::2], saved[1::2], *matrices, strict=True):
@@ -152,7 +168,7 @@ class _Grouped(torch.autograd.Function):
             torch.bmm(of_logits, keys, out=of_parts[0])
             torch.bmm(of_logits.transpose(1, 2), queries, out=of_parts[1])
             of_parts[:2] *= each**-0.5
-        return of_apart.index_select(0, places.back).view(ctx.shape), None, None, *of_bias
+        return laid(of_apart, places.back, ctx.shape), None, None, *of_bias
 
 
 def attend_once(

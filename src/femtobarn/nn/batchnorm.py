@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
 
+from femtobarn.nn.products import linear
+
 
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation of packed rows; fewer than two rows have no spread and take the running statistics.
@@ -57,21 +59,21 @@ class BatchNorm(nn.BatchNorm1d):
         return normed
 
 
-def folded(linear: nn.Linear, norm: BatchNorm) -> tuple[Float[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
+def folded(layer: nn.Linear, norm: BatchNorm) -> tuple[Float[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
     """Weight and bias of the one layer that a layer and its batch norm are outside training."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    mean = norm.running_mean if linear.bias is None else norm.running_mean - linear.bias
-    return linear.weight * scale[:, None], norm.bias - mean * scale
+    mean = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias
+    return layer.weight * scale[:, None], norm.bias - mean * scale
 
 
-def normed(linear: nn.Linear, norm: BatchNorm, rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
+def normed(layer: nn.Linear, norm: BatchNorm, rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
     """A layer and its batch norm; outside training in one pass over the rows."""
     if norm.training:
-        out: Tensor = norm(linear(rows))
+        out: Tensor = norm(layer(rows))
         return out
-    return nn.functional.linear(rows, *folded(linear, norm))
+    return linear(rows, *folded(layer, norm))
 
 
 class _Sum(torch.autograd.Function):

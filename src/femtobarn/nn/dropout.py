@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,8 +37,8 @@ def dropout(
 def kept(x: Float[Tensor, ...], chance: float) -> Float[Tensor, ...]:
     """What dropout multiplies with: 0 with this chance, otherwise one over the chance to stay; shaped as `x`."""
     lost = round(chance * STEPS)
-    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
+    draws = np.random.SFC64(int(torch.randint(2**62, ()))).random_raw(x.numel() // 4 + 1)
+    bits = torch.from_numpy(draws).view(torch.int16)[: x.numel()].view(x.shape)
     keep = torch.empty(x.shape, dtype=x.dtype)
     torch.ge(bits, lost - STEPS // 2, out=keep)
     return keep.mul_(STEPS / (STEPS - lost) if lost < STEPS else 0.0)

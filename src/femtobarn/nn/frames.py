@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from femtobarn.nn.batchnorm import BatchNorm
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.pieces import portions
+from femtobarn.nn.products import Linear
 from femtobarn.nn.rows import Rows
 from femtobarn.physics import lorentz
 
@@ -189,11 +190,11 @@ class FrameNet(nn.Module):
         self.chance = chance
         self.norm = BatchNorm(invariants)
         self.pair_norm = BatchNorm(1)
-        self.looking = nn.Linear(scalars + invariants, widths[0])
-        self.seen = nn.Linear(scalars + invariants, widths[0], bias=False)
-        self.pair = nn.Linear(1, widths[0], bias=False)
-        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
-        self.weigh = nn.Linear(widths[-1], vectors, bias=False)  # a bias would go under in the softmax
+        self.looking = Linear(scalars + invariants, widths[0])
+        self.seen = Linear(scalars + invariants, widths[0], bias=False)
+        self.pair = Linear(1, widths[0], bias=False)
+        self.hidden = nn.ModuleList(Linear(before, after) for before, after in pairwise(widths))
+        self.weigh = Linear(widths[-1], vectors, bias=False)  # a bias would go under in the softmax
 
     def forward(
         self,

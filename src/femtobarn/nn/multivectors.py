@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from femtobarn.nn.products import linear
 from femtobarn.physics.geometric_algebra import Multivectors, components, from_components, multiply
 from femtobarn.physics.lorentz import METRIC
 
@@ -86,9 +87,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Multivectors) -> Multivectors:
         """Every row mapped; where there is no weight for vectors or bivectors, none of them."""
-        linear = nn.functional.linear
         return Multivectors(
-            self.scalars(x.scalars),
+            linear(x.scalars, self.scalars.weight, self.scalars.bias),
             x.vectors[..., :0] if self.vectors is None else linear(x.vectors, self.vectors),
             x.bivectors[..., :0] if self.bivectors is None else linear(x.bivectors, self.complex_matrix()),
         )

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from femtobarn.nn.attention import closed
 from femtobarn.nn.batchnorm import BatchNorm, normed
 from femtobarn.nn.pieces import in_pieces
+from femtobarn.nn.products import Linear
 from femtobarn.nn.rows import Rows
 
 
@@ -26,7 +27,7 @@ class PairLayers(nn.Sequential):
     def __init__(self, features: int, widths: Sequence[int]) -> None:
         layers: list[nn.Module] = [BatchNorm(features)]
         for before, after in zip((features, *widths), widths, strict=False):
-            layers += [nn.Linear(before, after), BatchNorm(after), nn.GELU()]
+            layers += [Linear(before, after), BatchNorm(after), nn.GELU()]
         super().__init__(*layers)
         self.widest = max((features, *widths))
 
@@ -43,10 +44,10 @@ class PairLayers(nn.Sequential):
         """What each layer makes of the pairs, one after the other."""
         first, *layers = self
         rows: Tensor = first(pairs)
-        for linear, norm, _ in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
-            assert isinstance(linear, nn.Linear)
+        for layer, norm, _ in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
+            assert isinstance(layer, nn.Linear)
             assert isinstance(norm, BatchNorm)
-            rows = nn.functional.gelu(normed(linear, norm, rows))
+            rows = nn.functional.gelu(normed(layer, norm, rows))
             yield rows
 
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from femtobarn.nn.products import ROWS
+
 #: Numbers of the widest layer at a time, for each thread: 1 MB, what a core has to itself on current processors.
 NUMBERS = 1 << 18
 
@@ -36,6 +38,7 @@ def at_once(rows: Shaped[Tensor, "rows ..."], width: int) -> int | None:
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return None
     many = max(NUMBERS // width, 1) * torch.get_num_threads()
+    many -= many % ROWS if many > ROWS else 0
     return many if rows.device.type == "cpu" and len(rows) > many else None
 
 

@@ -39,11 +39,12 @@ class Rows:
         return flat if self.index is None else flat.index_select(0, self.index)
 
     def unpack(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "*entries features"]:
-        """Rows back in their places, zeros where there is nothing real."""
+        """Rows back in their places, zeros where there is nothing real; rows behind the real ones are left out."""
         shape = (*self.mask.shape, rows.shape[-1])
         if self.index is None:
             return rows.reshape(shape).masked_fill(~self.mask[..., None], 0.0)
-        return rows.new_zeros(self.mask.numel(), rows.shape[-1]).index_copy_(0, self.index, rows).reshape(shape)
+        real = rows[: len(self.index)]
+        return rows.new_zeros(self.mask.numel(), rows.shape[-1]).index_copy_(0, self.index, real).reshape(shape)
 
     def sum(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "... features"]:
         """Sum over the last axis of the mask (the objects of an event, the neighbours of an object)."""
@@ -52,7 +53,7 @@ class Rows:
         *outer, last = self.mask.shape
         total = rows.new_zeros(self.mask.numel() // last, rows.shape[-1])
         owner = self.index.div(last, rounding_mode="floor")
-        return total.index_add_(0, owner, rows).reshape(*outer, rows.shape[-1])
+        return total.index_add_(0, owner, rows[: len(owner)]).reshape(*outer, rows.shape[-1])
 
     def mean(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "... features"]:
         """Mean over the last axis of the mask, 0 where nothing is real."""

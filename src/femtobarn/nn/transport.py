@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from femtobarn.nn.attention import Bias, attend
+from femtobarn.nn.attention import Bias, as_many, attend
 from femtobarn.nn.frames import inverse
 from femtobarn.nn.rows import Rows
 from femtobarn.physics.lorentz import METRIC
@@ -62,10 +62,13 @@ class Transport:
             return attend(projected, rows, bias, chance)
         heads = len(bias)
         scalars, moved = parts(projected, 3 * heads, vectors)
-        moved = apply(moved.reshape(-1, 3, heads * vectors, 4), self.leave)
+        leave, into = (
+            as_many(each.flatten(1), projected).view(-1, *each.shape[1:]) for each in (self.leave, self.into)
+        )
+        moved = apply(moved.reshape(-1, 3, heads * vectors, 4), leave)
         mixed = attend(whole(scalars, moved), rows, bias, chance)
         scalars, moved = parts(mixed, heads, vectors)
-        moved = apply(moved.reshape(-1, heads * vectors, 4), self.into.transpose(-1, -2))
+        moved = apply(moved.reshape(-1, heads * vectors, 4), into.transpose(-1, -2))
         return whole(scalars, moved)
 
     def sent(self, x: Float[Tensor, "rows channels"], vectors: int) -> Float[Tensor, "rows vectors 4"]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +65,37 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
     else:
         with torch.autocast(device.type, torch.bfloat16):
             yield
+
+
+#: What glibc calls its limits, from `malloc.h`; bytes it would come to by itself, and more than any batch needs.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+USUAL, UNLIMITED = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}, 1 << 30
+
+
+@contextmanager
+def memory_kept(device: torch.device) -> Iterator[None]:
+    """While this is open, memory that is freed stays at hand for the next batch; then the system gets it back.
+
+    By default glibc returns large pieces at once, and the system clears what it gives again, page by page, which can
+    take as long as the arithmetic (`benchmarks/networks.py`). Does nothing on GPUs, without glibc, and where variables
+    of the environment (MALLOC_...) say how memory is to be handled.
+
+    Args:
+        device: where the network is.
+    """
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    told = any(name.startswith("MALLOC_") for name in os.environ)
+    if device.type != "cpu" or told or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+        yield
+        return
+    for limit in USUAL:
+        libc.mallopt(limit, UNLIMITED)
+    try:
+        yield
+    finally:
+        for limit, usual in USUAL.items():
+            libc.mallopt(limit, usual)
+        libc.malloc_trim(0)
 
 
 class Compiled:

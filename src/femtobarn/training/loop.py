@@ -16,7 +16,7 @@ from femtobarn.inputs.stream import Stream
 from femtobarn.training import checkpoint as files
 from femtobarn.training import parallel
 from femtobarn.training.complaint import not_finite
-from femtobarn.training.devices import Compiled, arithmetic, choose, use_threads
+from femtobarn.training.devices import Compiled, arithmetic, choose, memory_kept, use_threads
 from femtobarn.training.ema import Average
 from femtobarn.training.feeds import Data, Dealer, Held, feed
 from femtobarn.training.history import Begun, Epoch, stalled
@@ -78,7 +78,7 @@ def fit(
     try:
         yield from tuple(training.history)
         while not training.finished:
-            with arithmetic(settings.precision, device):
+            with arithmetic(settings.precision, device), memory_kept(device):
                 epoch = training.next_epoch()
             training.save(Begun())
             yield epoch
