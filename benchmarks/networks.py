@@ -402,7 +402,7 @@ def main() -> None:
                     print(table(lines[-2:]).partition("\n")[2].partition("\n")[2], flush=True)
     worst = max(one.difference for one in lines)
     told = (
-        f"{table(lines)}\n\nLargest difference of an output, same weights in float32, in units of their spread: {worst:.1e}. "
+        f"{table(lines)}\n\nLargest difference of an output, same weights in float32: {worst:.1e} of their spread. "
         f"Median of {options.rounds} alternated rounds. weaver-core computes in float32 on processors.\n\n"
         f"{measured(device)}\n"
     )
