@@ -21,7 +21,7 @@ study: install
 	$(BIN)/femtobarn study four-top-small --output runs/four-top-small
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: install
 	$(BIN)/ruff check .

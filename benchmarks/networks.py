@@ -14,9 +14,9 @@ not; a second ratio, "both kept", is to weaver-core with its memory kept as well
 
 The arithmetic of a training step is that of its matrix products over real objects and pairs (torch's own counter; the
 products within the attention, which see padding, are left out), in units of what a product of two matrices of 2048 x
-2048 in float32 reaches on the same threads in the same run, by the fastest library there is. Divided by it, a ratio
-becomes the largest there could be: that of a network in which these products run at this peak and nothing else takes
-time.
+2048 in float32 reaches on the same threads in the same run, by the fastest library there is, and by `torch.mm`. Divided
+by the first share, a ratio becomes the largest there could be: that of a network in which these products run at the
+peak and nothing else takes time.
 """
 
 from __future__ import annotations
@@ -324,6 +324,7 @@ class Line(NamedTuple):
     goal: int
     difference: float
     share: float  # of the peak
+    usual: float  # of what torch.mm reaches
 
     @property
     def most(self) -> float:
@@ -335,7 +336,7 @@ def measure(case: Case, threads: int, rounds: int, device: torch.device, precisi
     torch.set_num_threads(threads)
     ours, theirs = (network.to(device) for network in networks(case))
     batch = Batch(*(column.to(device) for column in events(case, 0)))
-    top = max(peaks(device).values())
+    tops = peaks(device)
     far = differ(ours, theirs, batch)
     if far > 1e-4:
         raise SystemExit(f"{case.name}: not the same network, outputs differ by {far:.1e} of their spread")
@@ -350,9 +351,12 @@ def measure(case: Case, threads: int, rounds: int, device: torch.device, precisi
             seconds = [[ask(train, number) for ask in asks] for number in range(rounds + 1)][1:]  # the first warms up
             mine, other = (statistics.median(each[at] for each in seconds) for at in (0, 1))
             ratio, even = (statistics.median(each[at] / each[0] for each in seconds) for at in (1, 2))
-            share = useful(ours, batch, train) / mine / top
+            pace = useful(ours, batch, train) / mine
+            shares = pace / max(tops.values()), pace / tops["torch.mm"]
             goal, n = GOALS[case.name][not train], case.batch
-            lines.append(Line(case.name, what, threads, precision, n / mine, n / other, ratio, even, goal, far, share))
+            lines.append(
+                Line(case.name, what, threads, precision, n / mine, n / other, ratio, even, goal, far, *shares)
+            )
     return lines
 
 
@@ -369,13 +373,15 @@ def measured(device: torch.device) -> str:
 
 def table(lines: list[Line]) -> str:
     rows = [
-        "| network, slots | | threads | precision | events/s | weaver-core | ratio | asked | both kept | of peak |",
-        "|---|---|--:|---|--:|--:|--:|--:|--:|--:|",
+        "| network, slots | | threads | precision | events/s | weaver-core | ratio | asked | both kept "
+        "| of peak | of `mm` |",
+        "|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for one in lines:
         rows.append(
             f"| {one.name} | {one.what} | {one.threads} | {one.precision} | {one.ours:,.0f} | {one.theirs:,.0f} | "
-            f"{one.ratio:.1f} | {one.goal} | {one.even:.1f} | {100 * one.share:.0f} % |"
+            f"{one.ratio:.1f} | {one.goal} | {one.even:.1f} | {100 * one.share:.0f} % "
+            f"| {100 * one.usual:.0f} % |"
         )
     return "\n".join(rows)
 
