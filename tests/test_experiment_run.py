@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 import torch
@@ -206,8 +207,21 @@ def test_the_fingerprint_is_that_of_the_events_not_of_the_file(events, tmp_path)
     write(halves[1], tmp_path / "b2.parquet")
     prints = [sample.prepare(configured(tmp_path / name)).fingerprint for name in ("a.parquet", "b*.parquet")]
     assert prints[0] == prints[1]
-    changed = replace(events, weight=events.weight * 1.0000001)
+    changed = replace(events, weight=events.weight * 1.00001)
     assert sample.fingerprint(changed) != sample.fingerprint(events)
+
+
+def test_the_fingerprint_does_not_know_the_machine(events):
+    """Energies that another processor computes differ in the last bit; those of other events differ by more."""
+    energy = events.particles.E
+
+    def printed(values: ak.Array) -> str:
+        return sample.fingerprint(replace(events, particles=ak.with_field(events.particles, values, "E")))
+
+    usual = printed(ak.values_astype(energy, np.float64))
+    up = ak.unflatten(np.nextafter(ak.to_numpy(ak.flatten(energy)).astype(np.float64), np.inf), ak.num(energy))
+    assert printed(up) == usual
+    assert printed(energy * (1 + 3e-6)) != usual
 
 
 def test_smaller_training_sets_are_contained_in_larger_ones(path):

@@ -114,7 +114,10 @@ def forget() -> None:
 
 
 def fingerprint(events: Events) -> str:
-    """SHA-256 over what models see and what they are weighed by, whatever file it came from."""
+    """SHA-256 over what models see and what they are weighed by, whatever file it came from and on whichever machine.
+
+    Numbers count to a part in a million: processors differ in the last bits of energies that are computed from masses.
+    """
     digest = hashlib.sha256("\n".join(events.process.tolist()).encode())
     objects = events.padded()
     for column in (
@@ -127,6 +130,9 @@ def fingerprint(events: Events) -> str:
         events.hard,
     ):
         array = np.ascontiguousarray(column)
+        if array.dtype.kind == "f":
+            mantissa, exponent = np.frexp(array.astype(np.float64))
+            array = np.ldexp(np.rint(mantissa * (1 << 20)), exponent)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
