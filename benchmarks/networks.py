@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import resource
 import statistics
 import time
 import warnings
@@ -245,11 +246,12 @@ def serve(
             batches.append(made(seed))
             pipe.send(steps[train](len(batches) - 1))
             batches.pop()
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 @contextmanager
-def server(*arguments: Any) -> Iterator[Callable[[bool, int], float]]:
-    """What `serve` answers, from a process of its own."""
+def server(peak: list[float], *arguments: Any) -> Iterator[Callable[[bool, int], float]]:
+    """What `serve` answers, from a process of its own, and at the end the most memory it had, in MB."""
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
     process = context.Process(target=serve, args=(other, *arguments), daemon=True)
@@ -262,6 +264,7 @@ def server(*arguments: Any) -> Iterator[Callable[[bool, int], float]]:
 
     yield ask
     pipe.send(None)
+    peak.append(pipe.recv())
     process.join()
 
 
@@ -339,6 +342,7 @@ class Line(NamedTuple):
     difference: float
     share: float  # of the peak
     usual: float  # of what torch.mm reaches
+    memory: list[float]  # MB at most: of weaver-core with its memory kept, as it comes, and of ours
 
     @property
     def most(self) -> float:
@@ -355,10 +359,11 @@ def measure(case: Case, threads: int, rounds: int, device: torch.device, precisi
     if far > 1e-4:
         raise SystemExit(f"{case.name}: not the same network, outputs differ by {far:.1e} of their spread")
     lines = []
+    memory: list[float] = []  # comes in the end, the last process first
     with ExitStack() as stack:
         # ours, theirs as it comes, theirs with its memory kept
         asks = [
-            stack.enter_context(server(case, mine, threads, device, precision, kept))
+            stack.enter_context(server(memory, case, mine, threads, device, precision, kept))
             for mine, kept in ((True, True), (False, False), (False, True))
         ]
         for what, train in (("train", True), ("score", False)):
@@ -369,9 +374,21 @@ def measure(case: Case, threads: int, rounds: int, device: torch.device, precisi
             shares = pace / max(tops.values()), pace / tops["torch.mm"]
             goal, n = GOALS[case.name][not train], case.batch
             lines.append(
-                Line(case.name, what, threads, precision, n / mine, n / other, ratio, even, goal, far, *shares)
+                Line(case.name, what, threads, precision, n / mine, n / other, ratio, even, goal, far, *shares, memory)
             )
     return lines
+
+
+def memories(lines: list[Line]) -> str:
+    """The memory that each network took at most."""
+    rows = [
+        f"| {one.name} | {one.threads} | {one.precision} | {one.memory[2]:,.0f} | {one.memory[1]:,.0f} | "
+        f"{one.memory[0]:,.0f} |"
+        for one in lines
+        if one.what == "train"
+    ]
+    heading = "| network, slots | threads | precision | ours, MB | weaver-core | weaver-core, kept |"
+    return "\n".join([heading, "|---|--:|---|--:|--:|--:|", *rows])
 
 
 def measured(device: torch.device) -> str:
@@ -425,6 +442,7 @@ def main() -> None:
         f"{measured(device)}\n"
     )
     if device.type == "cpu":
+        told += f"\nMost memory that a process has had, libraries included:\n\n{memories(lines)}\n"
         told += (
             f"\n{short(lines)}\n\nWhere the time of a batch goes, float32, one thread (with the profiler, so more):\n\n"
         )
