@@ -19,6 +19,7 @@ from femtobarn.nn import (
     PairLayers,
     Reference,
     Rows,
+    as_many,
     at_once,
     attend,
     attend_from_last,
@@ -118,11 +119,10 @@ class LGATrSlim(nn.Module):
         """Logits of each event."""
         momenta, scalars, mask = followed(tokens(encoded, self.sizes, self.references, self.scale), encoded)
         rows = Rows(mask)
-        vectors = rows.pack(momenta.to(scalars.dtype))
-        x: Fields = self.embed(Fields(rows.pack(scalars), vectors.T[..., None]))
-        wanted = filled(x.scalars)
-        more = x.vectors[:, -1:].expand(-1, wanted.shape[0] - x.scalars.shape[0], -1)
-        x = Fields(wanted, torch.cat([x.vectors, more], dim=1))
+        vectors = rows.pack(momenta.to(scalars.dtype)).T[..., None]
+        x: Fields = self.embed(Fields(rows.pack(scalars), vectors))
+        own = filled(x.scalars)
+        x = Fields(own, as_many(x.vectors, own))
         bias = shared(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, encoded.mask.shape[1])

@@ -115,9 +115,11 @@ def laid(parts: Tensor, index: Tensor, shape: tuple[int, int]) -> Float[Tensor, 
     return rows
 
 
-def as_many(real: Float[Tensor, "real width"], rows: Float[Tensor, "rows _"]) -> Float[Tensor, "rows width"]:
+def as_many(
+    real: Float[Tensor, "*some real width"], rows: Float[Tensor, "rows _"]
+) -> Float[Tensor, "*some rows width"]:
     """With as many rows of zeros behind the real ones as the other has."""
-    missing = rows.shape[0] - real.shape[0]
+    missing = rows.shape[0] - real.shape[-2]
     return nn.functional.pad(real, (0, 0, 0, missing)) if missing else real
 
 

@@ -62,13 +62,14 @@ class Transport:
             return attend(projected, rows, bias, chance)
         heads = len(bias)
         scalars, moved = parts(projected, 3 * heads, vectors)
-        leave, into = (
+        # for rows that were filled up, as all layers have them: the first of these fills up the frames
+        self.leave, self.into = (
             as_many(each.flatten(1), projected).view(-1, *each.shape[1:]) for each in (self.leave, self.into)
         )
-        moved = apply(moved.reshape(-1, 3, heads * vectors, 4), leave)
+        moved = apply(moved.reshape(-1, 3, heads * vectors, 4), self.leave)
         mixed = attend(whole(scalars, moved), rows, bias, chance)
         scalars, moved = parts(mixed, heads, vectors)
-        moved = apply(moved.reshape(-1, heads * vectors, 4), into.transpose(-1, -2))
+        moved = apply(moved.reshape(-1, heads * vectors, 4), self.into.transpose(-1, -2))
         return whole(scalars, moved)
 
     def sent(self, x: Float[Tensor, "rows channels"], vectors: int) -> Float[Tensor, "rows vectors 4"]:
