@@ -102,6 +102,78 @@ def test_copies_of_a_hard_event_count_once():
     np.testing.assert_allclose(four.error, one.error, rtol=0.05)
 
 
+def binned(stated: np.ndarray, is_signal: np.ndarray, weight: np.ndarray, hard: np.ndarray | None = None) -> Scores:
+    """Scores of one signal and one background."""
+    return Scores(
+        process=np.where(is_signal, "s", "b"),
+        number=np.arange(len(stated)),
+        hard=np.arange(len(stated)) if hard is None else hard,
+        weight=weight,
+        score=stated.astype(np.float32),
+        signal=("s",),
+    )
+
+
+def test_a_bin_without_a_true_event_has_the_error_of_one():
+    """1000 events of each kind; the lowest bins hold background alone, stated to be signal at 0.3 %."""
+    is_signal = np.repeat([True, False], 1000)
+    stated = np.concatenate([np.linspace(0.5, 0.99, 1000), np.linspace(0.002, 0.004, 500), np.linspace(0.5, 0.9, 500)])
+    for copies in (1, 3):  # of a hard event, which count as one
+        scores = binned(
+            np.repeat(stated, copies), np.repeat(is_signal, copies), np.full(2000 * copies, 1 / copies),
+            np.repeat(np.arange(2000), copies),
+        )  # fmt: skip
+        found = calibrated(scores, replicas=200)
+        each = found.reliability["score"]
+        empty = each.observed == 0
+        assert empty.sum() >= 2
+        # one signal event more: 1 / (n + 1)
+        np.testing.assert_allclose(each.error[empty], 1 / (each.effective[empty] + 1), rtol=1e-2)
+        pull = (each.observed - each.stated)[empty] / each.error[empty]
+        assert (np.square(pull) < 1).all()
+        # no two hard events stand behind the rest, so the floor is all that is left of the error of the gap
+        weight = each.effective / each.effective.sum()
+        known = calibrated(binned(stated[stated >= 0.5], is_signal[stated >= 0.5], np.ones(1500)), replicas=200)
+        assert spread(each.gap) > 0.5 * np.sqrt(np.square(weight * each.error)[empty].sum())
+        assert spread(known.reliability["score"].gap) > 0
+
+
+def test_a_bin_with_true_events_alone_has_the_error_of_a_false_one():
+    """The mirror image: what is stated of signal and of background change places."""
+    rng = np.random.default_rng(2)
+    stated = np.concatenate([rng.uniform(0.997, 0.998, 500), rng.uniform(0.1, 0.9, 1500)])
+    scores = binned(stated, rng.random(2000) < np.where(stated > 0.99, 1, stated), rng.uniform(0.5, 1.5, 2000))
+    mirrored = binned(1 - scores.score, ~scores.is_signal, scores.weight)
+    first, second = (calibrated(each, replicas=400).reliability["score"] for each in (scores, mirrored))
+    for each, other in ((first, second), (second, first)):
+        lone = np.minimum(each.observed, 1 - each.observed) < 1e-9
+        assert lone.any()
+        for low, high, error in zip(each.edges[:-1][lone], each.edges[1:][lone], each.error[lone], strict=True):
+            twin = np.argmin(np.abs(other.edges[:-1] + high - 1) + np.abs(other.edges[1:] + low - 1))
+            assert other.error[twin] == pytest.approx(error, rel=0.1)
+            assert error > 1 / 2000
+
+
+def test_errors_cover_the_fluctuations_of_bins_that_are_often_empty():
+    """Toys of a calibrated model whose lowest bin expects half a true event: squared pulls of about one, not of 1000."""
+    rng = np.random.default_rng(5)
+    pulls, gaps, floors, errors = [], [], [], []
+    for _ in range(60):
+        stated = np.concatenate([rng.uniform(0.002, 0.003, 400), rng.uniform(0.1, 0.9, 1600)])
+        is_signal = rng.random(2000) < stated
+        # the score refers to equal yields of signal and background
+        odds = stated / (1 - stated) * (1 / stated.mean() - 1)
+        each = calibrated(binned(odds / (1 + odds), is_signal, np.ones(2000)), replicas=50).reliability["score"]
+        pulls.append((each.observed[0] - each.stated[0]) / each.error[0])
+        gaps.append(each.gap[0])
+        floors.append(each.floor)
+        errors.append(float(spread(each.gap)))
+    assert np.mean(np.square(pulls)) < 2.5
+    assert np.mean(np.abs(pulls) < 1) > 0.5
+    assert np.mean(floors) == pytest.approx(np.mean(gaps), rel=0.35)
+    assert np.mean(errors) == pytest.approx(np.std(gaps), rel=0.5)
+
+
 @pytest.mark.parametrize("kind", ["process", "binary"])
 def test_judgement_tells_the_calibration(kind):
     found = judge(make_scores(make_events(800), kind=kind), Evaluation(bootstrap=20))["calibration"]

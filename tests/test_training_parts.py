@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
-import resource
 from typing import Any, get_args
 
 import pytest
@@ -17,7 +15,7 @@ from femtobarn.inputs import make_batch
 from femtobarn.models import networks
 from femtobarn.models.registry import PAIRED
 from femtobarn.training import Training, choose, seed_everything, use_threads
-from femtobarn.training.devices import arithmetic, memory_kept, on
+from femtobarn.training.devices import arithmetic, on
 from femtobarn.training.ema import Average
 from femtobarn.training.optimizers import OptimizerName, optimizer
 from femtobarn.training.schedules import factor
@@ -194,26 +192,3 @@ def test_networks_compute_in_bf16(name):
     slopes = [p.grad for p in network.parameters() if p.grad is not None]
     assert slopes
     assert all(slope.isfinite().all() for slope in slopes)
-
-
-def faults() -> int:
-    """Pages that the system has had to clear for a large tensor, made, filled and dropped a few times."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(6):
-        torch.empty(1 << 24).fill_(1.0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc")
-def test_memory_is_kept_for_the_next_batch_and_given_back_behind_it(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
-        monkeypatch.delenv(name)
-    usual = faults()
-    with memory_kept(torch.device("cpu")):
-        assert faults() < usual / 3
-    assert faults() > usual / 2
-    with memory_kept(torch.device("cuda")):
-        assert faults() > usual / 2
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # whoever sets one means it
-    with memory_kept(torch.device("cpu")):
-        assert faults() > usual / 2

@@ -28,7 +28,8 @@ class Reliability:
         edges: of the bins, shape (bins + 1,).
         stated: mean probability stated in each bin.
         observed: fraction of the events in each bin for which it came true.
-        error: statistical error of the difference of the two.
+        error: statistical error of the difference of the two; in a bin without a true (or without a false) event at
+            least the change that one effective event of that kind would make, as for background efficiencies.
         effective: number of hard events of equal weight that stand behind each bin.
         gap: expected calibration error, the mean of |observed - stated|: for the sample, then its replicas.
         floor: the gap that fluctuations alone would give a perfectly calibrated model.
@@ -69,6 +70,11 @@ def calibrated(scores: Scores, *, replicas: int, seed: int = 0) -> Calibrated:
     which is never 0 for a finite sample: `floor` is :math:`\sqrt{2/\pi} \sum_k W_k \sigma_k / \sum_k W_k`, its mean if
     all :math:`o_k - p_k` were Gaussian around 0.
 
+    Replicas of a bin without a true event have none either. Its error therefore has a floor, as the error of a
+    background efficiency of 0 has: one effective true event of weight w (:math:`\\sum w^2 / \\sum w` over the hard
+    events of the process where that is largest) would raise the observed fraction by :math:`w / (W_k + w)`. The same
+    holds for a bin without a false event. Both errors, of the bin and of the ECE, contain it.
+
     Args:
         scores: the held-out events.
         replicas: for the statistical errors, see `draw_replicas`.
@@ -92,8 +98,10 @@ def calibrated(scores: Scores, *, replicas: int, seed: int = 0) -> Calibrated:
             sums[name].append(weights @ each.columns)
         if surprise is not None:
             surprises.append(weights @ (equal * surprise) / (weights @ equal))
+    # the same numbers for every model: errors of differences between models are taken replica by replica
+    fluctuations = np.random.default_rng([seed, 1]).exponential(size=(replicas, BINS)) - 1
     return Calibrated(
-        {name: each.reliability(np.concatenate(sums[name])) for name, each in bins.items()},
+        {name: each.reliability(np.concatenate(sums[name]), fluctuations) for name, each in bins.items()},
         np.concatenate(surprises) if surprises else None,
     )
 
@@ -116,11 +124,15 @@ def told(found: Calibrated) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Bins:
-    """Columns (events, 3 x bins) whose product with weights is the weight, stated and true weight in each bin."""
+    """Columns (events, 3 x bins) whose product with weights is the weight, stated and true weight in each bin.
+
+    `floor` is the least error of the observed fraction in each bin, 0 where the replicas know the error themselves.
+    """
 
     edges: NDArray[np.float64]
     columns: NDArray[np.float64]
     effective: NDArray[np.float64]
+    floor: NDArray[np.float64]
 
     @classmethod
     def of(
@@ -137,18 +149,49 @@ class _Bins:
         group = hard_events(scores)
         numbers = [effective((scores.weight * factor)[where == k], group[where == k]) for k in range(len(inner) + 1)]
         columns = np.concatenate([inside, inside * probability[:, None], inside * truth[:, None]], axis=1)
-        return cls(np.concatenate([[0.0], inner, [1.0]]), columns, np.array(numbers))
+        floor = np.maximum(
+            _floor(scores, group, inside, truth & (factor != 0)), _floor(scores, group, inside, ~truth & (factor != 0))
+        )
+        return cls(np.concatenate([[0.0], inner, [1.0]]), columns, np.array(numbers), floor)
 
-    def reliability(self, sums: NDArray[np.float64]) -> Reliability:
+    def reliability(self, sums: NDArray[np.float64], fluctuations: NDArray[np.float64]) -> Reliability:
+        """Reliability from the sums of the sample and its replicas.
+
+        Args:
+            sums: products of weights and columns, (1 + replicas, 3 x bins).
+            fluctuations: numbers of mean 0 and variance 1, which stand for the events that a bin lacks,
+                (replicas, at least the number of bins).
+        """
         weight, stated, true = np.split(sums, 3, axis=1)
+        difference = true - stated
         with np.errstate(divide="ignore", invalid="ignore"):
-            difference = (true - stated) / weight
-            gap = np.abs(true - stated).sum(axis=1) / weight.sum(axis=1)
-            error = spread(difference)
+            error = np.hypot(spread(difference / weight), self.floor)
+            difference[1:] += weight[1:] * self.floor * fluctuations[:, : len(self.floor)]
+            gap = np.abs(difference).sum(axis=1) / weight.sum(axis=1)
             floor = math.sqrt(2 / math.pi) * float(weight[0] @ error) / float(weight[0].sum())
             return Reliability(
                 self.edges, stated[0] / weight[0], true[0] / weight[0], error, self.effective, gap, floor
             )
+
+
+def _floor(
+    scores: Scores, group: NDArray[np.intp], inside: NDArray[np.float64], members: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Change of the fraction in each bin by one effective event of some kind, where the bin has less than one; else 0.
+
+    Args:
+        scores: the held-out events.
+        group: index of the hard event of each event.
+        inside: factor of each event in its bin, 0 in the others, (events, bins).
+        members: the events of that kind, with a factor of their own.
+    """
+    weight = np.abs(scores.weight) * inside.sum(axis=1)
+    parts = [members & (scores.process == name) for name in np.unique(scores.process[members])]
+    numbers = [(float(weight[part].sum()), effective(weight[part], group[part])) for part in parts]
+    single = max((total / number for total, number in numbers if number > 0), default=0.0)
+    total, present = np.abs(scores.weight) @ inside, np.where(members, np.abs(scores.weight), 0.0) @ inside
+    # the rounding of a sum must not turn one event into less than one
+    return np.where(present < single * (1 - 1e-9), single / (total + single), 0.0) if single > 0 else np.zeros(len(total))
 
 
 def _balance(scores: Scores, classes: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
