@@ -155,7 +155,7 @@ def test_a_bin_with_true_events_alone_has_the_error_of_a_false_one():
 
 
 def test_errors_cover_the_fluctuations_of_bins_that_are_often_empty():
-    """Toys of a calibrated model whose lowest bin expects half a true event: squared pulls of about one, not of 1000."""
+    """Toys of a calibrated model whose lowest bin expects about one true event: squared pulls of about one."""
     rng = np.random.default_rng(5)
     pulls, gaps, floors, errors = [], [], [], []
     for _ in range(60):
@@ -171,7 +171,8 @@ def test_errors_cover_the_fluctuations_of_bins_that_are_often_empty():
     assert np.mean(np.square(pulls)) < 2.5
     assert np.mean(np.abs(pulls) < 1) > 0.5
     assert np.mean(floors) == pytest.approx(np.mean(gaps), rel=0.35)
-    assert np.mean(errors) == pytest.approx(np.std(gaps), rel=0.5)
+    # replicas of a gap that is a fluctuation itself spread more than the gap
+    assert 0.8 < np.mean(errors) / np.std(gaps) < 2
 
 
 @pytest.mark.parametrize("kind", ["process", "binary"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -228,30 +226,6 @@ def test_a_cache_file_that_is_cut_short_is_made_again(folder, tmp_path):
         path.write_bytes(path.read_bytes()[:-1])
     assert same(dealt(stream(folder, cache=cache)), before)
     assert same(dealt(stream(folder, cache=Path("/proc/nowhere"))), before)  # nothing can be written there
-
-
-def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
-    monkeypatch.setattr("femtobarn.events.shards.MOST", 64)
-    small, large = tmp_path / "small", tmp_path / "large"
-    write_shards([make_events(1000)], small, SHARES)
-    grown = Index.read(small)
-    shutil.copytree(small, large)
-    content = json.loads((large / "index.json").read_text())
-    content["sides"]["train"] *= 8
-    (large / "index.json").write_text(json.dumps(content))
-    peaks = []
-    for path in (small, large):
-        reading = stream(path)
-        found = []
-        for _ in range(2):  # tables of who checks the types of all tests grow by megabytes, in one of them at most
-            arrow = pa.total_allocated_bytes()
-            tracemalloc.start()
-            held = max(pa.total_allocated_bytes() for _ in reading.deal(64, seed=1))
-            found.append(tracemalloc.get_traced_memory()[1] + held - arrow)
-            tracemalloc.stop()
-        peaks.append(min(found))
-    assert len(stream(large)) == 8 * grown.counts("train").sum()
-    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_damage_is_named(folder, tmp_path):

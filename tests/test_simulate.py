@@ -291,7 +291,7 @@ def test_workers_end_with_a_killed_parent():
         "    pool = ProcessPoolExecutor(2, mp_context=get_context('spawn'), initializer=end_with_parent)\n"
         "    list(pool.map(abs, range(4)))\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(600)\n"
+        "    time.sleep(3600)\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "parent.py"
@@ -300,4 +300,4 @@ def test_workers_end_with_a_killed_parent():
             assert parent.stdout is not None
             assert parent.stdout.readline() == "ready\n"
             parent.kill()
-            parent.communicate(timeout=120)
+            parent.communicate(timeout=900)

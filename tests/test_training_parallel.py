@@ -30,7 +30,7 @@ def torchrun(*command: str | Path, processes: int = 2) -> subprocess.CompletedPr
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -15,7 +17,7 @@ from femtobarn.inputs import make_batch
 from femtobarn.models import networks
 from femtobarn.models.registry import PAIRED
 from femtobarn.training import Training, choose, seed_everything, use_threads
-from femtobarn.training.devices import arithmetic, on
+from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, arithmetic, memory_kept, on
 from femtobarn.training.ema import Average
 from femtobarn.training.optimizers import OptimizerName, optimizer
 from femtobarn.training.schedules import factor
@@ -192,3 +194,26 @@ def test_networks_compute_in_bf16(name):
     slopes = [p.grad for p in network.parameters() if p.grad is not None]
     assert slopes
     assert all(slope.isfinite().all() for slope in slopes)
+
+
+def test_the_allocator_keeps_memory_on_processors_alone_and_for_that_time_alone(monkeypatch):
+    """Which limits the C library is given; what they are worth is measured by `benchmarks/networks.py`."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    limits: dict[int, int] = {}
+    trimmed: list[int] = []
+    library = SimpleNamespace(mallopt=limits.__setitem__, malloc_trim=trimmed.append)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr("sys.platform", "linux")
+    with memory_kept(torch.device("cpu")):
+        kept = dict(limits)
+        assert not trimmed
+    assert set(kept) == set(limits) == {MMAP_THRESHOLD, TRIM_THRESHOLD}
+    assert all(limits[name] < kept[name] for name in kept)
+    assert trimmed == [0]
+    limits.clear()
+    with memory_kept(torch.device("cuda")):
+        assert not limits
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # whoever sets one means it
+    with memory_kept(torch.device("cpu")):
+        assert not limits

@@ -191,7 +191,9 @@ def _floor(
     single = max((total / number for total, number in numbers if number > 0), default=0.0)
     total, present = np.abs(scores.weight) @ inside, np.where(members, np.abs(scores.weight), 0.0) @ inside
     # the rounding of a sum must not turn one event into less than one
-    return np.where(present < single * (1 - 1e-9), single / (total + single), 0.0) if single > 0 else np.zeros(len(total))
+    return (
+        np.where(present < single * (1 - 1e-9), single / (total + single), 0.0) if single > 0 else np.zeros(len(total))
+    )
 
 
 def _balance(scores: Scores, classes: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
