@@ -87,12 +87,7 @@ def measured(comparison: Comparison, study: Path) -> str:
 
 def shifted(comparison: Comparison) -> str:
     """The tables of `femtobarn shifts`; nothing where it has not been called."""
-    parts = []
-    for table in shift_tables(shifts_of(comparison.largest)):
-        lines = [f"| model | {' | '.join(table.headings)} |", "|---|" + "---:|" * len(table.headings)]
-        lines += [f"| {label} | {' | '.join(cell.text for cell in cells)} |" for label, _, cells in table.lines]
-        parts += [f"**{table.title}**", "\n".join(lines), *([table.note] if table.note else [])]
-    return "\n\n".join(parts)
+    return "\n\n".join(table.markdown() for table in shift_tables(shifts_of(comparison.largest)))
 
 
 def show(told: str, text: str) -> None:

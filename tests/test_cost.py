@@ -148,10 +148,11 @@ def test_a_run_tells_its_cost(model, tmp_path):
 
 def test_costs_stand_beside_the_quality(tmp_path):
     found = compare(make_runs(tmp_path, make_events(300), models={"BDT": 0.4, "ParT": 0.5}))
-    headings, lines = cost_table(found)
-    assert headings == ["parameters", "FLOPs an event", "events/s in training", "events/s in scoring"]
-    assert dict(lines)["BDT"][:2] == ["4\u202f321 leaves", "–"]
-    assert dict(lines)["ParT"] == ["51\u202f234", "1.23 M", "4\u202f920", "98\u202f800"]
+    table = cost_table(found)
+    rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
+    assert list(table.headings) == ["parameters", "FLOPs an event", "events/s in training", "events/s in scoring"]
+    assert rows["BDT"][:2] == ["4\u202f321 leaves", "–"]
+    assert rows["ParT"] == ["51\u202f234", "1.23 M", "4\u202f920", "98\u202f800"]
     assert "| ParT | 51\u202f234 | 1.23 M | 4\u202f920 | 98\u202f800 |" in markdown(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from femtobarn.evaluation import Evaluation, compare, load_run, run_folders
+from femtobarn.evaluation.measurement import AUC, Measurement, Metric
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.rounding import decimals, fixed, rounded
 from femtobarn.evaluation.sections import sections
-from femtobarn.evaluation.table import cells, csv_table, growths, markdown, tables
+from femtobarn.evaluation.table import Cell, Row, Table
+from femtobarn.evaluation.tables import cells, csv_table, growth_tables, markdown, tables
 from tests.fake_runs import MODELS, make_run, make_runs, make_scores
 from tests.sample import make_events
 
@@ -43,12 +46,12 @@ def test_means_and_errors_come_from_the_runs(runs, comparison):
     judged = [load_run(path).metrics for path in runs if path.name.startswith("ParT-")]
     values = [metrics["auc"]["total"]["value"] for metrics in judged]
     errors = [metrics["auc"]["total"]["error"] for metrics in judged]
-    number = row.numbers["auc", "total"]
+    number = row.measurements[AUC]
     assert number.value == pytest.approx(np.mean(values))
     assert number.seeds == pytest.approx(np.std(values, ddof=1))
     # the same test events for both trainings: their mean is hardly better known than each of them
     assert number.statistical == pytest.approx(np.mean(errors), rel=0.15)
-    point = row.numbers["significance", "0.7", "systematic"]
+    point = row.measurements[Metric("significance", "systematic", at="0.7")]
     expected = [metrics["significance"]["0.7"]["systematic"]["value"] for metrics in judged]
     assert point.value == pytest.approx(np.mean(expected))
 
@@ -56,24 +59,24 @@ def test_means_and_errors_come_from_the_runs(runs, comparison):
 def test_gain_is_the_square_of_the_ratio(comparison):
     for point in comparison.points:
         for kind in ("plain", "systematic"):
-            means = [row.numbers["significance", point, kind].value for row in comparison.rows]
-            gains = [row.numbers["gain", point, kind].value for row in comparison.rows]
+            means = [row.measurements[Metric("significance", kind, at=point)].value for row in comparison.rows]
+            gains = [row.measurements[Metric("gain", kind, at=point)].value for row in comparison.rows]
             np.testing.assert_allclose(gains, (np.array(means) / means[0]) ** 2)
-    assert comparison["BDT"].numbers["gain", "0.3", "plain"].errors == (None, None)
+    assert comparison["BDT"].measurements[Metric("gain", "plain", at="0.3")].errors == (None, None)
 
 
 def test_difference_of_two_models_is_better_known_than_either(comparison):
-    key = ("auc", "total")
+    key = AUC
     best, other = comparison["ParT_int_SM"], comparison["BDT"]
-    apart = np.hypot(best.numbers[key].statistical, other.numbers[key].statistical)
-    assert float(spread(best.vectors[key] - other.vectors[key])) < 0.8 * apart
+    apart = np.hypot(best.measurements[key].statistical, other.measurements[key].statistical)
+    assert float(spread(best.replicas[key] - other.replicas[key])) < 0.8 * apart
     assert comparison.deviation(best, other, key) == -comparison.deviation(other, best, key) > 2
 
 
 def test_best_and_its_equals(events, tmp_path):
     twins = {"worse": 0.5, "one": 1.0, "other": 1.001}
     comparison = compare(make_runs(tmp_path, events, models=twins))
-    for key in (("auc", "total"), ("background_efficiency", "0.7", "total"), ("gain", "0.7", "plain")):
+    for key in (AUC, Metric("background_efficiency", "total", at="0.7"), Metric("gain", "plain", at="0.7")):
         best = comparison.best(key)
         assert best is not None
         assert {best.label, *comparison.ties(key)} == {"one", "other"}
@@ -84,7 +87,7 @@ def test_single_seed_has_no_spread(events, tmp_path):
     assert comparison.baseline == "a"
     assert comparison.pooled == {}
     for row in comparison.rows:
-        assert all(number.seeds is None for number in row.numbers.values())
+        assert all(number.seeds is None for number in row.measurements.values())
     assert rounded(0.5, 0.01, None) == "0.500 ± 0.010"
 
 
@@ -105,11 +108,11 @@ def test_sizes_of_the_training_set_are_rows_of_their_own(events, tmp_path):
     assert found.sizes == (0.1, 1.0)
     assert [row.label for row in found.largest.rows] == ["a", "b"]
     # marks of a size compare models of that size: alone at 10 %, a is marked in no way
-    ((_, headings, lines),) = growths(found)
-    assert headings == ["10 %", "100 %"]
-    assert [(name, line[0].text != "–") for name, line in lines] == [("a", True), ("b", False)]
-    assert not lines[0][1][0].best
-    assert lines[1][1][1].best
+    (table,) = growth_tables(found)
+    assert table.headings == ["10 %", "100 %"]
+    assert [(row.label, row.cells[0].text != "–") for row in table.rows] == [("a", True), ("b", False)]
+    assert not table.rows[0].cells[0].best
+    assert table.rows[1].cells[1].best
     said = markdown(found)
     assert "| model | 10 % | 100 % |" in said
     assert "10 % of training |" not in said
@@ -206,11 +209,11 @@ def test_a_rounded_error_keeps_one_or_two_digits(error):
 def test_tables_fit_a_terminal(comparison):
     console = Console(width=80, record=True, force_terminal=False, file=io.StringIO())
     for table in tables(comparison, backgrounds=True):
-        console.print(table)
+        console.print(table.terminal())
     text = console.export_text()
     assert "…" not in text
     assert all(name in text for name in MODELS)
-    assert f"{comparison['ParT'].numbers['auc', 'total'].value:.2f}" in text
+    assert f"{comparison['ParT'].measurements[AUC].value:.2f}" in text
 
 
 def test_markdown_marks_the_best(comparison):
@@ -227,12 +230,45 @@ def test_markdown_marks_the_best(comparison):
 
 def test_csv_holds_every_number(comparison):
     rows = list(csv.DictReader(io.StringIO(csv_table(comparison))))
-    assert len(rows) == sum(len(row.numbers) for row in comparison.rows)
+    assert len(rows) == sum(len(row.measurements) for row in comparison.rows)
     one = next(
         row
         for row in rows
         if (row["model"], row["quantity"], row["working_point"], row["which"])
         == ("ParT", "background_efficiency", "0.7", "ttH")
     )
-    number = comparison["ParT"].numbers["background_efficiency", "0.7", "ttH"]
+    number = comparison["ParT"].measurements[Metric("background_efficiency", "ttH", at="0.7")]
     assert [float(one[name]) for name in ("value", "statistical", "seeds")] == [number.value, *number.errors]
+
+
+def test_a_table_says_the_same_in_every_form():
+    rows = [
+        Row("a|b", [Cell("0.88 ± 0.01", best=True), Cell("–")]),
+        Row("<c>", [Cell("0.87 ± 0.02", tied=True), Cell("3")]),
+    ]
+    table = Table("Quality", ["AUC", "ε_B"], rows, note="of <all>")
+    lines = table.markdown().splitlines()
+    assert lines[2:6] == [
+        "| model | AUC | ε_B |",
+        "|---|---:|---:|",
+        "| a\\|b | **0.88 ± 0.01** | – |",
+        "| <c> | ≈ 0.87 ± 0.02 | 3 |",
+    ]
+    assert list(csv.reader(io.StringIO(table.csv())))[1:] == [["a|b", "0.88 ± 0.01", "–"], ["<c>", "0.87 ± 0.02", "3"]]
+    page = table.html()
+    assert '<td class="best"><b>0.88</b><small>± 0.01</small></td>' in page
+    assert "&lt;c&gt;" in page
+    assert "of &lt;all&gt;" in page
+    assert "<th>ε<sub>B</sub></th>" in page
+    console = Console(width=80, record=True, force_terminal=False, file=io.StringIO())
+    console.print(table.terminal())
+    assert "* 0.88" in console.export_text()
+
+
+def test_metrics_and_measurements():
+    assert Metric("significance", "plain", at="0.3").path == ("significance", "0.3", "plain")
+    assert Metric("signal", at="0.3").path == ("signal", "0.3")
+    assert Measurement.finite(math.nan, 1.0, 1.0) == Measurement()
+    assert Measurement.finite(1.0, math.inf, 0.5) == Measurement(1.0, None, 0.5)
+    assert Measurement(0.87654, 0.0043).scaled(100.0).format() == "87.7 ± 0.4"
+    assert [Measurement(above=123.4).format(), Measurement().format()] == ["> 123", "–"]

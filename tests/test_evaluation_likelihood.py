@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from femtobarn.cli import app
 from femtobarn.evaluation import Evaluation, asimov, compare, fit_section, load_run
 from femtobarn.evaluation.likelihood import BINS, Histogram, fill, fit, histogram, workspace
+from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import effective, hard_events
 from femtobarn.events.files import checksum
 from femtobarn.fits import fit_run, variations
@@ -160,12 +161,12 @@ def test_a_fit_is_better_than_a_cut(tmp_path):
         "fit to the score",
         "95 % CLs limit on μ",
     ]
-    best = comparison.best(("fit", "limit"))
+    best = comparison.best(Metric("fit", "limit"))
     assert best is not None
     assert best.label == "b"
     for row in comparison.rows:
-        cut = row.vectors["significance", "0.7", "asimov_systematic"][0]
-        assert row.vectors["fit", "discovery"][0] > cut
+        cut = row.replicas[Metric("significance", "asimov_systematic", at="0.7")][0]
+        assert row.replicas[Metric("fit", "discovery")][0] > cut
     # judged anew, the fit is out of date
     metrics = json.loads((runs[0] / "metrics.json").read_text())
     metrics["settings"] = Evaluation(bootstrap=50, systematic=0.3).model_dump(mode="json")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from femtobarn.evaluation import Scores, compare, delong, markdown, paired, tables
 from femtobarn.evaluation.measure import measure
+from femtobarn.evaluation.measurement import AUC
 from femtobarn.evaluation.paired import against_baseline, best_against_others
 from femtobarn.evaluation.replicas import spread
 from tests.fake_runs import make_runs, make_scores
@@ -113,14 +114,14 @@ def test_the_tables_of_a_comparison(tmp_path):
     assert [(pair.first, pair.second) for pair in against_baseline(comparison)] == [("b", "a"), ("c", "a")]
     assert [(pair.first, pair.second) for pair in best_against_others(comparison)] == [("c", "a"), ("c", "b")]
     found = paired(comparison, comparison["c"], comparison["a"])
-    assert found.deviation == comparison.deviation(comparison["c"], comparison["a"], ("auc", "total")) > 3
+    assert found.deviation == comparison.deviation(comparison["c"], comparison["a"], AUC) > 3
     assert found.p == pytest.approx(math.erfc(found.deviation / math.sqrt(2)))
     assert found.training is not None
     assert found.difference / found.deviation == pytest.approx(math.hypot(found.statistical, found.training))
     assert found.delong == pytest.approx(found.statistical, rel=0.4)  # of 50 replicas
     console = Console(width=160, record=True, force_terminal=False, file=io.StringIO())
     for table in tables(comparison, backgrounds=True):
-        console.print(table)
+        console.print(table.terminal())
     said = console.export_text()
     assert "Every model against a" in said
     assert "c, which has the largest AUC, against the others" in said

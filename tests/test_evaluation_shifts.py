@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 import femtobarn
 from femtobarn import experiment, run, systematics
 from femtobarn.cli import app
-from femtobarn.evaluation import Evaluation, Number, Scores, judge_shifts, measure, read_shifts, significance
-from femtobarn.evaluation.shift_table import shift_table, signed
+from femtobarn.evaluation import Evaluation, Measurement, Scores, judge_shifts, measure, read_shifts, significance
+from femtobarn.evaluation.measurement import AUC
+from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import effect
 from femtobarn.events import concatenate, write
 from femtobarn.events.record import Events
@@ -94,9 +95,9 @@ def test_scores_of_other_events_are_refused(scores):
 
 def test_trainings_are_averaged():
     runs = [{"shifts": {"up": {"auc": {"total": {"change": value, "error": 0.2}}}}} for value in (1.0, 3.0)]
-    found = effect(runs, "up", ("auc", "total"))
+    found = effect(runs, "up", AUC)
     assert [found.value, *found.errors] == pytest.approx([2, 0.2, np.sqrt(2)])
-    assert [signed(found, 1), signed(Number(-0.01, None, None), 1), signed(Number(-1.0, 0.5, None), 1)] == [
+    assert [change.format(1, signed=True) for change in (found, Measurement(-0.01), Measurement(-1.0, 0.5))] == [
         "+2.0 ± 0.2 ± 1.4",
         "0.0",
         "−1.0 ± 0.5",

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from femtobarn.evaluation import Evaluation, Scores, asimov, best_cut, compare, judge, significance
 from femtobarn.evaluation.best import FOLDS, LEAST
+from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import draw_replicas, effective, hard_events, spread
 from tests.fake_runs import make_runs, make_scores
 from tests.sample import make_events
@@ -163,7 +164,7 @@ def test_judgement_and_comparison_hold_the_new_numbers(tmp_path):
     few = judge(make_scores(make_events(30), 0.6), settings)
     assert few["best"] is None
     comparison = compare(make_runs(tmp_path, events, models={"a": 0.4, "b": 0.6}))
-    key = ("significance", "best", "asimov_systematic")
-    ratio = np.divide(*(comparison[name].vectors[key][0] for name in "ba"))
+    key = Metric("significance", "asimov_systematic", at="best")
+    ratio = np.divide(*(comparison[name].replicas[key][0] for name in "ba"))
     assert ratio > 1
-    assert comparison["b"].numbers["gain", "best", "asimov_systematic"].value == pytest.approx(ratio**2)
+    assert comparison["b"].measurements[Metric("gain", "asimov_systematic", at="best")].value == pytest.approx(ratio**2)

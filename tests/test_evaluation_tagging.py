@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score, roc_curve
 
 from femtobarn.evaluation import Evaluation, Scores, compare, fit_section, judge, markdown, measure
+from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import draw_replicas, spread
 from femtobarn.evaluation.sections import main_sections, sections
-from femtobarn.evaluation.table import cells, csv_table, growths
+from femtobarn.evaluation.tables import cells, csv_table, growth_tables
 from femtobarn.evaluation.tagging import accuracy, class_efficiency, inverses, pair_area, rejection, tagged
 from femtobarn.experiment import load
 from tests.fake_runs import make_run
@@ -201,16 +203,18 @@ def test_rejections_of_several_trainings_are_those_of_their_mean_efficiency(runs
     found = compare(runs)
     row = found["strong"]
     for point in found.points:
-        passing, inverse = (row.numbers[name, point, "total"] for name in ("background_efficiency", "rejection"))
+        passing, inverse = (
+            row.measurements[Metric(name, "total", at=point)] for name in ("background_efficiency", "rejection")
+        )
         assert passing.value is not None
         assert passing.statistical is not None
         assert passing.seeds is not None
         assert inverse.value == pytest.approx(1 / passing.value)
         assert inverse.statistical == pytest.approx(passing.statistical / passing.value**2)
         assert inverse.seeds == pytest.approx(passing.seeds / passing.value**2)
-    assert found.best(("rejection", "0.5", "total")) is row
-    assert found.best(("accuracy", "total")) is row
-    assert not any(key[0] in ("significance", "gain") for key in row.numbers)
+    assert found.best(Metric("rejection", "total", at="0.5")) is row
+    assert found.best(Metric("accuracy", "total")) is row
+    assert not any(metric.name in ("significance", "gain") for metric in row.measurements)
 
 
 def test_tables_of_taggers_hold_the_metrics_of_the_field_alone(runs):
@@ -221,8 +225,8 @@ def test_tables_of_taggers_hold_the_metrics_of_the_field_alone(runs):
     assert [column.heading for column in section.columns] == headings
     text = markdown(found)
     assert "s/√b" not in text
-    assert f"{found['strong'].numbers['accuracy', 'total'].value:.2f}" in text
-    assert growths(found) == []
+    assert f"{found['strong'].measurements[Metric('accuracy', 'total')].value:.2f}" in text
+    assert growth_tables(found) == []
     assert "strong,2,rejection,0.5,total," in csv_table(found)
 
 
@@ -254,14 +258,14 @@ def test_tables_of_several_classes(tmp_path):
     assert titles[1:] == ["All classes", "1/ε_B of QCD for each class X, by P_X/(P_X + P_QCD)"]
     headings = [column.heading for column in main_sections(found)[2].columns]
     assert headings == ["Hbb, ε_S = 50 %", "Hqql, ε_S = 99 %", "Tbl, ε_S = 99.5 %"]
-    assert found.best(("class_rejection", "Tbl", "QCD")) is found["two"]
-    assert found.best(("pair_auc", "mean")) is found["two"]
+    assert found.best(Metric("class_rejection", "QCD", at="Tbl")) is found["two"]
+    assert found.best(Metric("pair_auc", "mean")) is found["two"]
 
 
 def test_rejections_stand_for_every_efficiency():
     found = tagged(several(400), SETTINGS)
-    both = {key for key in found if key[0] == "class_efficiency"}
-    assert {("class_efficiency", *key[1:]) for key in inverses(found)} == both
+    efficiencies = {metric for metric in found if metric.name == "class_efficiency"}
+    assert {replace(metric, name="class_efficiency") for metric in inverses(found)} == efficiencies
 
 
 @pytest.mark.parametrize(

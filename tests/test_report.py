@@ -14,8 +14,9 @@ import yaml
 from matplotlib.colors import rgb_to_hsv, to_rgb
 
 from femtobarn.evaluation import Evaluation, compare, load_run
+from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import rounded
-from femtobarn.evaluation.table import trainings
+from femtobarn.evaluation.tables import trainings
 from femtobarn.fits import fit_run
 from femtobarn.report import report
 from femtobarn.report.calibration import calibration_table, calibrations
@@ -113,7 +114,7 @@ def test_page_tells_the_numbers_of_the_comparison(page, study):
     for row in comparison.rows:
         assert row.label in text
         assert trainings(row) in text
-        gain = row.numbers["gain", "0.7", "plain"].value
+        gain = row.measurements[Metric("gain", "plain", at="0.7")].value
         assert row.label == "BDT" or f"{gain:.1f}" in text
     assert "Every model against BDT" in text
     assert "Significance by counting" in text
@@ -166,9 +167,9 @@ def test_fits_and_calibration_are_told(events, tmp_path):
     assert "b, which has the largest AUC, against the others" in found.text
     assert f"{told[1]['discovery']['value']:.1f}" in found.text
     comparison = compare(runs)
-    row = next(line for line in calibration_table(comparison, calibrations(comparison)).lines if line[0] == "a")
+    row = next(row for row in calibration_table(comparison, calibrations(comparison)).rows if row.label == "a")
     metrics = load_run(runs[0]).metrics["calibration"]
-    for cell, number in ((row[2][1], metrics["score"]["ece"]), (row[2][3], metrics["surprise"])):
+    for cell, number in ((row.cells[1], metrics["score"]["ece"]), (row.cells[3], metrics["surprise"])):
         assert float(cell.value) == pytest.approx(number["value"], abs=0.1 * number["error"])
 
 
@@ -208,7 +209,7 @@ def test_curves_are_those_of_the_test_events(study):
     for index, point in enumerate((0.3, 0.7)):
         place = int(np.abs(GRID - point).argmin())
         assert GRID[place] == pytest.approx(point)
-        number = row.numbers["background_efficiency", f"{point:g}", "total"]
+        number = row.measurements[Metric("background_efficiency", "total", at=f"{point:g}")]
         assert found.mean["total"][0, place] == pytest.approx(number.value), index
         assert found.mean["total"][1:, place].std(ddof=1) == pytest.approx(number.statistical)
         assert found.each["total"][:, place].std(ddof=1) == pytest.approx(number.seeds)
@@ -279,12 +280,12 @@ def test_words():
 
 def test_summary_says_when_models_are_equal(events, tmp_path):
     twins = compare(make_runs(tmp_path / "twins", events, models={"worse": 0.3, "one": 0.6, "other": 0.601}))
-    best = twins.best(("auc", "total"))
+    best = twins.best(AUC)
     assert best is not None
     other = {"one": "other", "other": "one"}[best.label]
     said = " ".join(summary(twins))
     assert f"{other} can't be told from it" in said
-    assert rounded(best.numbers["auc", "total"].value, *best.numbers["auc", "total"].errors) in said
+    assert rounded(best.measurements[AUC].value, *best.measurements[AUC].errors) in said
     single = " ".join(summary(compare(make_runs(tmp_path / "single", events, models={"a": 0.3, "b": 0.6}, seeds=1))))
     assert "b separates them best" in single
     assert "is significant" in single

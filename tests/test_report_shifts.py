@@ -59,7 +59,7 @@ def test_tables_hold_the_mean_over_trainings(runs):
     tables = {table.title: table for table in shift_tables(found)}
     table = tables["Change of the background yield in percent, cut at ε_S = 70 %"]
     place = list(table.headings).index("btag up")
-    for model, _, cells in table.lines:
+    for model, cells in ((row.label, row.cells) for row in table.rows):
         values = [each["shifts"]["btag_up"]["background"]["0.7"]["change"] for each in found[model]]
         assert float(cells[place].value) == pytest.approx(100 * np.mean(values), abs=0.5)
         assert cells[place].errors.count("±") == 2

@@ -11,7 +11,8 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from femtobarn.evaluation import Evaluation, Row, compare, load_run, markdown, run_folders
+from femtobarn.evaluation import Evaluation, ModelResult, compare, load_run, markdown, run_folders
+from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.published import TITLE, published_table
 from femtobarn.evaluation.sections import growth_columns
 from femtobarn.report import report
@@ -81,12 +82,11 @@ def test_published_numbers_stand_apart(comparison):
     assert "| PELICAN | 0.9426 | 0.9870 | 2250 ± 75 | – | arXiv:2211.00454 |" in others
     assert "| ParticleNet | 0.940 | 0.9858 | 1615 ± 93 | 397 ± 7 | arXiv:1902.08570 |" in others
     assert "(first trained on JetClass, 100 million jets)" in others
-    found = published_table(comparison)
-    assert found is not None
-    assert len(found[1]) == 12
+    (found,) = published_table(comparison)
+    assert len(found.rows) == 12
     runs = [run for row in comparison.rows for run in row.runs]
     silent = compare(runs, settings=SETTINGS.model_copy(update={"published": None}))
-    assert published_table(silent) is None
+    assert published_table(silent) == []
     assert TITLE not in markdown(silent)
 
 
@@ -94,7 +94,7 @@ def test_learning_curves_of_area_and_rejection(comparison):
     text = markdown(comparison)
     assert "**AUC against the part of the training events used**" in text
     assert "**1/ε_B at ε_S = 50 % against the part of the training events used**" in text
-    sizes: dict[str, list[Row]] = {}
+    sizes: dict[str, list[ModelResult]] = {}
     for row in comparison.rows:
         sizes.setdefault(row.model, []).append(row)
     looks, kinds = model_looks(list(sizes)), {name: name for name in sizes}
@@ -108,7 +108,7 @@ def test_learning_curves_of_area_and_rejection(comparison):
     x, y = drawn["PFN"].lines[0].get_data()  # type: ignore[attr-defined]
     row = comparison["PFN"]
     assert x.tolist() == [648, 6480]
-    assert y[1] == pytest.approx(row.numbers["rejection", "0.5", "total"].value)
+    assert y[1] == pytest.approx(row.measurements[Metric("rejection", "total", at="0.5")].value)
 
 
 def test_quality_against_cost(comparison):

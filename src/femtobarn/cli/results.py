@@ -86,7 +86,7 @@ def fit(
                 shown(Step(f"fitting {folder.name}", done, len(folders)))
                 fits.fit_run(folder, least=least, replicas=replicas)
         comparison = evaluation.compare(folders, baseline=baseline)
-        out.print(evaluation.printed(comparison, evaluation.fit_section(comparison)))
+        out.print(evaluation.section_table(comparison, evaluation.fit_section(comparison)).terminal())
         out.print(evaluation.legend(comparison), highlight=False)
         out.print("workspace.json and fit.json are in each run's folder", highlight=False)
 

@@ -16,7 +16,7 @@ def print_tables(runs: Sequence[Path], baseline: str | None, *, backgrounds: boo
 
     comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
     for table in evaluation.tables(comparison, backgrounds=backgrounds):
-        out.print(table)
+        out.print(table.terminal())
     out.print(evaluation.legend(comparison), highlight=False)
     if backgrounds and len(comparison.rows) > 1:
         out.print(evaluation.PAIR_NOTE, highlight=False)

@@ -1,10 +1,11 @@
 """From scores to numbers with errors: efficiencies, significances, luminosities, and models side by side."""
 
 from femtobarn.evaluation.best import Best, best_cut
-from femtobarn.evaluation.compare import Comparison, Number, Row, by_model, compare
+from femtobarn.evaluation.compare import Comparison, ModelResult, by_model, compare
 from femtobarn.evaluation.confusion import Confusion, confusion
 from femtobarn.evaluation.judge import judge
 from femtobarn.evaluation.measure import Measured, measure
+from femtobarn.evaluation.measurement import Measurement, Metric
 from femtobarn.evaluation.paired import Paired, delong, paired
 from femtobarn.evaluation.reliability import Calibrated, Reliability, calibrated
 from femtobarn.evaluation.runs import Run, load_run, run_folders
@@ -15,7 +16,8 @@ from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import NOTE as SHIFT_NOTE
 from femtobarn.evaluation.shifts import judge_shifts, read_shifts
 from femtobarn.evaluation.significance import asimov, luminosity_gain, significance
-from femtobarn.evaluation.table import PAIR_NOTE, csv_table, legend, markdown, printed, tables
+from femtobarn.evaluation.table import Table
+from femtobarn.evaluation.tables import PAIR_NOTE, csv_table, legend, markdown, section_table, tables
 
 __all__ = [
     "PAIR_NOTE",
@@ -26,12 +28,14 @@ __all__ = [
     "Confusion",
     "Evaluation",
     "Measured",
-    "Number",
+    "Measurement",
+    "Metric",
+    "ModelResult",
     "Paired",
     "Reliability",
-    "Row",
     "Run",
     "Scores",
+    "Table",
     "asimov",
     "best_cut",
     "by_model",
@@ -49,9 +53,9 @@ __all__ = [
     "markdown",
     "measure",
     "paired",
-    "printed",
     "read_shifts",
     "run_folders",
+    "section_table",
     "shift_table",
     "significance",
     "tables",

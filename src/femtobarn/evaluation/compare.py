@@ -12,56 +12,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.evaluation import tagging
-from femtobarn.evaluation.judge import Key, best_by, floor, label, measured_by, numbers_of
+from femtobarn.evaluation.judge import best_by, floor, label, measured_by, numbers_of
+from femtobarn.evaluation.measurement import Measurement, Metric
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import Run, load_run
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import luminosity_gain
 
-#: What a fit finds: ("fit", ...) in the keys.
+#: What a fit measures: `Metric("fit", ...)`.
 FITTED = ("discovery", "limit")
+LIMIT = Metric("fit", "limit")
+
+#: Efficiency that each rejection is the inverse of.
+EFFICIENCIES = {rejection: efficiency for efficiency, rejection in tagging.INVERSE.items()}
 
 #: Two models closer than so many standard deviations are shown as equals.
 TIE = 2.0
 
 
-@dataclass(frozen=True)
-class Number:
-    """A mean over trainings with its two errors, which are different things and never added silently.
-
-    Args:
-        value: None where the test events leave nothing to measure.
-        statistical: from the finite number of test events.
-        seeds: standard deviation over trainings that differ in their seed; None with a single one.
-        above: limit at 95 % confidence of a rejection that has no value, since no background event is left.
-    """
-
-    value: float | None
-    statistical: float | None
-    seeds: float | None
-    above: float | None = None
-
-    @property
-    def errors(self) -> tuple[float | None, float | None]:
-        """Statistical error, spread over seeds."""
-        return self.statistical, self.seeds
-
-
 @dataclass(frozen=True, eq=False)
-class Row:
-    """A model: its trainings and their numbers.
+class ModelResult:
+    """A model: its trainings and what was measured of them.
 
     Args:
         label: name of the model.
         runs: its trainings, by seed.
-        numbers: by key; see `femtobarn.evaluation.judge.Key`, and ("gain", working point, kind), ("fit", which).
-        vectors: mean over the trainings of each number, for the test events as they are and for replicas of them.
+        measurements: by metric: those of `femtobarn.evaluation.judge.numbers_of`, `gain` by working point and kind,
+            and `fit` (`discovery`, `limit`).
+        replicas: mean over the trainings of each metric, for the test events and for bootstrap replicas of them.
     """
 
     label: str
     runs: tuple[Run, ...]
-    numbers: Mapping[Key, Number]
-    vectors: Mapping[Key, NDArray[np.float64]]
+    measurements: Mapping[Metric, Measurement]
+    replicas: Mapping[Metric, NDArray[np.float64]]
 
     @property
     def model(self) -> str:
@@ -94,24 +78,24 @@ class Comparison:
         settings: the evaluation all runs share.
         signal: names of the signal processes.
         backgrounds: names of the backgrounds.
-        pooled: spread over seeds by key, from all models with more than one training.
+        pooled: spread over seeds by metric, from all models with more than one training.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ModelResult, ...]
     baseline: str
     settings: Evaluation
     signal: tuple[str, ...]
     backgrounds: tuple[str, ...]
-    pooled: Mapping[Key, float]
+    pooled: Mapping[Metric, float]
 
     @property
     def fitted(self) -> bool:
         """True if all runs have been fitted (`femtobarn fit`), in the same way."""
-        return ("fit", FITTED[0]) in self.rows[0].numbers
+        return Metric("fit", FITTED[0]) in self.rows[0].measurements
 
     @property
     def points(self) -> tuple[str, ...]:
-        """Working points as they stand in the keys."""
+        """Working points as metrics write them."""
         return tuple(label(efficiency) for efficiency in self.settings.efficiencies)
 
     @property
@@ -129,40 +113,40 @@ class Comparison:
         size = self.sizes[-1]
         return replace(self, rows=tuple(row for row in self.rows if row.fraction == size or row.label == self.baseline))
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> ModelResult:
         """The row of a model."""
         return next(row for row in self.rows if row.label == name)
 
-    def best(self, key: Key) -> Row | None:
+    def best(self, metric: Metric) -> ModelResult | None:
         """The model with the best value, lowest for background efficiencies and limits; None if none was measured."""
-        known = [row for row in self.rows if row.numbers[key].value is not None]
-        sign = -1 if key[0] in tagging.INVERSE or key == ("fit", "limit") else 1
-        return max(known, key=lambda row: sign * (row.numbers[key].value or 0.0), default=None)
+        measured = [row for row in self.rows if row.measurements[metric].value is not None]
+        sign = -1 if metric.name in tagging.INVERSE or metric == LIMIT else 1
+        return max(measured, key=lambda row: sign * (row.measurements[metric].value or 0.0), default=None)
 
-    def ties(self, key: Key) -> tuple[str, ...]:
-        """Labels of the models that can't be told from the best one (less than `TIE` standard deviations)."""
-        best = self.best(key)
+    def ties(self, metric: Metric) -> tuple[str, ...]:
+        """Labels of the models that differ from the best one by less than `TIE` standard deviations."""
+        best = self.best(metric)
         if best is None:
             return ()
-        rivals = [row for row in self.rows if row is not best and row.numbers[key].value is not None]
-        return tuple(row.label for row in rivals if abs(self.deviation(best, row, key)) < TIE)
+        rivals = [row for row in self.rows if row is not best and row.measurements[metric].value is not None]
+        return tuple(row.label for row in rivals if abs(self.deviation(best, row, metric)) < TIE)
 
-    def difference(self, first: Row, second: Row, key: Key) -> tuple[float, float, float]:
-        r"""By how much the first model's number exceeds the second's, its statistical error, and that of the trainings.
+    def difference(self, first: ModelResult, second: ModelResult, metric: Metric) -> tuple[float, float, float]:
+        r"""First model's value minus the second's, its statistical error, and its error from the trainings.
 
         The test events are the same for both, so the statistical error is that of the difference, replica by replica.
         A model's mean over n seeds adds :math:`s/\sqrt n`, with the spread s pooled over all models, since that of two
         or three trainings alone is too rough; without any model of two seeds there is no such term.
         """
-        difference = first.vectors[key] - second.vectors[key]
-        training = self.pooled.get(key, 0.0) * math.sqrt(1 / len(first.runs) + 1 / len(second.runs))
+        difference = first.replicas[metric] - second.replicas[metric]
+        training = self.pooled.get(metric, 0.0) * math.sqrt(1 / len(first.runs) + 1 / len(second.runs))
         return float(difference[0]), float(spread(difference)), training
 
-    def deviation(self, first: Row, second: Row, key: Key) -> float:
-        """By how many standard deviations the first model's number exceeds the second's; see `difference`."""
-        if key[0] == "gain":  # the square of a ratio to a common baseline: the same order, but never exactly 1
-            key = ("significance", *key[1:])
-        value, statistical, training = self.difference(first, second, key)
+    def deviation(self, first: ModelResult, second: ModelResult, metric: Metric) -> float:
+        """Difference of two models in standard deviations, positive if the first is larger; see `difference`."""
+        if metric.name == "gain":  # the square of a ratio to a common baseline: the same order, but never exactly 1
+            metric = replace(metric, name="significance")
+        value, statistical, training = self.difference(first, second, metric)
         error = math.hypot(statistical, training)
         return value / error if error > 0 else math.copysign(math.inf, value) if value else 0.0
 
@@ -190,7 +174,7 @@ def compare(
     groups = by_model(read)
     baseline = _baseline(groups, baseline)
     fitted = _fitted_alike(read, settings)
-    rows = _with_gains([_row(name, members, settings, fitted) for name, members in groups.items()], baseline)
+    rows = _with_gains([_result(name, members, settings, fitted) for name, members in groups.items()], baseline)
     scores = read[0].scores
     return Comparison(tuple(rows), baseline, settings, scores.signal, scores.backgrounds, _pooled(rows))
 
@@ -204,81 +188,74 @@ def _fitted_alike(runs: Sequence[Run], settings: Evaluation) -> bool:
     return len(told) == len(runs) and all(way == ways[0] for way in ways) and all(judged)
 
 
-def _row(name: str, runs: Sequence[Run], settings: Evaluation, fitted: bool) -> Row:
-    collected: dict[Key, list[NDArray[np.float64]]] = {}
-    floors: defaultdict[Key, float] = defaultdict(float)
+def _result(label: str, runs: Sequence[Run], settings: Evaluation, fitted: bool) -> ModelResult:
+    trainings: defaultdict[Metric, list[NDArray[np.float64]]] = defaultdict(list)
+    floors: dict[Metric, float] = {}
     for run in runs:
         measured, best = measured_by(run.scores, settings), best_by(run.scores, settings)
-        for key, values in numbers_of(run.scores, measured, best, settings).items():
-            collected.setdefault(key, []).append(values)
-            floors[key] = floor(key, measured)
-        for which in FITTED if fitted else ():
-            found = (run.fit or {})[which]
-            collected.setdefault(("fit", which), []).append(np.array([found["value"], *found["replicas"]]))
-    vectors: dict[Key, NDArray[np.float64]] = {key: np.mean(values, axis=0) for key, values in collected.items()}
-    numbers = {}
-    for key, each in collected.items():
-        error = floors[key] if vectors[key][0] == 0 and floors[key] > 0 else float(spread(vectors[key]))
-        seeds = float(np.std([values[0] for values in each], ddof=1)) if len(each) > 1 else None
-        numbers[key] = _number(float(vectors[key][0]), error, seeds)
-    for key, inverse in tagging.inverses(vectors).items() if settings.tagging else ():
-        passing = numbers[_of_rejection(key)]
-        vectors[key], value = inverse, float(inverse[0])
-        if math.isfinite(value):
-            # of the mean efficiency: the mean of inverses is that of the luckiest training
-            seeds = None if passing.seeds is None else value**2 * passing.seeds
-            numbers[key] = _number(value, float(spread(inverse)), seeds)
-        else:
-            numbers[key] = Number(None, None, None, above=tagging.limit(floors[_of_rejection(key)]))
-    return Row(name, tuple(runs), numbers, vectors)
+        for metric, values in numbers_of(run.scores, measured, best, settings).items():
+            trainings[metric].append(values)
+            floors[metric] = floor(metric, measured)
+        for name in FITTED if fitted else ():
+            fit = (run.fit or {})[name]
+            trainings[Metric("fit", name)].append(np.array([fit["value"], *fit["replicas"]]))
+    replicas: dict[Metric, NDArray[np.float64]] = {
+        metric: np.mean(values, axis=0) for metric, values in trainings.items()
+    }
+    measurements = {}
+    for metric, by_training in trainings.items():
+        mean, least = replicas[metric], floors.get(metric, 0.0)
+        error = least if mean[0] == 0 and least > 0 else float(spread(mean))
+        seeds = float(np.std([values[0] for values in by_training], ddof=1)) if len(by_training) > 1 else None
+        measurements[metric] = Measurement.finite(float(mean[0]), error, seeds)
+    for metric, inverse in tagging.inverses(replicas).items() if settings.tagging else ():
+        replicas[metric] = inverse
+        efficiency = replace(metric, name=EFFICIENCIES[metric.name])
+        measurements[metric] = _rejection(inverse, measurements[efficiency], floors[efficiency])
+    return ModelResult(label, tuple(runs), measurements, replicas)
 
 
-def _of_rejection(key: Key) -> Key:
-    """The background efficiency that a rejection is the inverse of."""
-    return next((name, *key[1:]) for name, inverse in tagging.INVERSE.items() if inverse == key[0])
+def _rejection(replicas: NDArray[np.float64], efficiency: Measurement, least: float) -> Measurement:
+    value = float(replicas[0])
+    if not math.isfinite(value):
+        return Measurement(above=tagging.limit(least))
+    # the inverse of the mean efficiency: the mean of inverses would be dominated by the luckiest training
+    seeds = None if efficiency.seeds is None else value**2 * efficiency.seeds
+    return Measurement.finite(value, float(spread(replicas)), seeds)
 
 
-def _with_gains(rows: Sequence[Row], baseline: str) -> list[Row]:
+def _with_gains(rows: Sequence[ModelResult], baseline: str) -> list[ModelResult]:
     reference = next(row for row in rows if row.label == baseline)
     finished = []
     for row in rows:
-        numbers, vectors = dict(row.numbers), dict(row.vectors)
-        for key in [key for key in row.numbers if key[0] == "significance"]:
-            gain: Key = ("gain", *key[1:])
-            vectors[gain] = luminosity_gain(row.vectors[key], reference.vectors[key])
-            spreads = [_relative(other.numbers[key]) for other in (row, reference)]
-            known = [each for each in spreads if each is not None]
-            value = float(vectors[gain][0])
-            seeds = 2 * value * math.hypot(*known) if len(known) == 2 else None
+        measurements, replicas = dict(row.measurements), dict(row.replicas)
+        for metric in [metric for metric in row.measurements if metric.name == "significance"]:
+            gain = replace(metric, name="gain")
+            replicas[gain] = luminosity_gain(row.replicas[metric], reference.replicas[metric])
+            value = float(replicas[gain][0])
             if row is reference:
-                numbers[gain] = Number(value if math.isfinite(value) else None, None, None)
-            else:
-                numbers[gain] = _number(value, float(spread(vectors[gain])), seeds)
-        finished.append(Row(row.label, row.runs, numbers, vectors))
+                measurements[gain] = Measurement.finite(value)
+                continue
+            spreads = [_relative_seeds(model.measurements[metric]) for model in (row, reference)]
+            relative = [spread for spread in spreads if spread is not None]
+            seeds = 2 * value * math.hypot(*relative) if len(relative) == 2 else None
+            measurements[gain] = Measurement.finite(value, float(spread(replicas[gain])), seeds)
+        finished.append(replace(row, measurements=measurements, replicas=replicas))
     return finished
 
 
-def _number(value: float, statistical: float, seeds: float | None) -> Number:
-    if not math.isfinite(value):
-        return Number(None, None, None)
-    return Number(
-        value,
-        statistical if math.isfinite(statistical) else None,
-        seeds if seeds is not None and math.isfinite(seeds) else None,
-    )
+def _relative_seeds(measurement: Measurement) -> float | None:
+    """Spread over seeds in units of the value."""
+    return measurement.seeds / measurement.value if measurement.seeds is not None and measurement.value else None
 
 
-def _relative(number: Number) -> float | None:
-    return number.seeds / number.value if number.seeds is not None and number.value else None
-
-
-def _pooled(rows: Sequence[Row]) -> dict[Key, float]:
+def _pooled(rows: Sequence[ModelResult]) -> dict[Metric, float]:
     several = [row for row in rows if len(row.runs) > 1]
     freedom = sum(len(row.runs) - 1 for row in several)
-    pooled: dict[Key, float] = {}
-    for key in several[0].numbers if several else ():
-        spreads = [(row.numbers[key].seeds, len(row.runs) - 1) for row in several]
-        pooled[key] = math.sqrt(sum(degrees * (seeds or 0.0) ** 2 for seeds, degrees in spreads) / freedom)
+    pooled: dict[Metric, float] = {}
+    for metric in several[0].measurements if several else ():
+        spreads = [(row.measurements[metric].seeds, len(row.runs) - 1) for row in several]
+        pooled[metric] = math.sqrt(sum(degrees * (seeds or 0.0) ** 2 for seeds, degrees in spreads) / freedom)
     return pooled
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from femtobarn.evaluation.compare import Comparison, Row
+from femtobarn.evaluation.compare import Comparison, ModelResult
 from femtobarn.evaluation.rounding import NOTHING, shortened, spaced
-
-#: Title of the table, for the terminal and Markdown.
-COST = "Cost"
+from femtobarn.evaluation.table import Table
 
 HEADINGS = ("parameters", "FLOPs an event", "events/s in training", "events/s in scoring")
 
 #: What the numbers mean.
-COST_NOTE = (
+NOTE = (
     "Parameters are the trained ones, of trees their leaves; FLOPs: two for each multiplication with addition in the "
     "linear layers, convolutions and attention of a forward pass, mean over test events with their real multiplicities "
     "(element-wise functions, sums, norms, softmax, sorting and neighbour search are left out); events/s by the device "
@@ -23,19 +21,19 @@ COST_NOTE = (
 )
 
 
-def cost_table(comparison: Comparison) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Headings, and a line of texts for each model; a dash for what its runs do not tell."""
-    return list(HEADINGS), [(row.label, _texts(row)) for row in comparison.rows]
+def cost_table(comparison: Comparison) -> Table:
+    """Costs of each model; a dash for what its runs do not state."""
+    return Table.of_texts("Cost", HEADINGS, [(row.label, _texts(row)) for row in comparison.rows], f"{NOTE}.")
 
 
-def mean_of(row: Row, name: str) -> float | None:
+def mean_of(row: ModelResult, name: str) -> float | None:
     """A number of the trainings' `meta.json`, its mean; None where one does not have it."""
     values = [run.meta.get(name) for run in row.runs]
     numbers = [value for value in values if isinstance(value, int | float)]
     return float(np.mean(numbers)) if len(numbers) == len(values) else None
 
 
-def _texts(row: Row) -> list[str]:
+def _texts(row: ModelResult) -> list[str]:
     parameters, leaves, flops = (mean_of(row, name) for name in ("parameters", "leaves", "flops"))
     speeds = [mean_of(row, name) for name in ("events_per_second", "scored_per_second")]
     size = spaced(parameters) if parameters else f"{spaced(leaves)} leaves" if leaves else NOTHING

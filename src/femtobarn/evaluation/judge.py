@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from femtobarn.evaluation import tagging
 from femtobarn.evaluation.best import LEAST, Best, best_cut
 from femtobarn.evaluation.measure import Measured, measure
+from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.reliability import calibrated
 from femtobarn.evaluation.reliability import told as calibration_told
 from femtobarn.evaluation.replicas import spread
@@ -19,15 +20,11 @@ from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import asimov, significance
 
-#: ("auc", background), ("background_efficiency", working point, background) or ("significance", working point, kind);
-#: for taggers also ("rejection", working point, background) and those of `femtobarn.evaluation.tagging.tagged`.
-Key = tuple[str, ...]
-
 #: s/√b, the same with the systematic uncertainty of the background, and the Asimov significances of both.
 KINDS = ("plain", "systematic", "asimov", "asimov_systematic")
 
 #: The working point of largest significance, and what is known of it.
-BEST: Key = ("significance", "best", "asimov_systematic")
+BEST = Metric("significance", "asimov_systematic", at="best")
 
 
 def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
@@ -56,7 +53,7 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
     numbers = numbers_of(scores, measured, best, settings)
     if settings.tagging:
         numbers |= tagging.inverses(numbers)
-    entries = {key: _entry(key, values, floor(key, measured)) for key, values in numbers.items()}
+    entries = {metric: _entry(metric, values, floor(metric, measured)) for metric, values in numbers.items()}
     told = _tagging(entries, scores, settings) if settings.tagging else _significance(entries, measured, best, settings)
     return {
         "signal": list(scores.signal),
@@ -77,11 +74,11 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
 
 
 def _significance(
-    entries: Mapping[Key, dict[str, float | None]], measured: Measured, best: Best | None, settings: Evaluation
+    entries: Mapping[Metric, dict[str, float | None]], measured: Measured, best: Best | None, settings: Evaluation
 ) -> dict[str, Any]:
     points = {
         label(efficiency): {
-            **{kind: entries["significance", label(efficiency), kind] for kind in KINDS},
+            **{kind: entries[Metric("significance", kind, at=label(efficiency))] for kind in KINDS},
             "signal": efficiency * measured.signal_yield,
             "background": float(measured.background["total"][0, index] * measured.background_yield),
             "threshold": float(measured.thresholds[index]),
@@ -103,24 +100,24 @@ def _significance(
     }
 
 
-def _tagging(entries: Mapping[Key, dict[str, float | None]], scores: Scores, settings: Evaluation) -> dict[str, Any]:
-    told: dict[str, Any] = {"accuracy": entries["accuracy", "total"], "rejection": _tree(entries, "rejection")}
+def _tagging(entries: Mapping[Metric, dict[str, float | None]], scores: Scores, settings: Evaluation) -> dict[str, Any]:
+    told: dict[str, Any] = {"accuracy": entries[Metric("accuracy", "total")], "rejection": _tree(entries, "rejection")}
     if tagging.several_classes(scores):
-        told["pair_auc"] = entries["pair_auc", "mean"]
+        told["pair_auc"] = entries[Metric("pair_auc", "mean")]
         told |= {name: _tree(entries, name) for name in ("class_efficiency", "class_rejection")}
         told["class_point"] = {name: tagging.working_point(name, settings) for name in scores.signal}
     return told
 
 
-def _tree(entries: Mapping[Key, dict[str, float | None]], name: str) -> dict[str, Any]:
+def _tree(entries: Mapping[Metric, dict[str, float | None]], name: str) -> dict[str, Any]:
     """Numbers of one name, a mapping of mappings by what comes after it in the keys."""
     tree: dict[str, Any] = {}
-    for key, entry in entries.items():
-        if key[0] == name:
+    for metric, entry in entries.items():
+        if metric.name == name:
             branch = tree
-            for step in key[1:-1]:
+            for step in metric.path[1:-1]:
                 branch = branch.setdefault(step, {})
-            branch[key[-1]] = entry
+            branch[metric.path[-1]] = entry
     return tree
 
 
@@ -151,12 +148,12 @@ def best_by(scores: Scores, settings: Evaluation) -> Best | None:
 
 def numbers_of(
     scores: Scores, measured: Measured, best: Best | None, settings: Evaluation
-) -> dict[Key, NDArray[np.float64]]:
+) -> dict[Metric, NDArray[np.float64]]:
     """Every number of the judgement as a vector, the sample itself, then its replicas; rejections follow from these."""
-    numbers: dict[Key, NDArray[np.float64]] = {("auc", name): values for name, values in measured.auc.items()}
+    numbers: dict[Metric, NDArray[np.float64]] = {Metric("auc", name): values for name, values in measured.auc.items()}
     for index, efficiency in enumerate(settings.efficiencies):
         for name, values in measured.background.items():
-            numbers["background_efficiency", label(efficiency), name] = values[:, index]
+            numbers[Metric("background_efficiency", name, at=label(efficiency))] = values[:, index]
     if settings.tagging:
         return numbers | tagging.tagged(scores, settings)
     for index, efficiency in enumerate(settings.efficiencies):
@@ -164,27 +161,27 @@ def numbers_of(
         signal = np.full_like(background, efficiency * measured.signal_yield)
         formulas = [(formula, delta) for formula in (significance, asimov) for delta in (0.0, settings.systematic)]
         for kind, (formula, delta) in zip(KINDS, formulas, strict=True):
-            numbers["significance", label(efficiency), kind] = formula(signal, background, delta)
+            numbers[Metric("significance", kind, at=label(efficiency))] = formula(signal, background, delta)
     numbers[BEST] = np.full(settings.bootstrap + 1, np.nan) if best is None else best.significance
     return numbers
 
 
-def floor(key: Key, measured: Measured) -> float:
+def floor(metric: Metric, measured: Measured) -> float:
     """The least a background efficiency can be told from 0: where no event passes, what a single one would add.
 
     It is the statistical error of an efficiency of 0, and bounds the rejection that belongs to it; 0 for other numbers.
     """
-    if key[0] not in (*tagging.INVERSE, *tagging.INVERSE.values()):
+    if metric.name not in (*tagging.INVERSE, *tagging.INVERSE.values()):
         return 0.0
-    if key[-1] != "total":
-        return 1 / measured.effective[key[-1]]
+    if metric.of is not None and metric.of != "total":
+        return 1 / measured.effective[metric.of]
     names = [name for name in measured.background if name != "total"]
     return max(measured.yields[name] / measured.effective[name] for name in names) / measured.background_yield
 
 
-def _entry(key: Key, values: NDArray[np.float64], least: float) -> dict[str, float | None]:
+def _entry(metric: Metric, values: NDArray[np.float64], least: float) -> dict[str, float | None]:
     value, error = float(values[0]), float(spread(values))
-    if key[0] in tagging.INVERSE.values() and not math.isfinite(value):
+    if metric.name in tagging.INVERSE.values() and not math.isfinite(value):
         return {"value": None, "error": None, "above": tagging.limit(least)}
     if value == 0 and least > 0:
         error = least

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation.compare import Comparison, Row
+from femtobarn.evaluation.compare import Comparison, ModelResult
+from femtobarn.evaluation.measurement import AUC
 from femtobarn.evaluation.replicas import hard_events
 from femtobarn.evaluation.scores import Scores
-
-AREA = ("auc", "total")
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,15 @@ class Paired:
     p: float
 
 
-def paired(comparison: Comparison, first: Row, second: Row) -> Paired:
+def paired(comparison: Comparison, first: ModelResult, second: ModelResult) -> Paired:
     """The paired test of two models by the area under the curve, all backgrounds together.
 
     The seeds of two models have nothing to do with each other, so trainings are not paired: areas are averaged over
     them, and their spread, pooled over all models, adds to the error of the means. p is that of a Gaussian; with few
     seeds it is too small where the spread over trainings dominates.
     """
-    difference, statistical, training = comparison.difference(first, second, AREA)
-    deviation = comparison.deviation(first, second, AREA)
+    difference, statistical, training = comparison.difference(first, second, AUC)
+    deviation = comparison.deviation(first, second, AUC)
     _, formula = delong(*([run.scores for run in row.runs] for row in (first, second)))
     p = math.erfc(abs(deviation) / math.sqrt(2))
     known = training if comparison.pooled else None
@@ -63,7 +62,7 @@ def against_baseline(comparison: Comparison) -> list[Paired]:
 
 def best_against_others(comparison: Comparison) -> list[Paired]:
     """The model with the largest area against every other one."""
-    best = comparison.best(AREA)
+    best = comparison.best(AUC)
     return [paired(comparison, best, row) for row in comparison.rows if row is not best] if best is not None else []
 
 

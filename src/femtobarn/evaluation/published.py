@@ -9,6 +9,7 @@ from importlib.resources import files
 from femtobarn.evaluation.compare import Comparison
 from femtobarn.evaluation.rounding import NOTHING
 from femtobarn.evaluation.sections import percent
+from femtobarn.evaluation.table import Table
 
 #: The file of published results.
 FILE = "published.toml"
@@ -17,13 +18,13 @@ FILE = "published.toml"
 TITLE = "Published, not measured here"
 
 
-def published_table(comparison: Comparison) -> tuple[list[str], list[tuple[str, list[str]]], str] | None:
-    """Headings, a line for each published tagger and a note on what they were measured with.
+def published_table(comparison: Comparison) -> list[Table]:
+    """Published taggers in one table, with a note on the data they were measured with.
 
-    None where the evaluation asks for no published results (`evaluation.published`).
+    Empty where the evaluation asks for no published results (`evaluation.published`).
     """
     if comparison.settings.published is None:
-        return None
+        return []
     text = (files("femtobarn") / "data" / FILE).read_text(encoding="utf-8")
     told = tomllib.loads(text)[comparison.settings.published]
     headings = ["accuracy", "AUC", *(f"1/ε_B at ε_S = {percent(point)}" for point in comparison.points), "source"]
@@ -36,7 +37,7 @@ def published_table(comparison: Comparison) -> tuple[list[str], list[tuple[str, 
     data = comparison.rows[0].runs[0].config.get("data") or {}
     if data.get("sample"):
         same = f"The models above were trained and judged on other and fewer jets ({data['sample']}): do not compare"
-    return headings, lines, f"On the {told['title']}: {told['about']}. {same}."
+    return [Table.of_texts(TITLE, headings, lines, f"On the {told['title']}: {told['about']}. {same}.")]
 
 
 def _number(value: Sequence[int | float]) -> str:

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 from femtobarn.evaluation import tagging
 from femtobarn.evaluation.compare import Comparison
-from femtobarn.evaluation.judge import BEST, Key
-
-AREA: Key = ("auc", "total")
+from femtobarn.evaluation.judge import BEST
+from femtobarn.evaluation.measurement import AUC, Metric
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of a table: which number, and how it is called."""
 
-    key: Key
+    metric: Metric
     heading: str
 
 
@@ -43,7 +42,7 @@ def main_sections(comparison: Comparison) -> list[Section]:
 
     def columns(name: str) -> tuple[Column, ...]:
         return tuple(
-            Column((name, point, kind), f"{text}, ε_S = {percent(point)}")
+            Column(Metric(name, kind, at=point), f"{text}, ε_S = {percent(point)}")
             for point in comparison.points
             for kind, text in kinds
         )
@@ -67,14 +66,14 @@ def sections(comparison: Comparison) -> tuple[Section, ...]:
 
 def _overview(comparison: Comparison) -> Section:
     signal = " + ".join(comparison.signal)
-    columns = [Column(AREA, "AUC")]
+    columns = [Column(AUC, "AUC")]
     if comparison.settings.tagging:
-        columns = [Column(("accuracy", "total"), "accuracy"), *columns]
-        columns += [Column(("rejection", point, "total"), _rejection(point)) for point in comparison.points]
+        columns = [Column(Metric("accuracy", "total"), "accuracy"), *columns]
+        columns += [Column(Metric("rejection", "total", at=point), _rejection(point)) for point in comparison.points]
         others = " + ".join(comparison.backgrounds)
         return Section(f"{signal} against {others}", tuple(columns))
     columns += [
-        Column(("background_efficiency", point, "total"), f"ε_B at ε_S = {percent(point)}")
+        Column(Metric("background_efficiency", "total", at=point), f"ε_B at ε_S = {percent(point)}")
         for point in comparison.points
     ]
     return Section(f"{signal} against all backgrounds", tuple(columns))
@@ -86,14 +85,17 @@ def _rejection(point: str) -> str:
 
 def _classes(comparison: Comparison) -> list[Section]:
     """The metrics of JetClass, where every process is a class."""
-    if ("pair_auc", "mean") not in comparison.rows[0].numbers:
+    if Metric("pair_auc", "mean") not in comparison.rows[0].measurements:
         return []
-    both = (Column(("accuracy", "total"), "accuracy"), Column(("pair_auc", "mean"), "AUC, mean over pairs of classes"))
+    both = (
+        Column(Metric("accuracy", "total"), "accuracy"),
+        Column(Metric("pair_auc", "mean"), "AUC, mean over pairs of classes"),
+    )
     made = [Section("All classes", both)]
     for background in comparison.backgrounds:
         columns = [
             Column(
-                ("class_rejection", name, background),
+                Metric("class_rejection", background, at=name),
                 f"{name}, ε_S = {percent(str(tagging.working_point(name, comparison.settings)))}",
             )
             for name in comparison.signal
@@ -107,12 +109,15 @@ def fit_section(comparison: Comparison) -> Section:
     """Asimov significances of a counting experiment beside those of a fit, where all runs have been fitted."""
     settings = comparison.settings
     columns = [
-        Column(("significance", point, "asimov_systematic"), f"counting, ε_S = {percent(point)}")
+        Column(Metric("significance", "asimov_systematic", at=point), f"counting, ε_S = {percent(point)}")
         for point in comparison.points
     ]
     columns.append(Column(BEST, "counting, best cut"))
     if comparison.fitted:
-        columns += [Column(("fit", "discovery"), "fit to the score"), Column(("fit", "limit"), "95 % CLs limit on μ")]
+        columns += [
+            Column(Metric("fit", "discovery"), "fit to the score"),
+            Column(Metric("fit", "limit"), "95 % CLs limit on μ"),
+        ]
     title = f"Expected discovery significance at {settings.luminosity:g}/fb, δ = {settings.systematic:g}"
     return Section(title, tuple(columns))
 
@@ -126,9 +131,12 @@ def background_sections(comparison: Comparison) -> list[Section]:
     if comparison.settings.tagging:
         which, what = "rejection", "Rejection 1/ε_B of each background"
     return [
-        Section("AUC against each background", tuple(Column(("auc", name), name) for name in names)),
+        Section("AUC against each background", tuple(Column(Metric("auc", name), name) for name in names)),
         *(
-            Section(f"{what} at ε_S = {percent(point)}", tuple(Column((which, point, name), name) for name in names))
+            Section(
+                f"{what} at ε_S = {percent(point)}",
+                tuple(Column(Metric(which, name, at=point), name) for name in names),
+            )
             for point in comparison.points
         ),
     ]
@@ -136,8 +144,8 @@ def background_sections(comparison: Comparison) -> list[Section]:
 
 def growth_columns(comparison: Comparison) -> Sequence[Column]:
     """What is shown against the size of the training set: the area, for taggers a rejection too."""
-    columns = [Column(AREA, "AUC")]
+    columns = [Column(AUC, "AUC")]
     if comparison.settings.tagging:
         point = comparison.points[-1]
-        columns.append(Column(("rejection", point, "total"), _rejection(point)))
+        columns.append(Column(Metric("rejection", "total", at=point), _rejection(point)))
     return columns

@@ -11,9 +11,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from femtobarn.evaluation.compare import Number
-from femtobarn.evaluation.rounding import NOTHING, common_decimals, rounded
-from femtobarn.evaluation.shifts import Key, effect
+from femtobarn.evaluation.measurement import AUC, Metric
+from femtobarn.evaluation.rounding import common_decimals
+from femtobarn.evaluation.shifts import effect
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Change:
     """A number that shifts change, and how it is told.
 
     Args:
-        key: see `femtobarn.evaluation.shifts.Key`.
+        metric: what is changed.
         heading: of the column.
         unit: what the change is multiplied with: 100 for a percentage, 1000 for thousandths.
     """
 
-    key: Key
+    metric: Metric
     heading: str
     unit: float = 1.0
 
@@ -37,14 +37,14 @@ def changes(settings: Mapping[str, Any]) -> tuple[Change, ...]:
     Args:
         settings: of the evaluation, as `shifts.json` holds them.
     """
-    found = [Change(("auc", "total"), "ΔAUC, 10⁻³", 1000.0)]
+    found = [Change(AUC, "ΔAUC, 10⁻³", 1000.0)]
     for efficiency in settings["efficiencies"]:
         point, at = f"{efficiency:g}", f"ε_S = {100 * efficiency:g} %"
         found += [
-            Change(("signal", point), f"Δs/s [%], {at}", 100.0),
-            Change(("background", point), f"Δb/b [%], {at}", 100.0),
-            Change(("significance", point, "plain"), f"Δ(s/√b), {at}"),
-            Change(("significance", point, "systematic"), f"Δσ(δ = {settings['systematic']:g}), {at}"),
+            Change(Metric("signal", at=point), f"Δs/s [%], {at}", 100.0),
+            Change(Metric("background", at=point), f"Δb/b [%], {at}", 100.0),
+            Change(Metric("significance", "plain", at=point), f"Δ(s/√b), {at}"),
+            Change(Metric("significance", "systematic", at=point), f"Δσ(δ = {settings['systematic']:g}), {at}"),
         ]
     return tuple(found)
 
@@ -60,12 +60,12 @@ def changed(
         change: which number.
     """
     found = {
-        (model, name): _scaled(effect(trainings, name, change.key), change.unit)
+        (model, name): effect(trainings, name, change.metric).scaled(change.unit)
         for model, trainings in runs.items()
         for name in shifts
     }
     digits = common_decimals((number.errors for number in found.values()), default=2)
-    return {which: signed(number, digits) for which, number in found.items()}
+    return {which: number.format(digits, signed=True) for which, number in found.items()}
 
 
 def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
@@ -75,9 +75,9 @@ def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
     """
     settings = next(iter(runs.values()))[0]["settings"]
     columns = changes(settings)
-    tables = [_table("Change of the area", runs, [change for change in columns if change.key[0] == "auc"])]
+    tables = [_table("Change of the area", runs, [change for change in columns if change.metric == AUC])]
     for efficiency in settings["efficiencies"]:
-        mine = [change for change in columns if change.key[1] == f"{efficiency:g}"]
+        mine = [change for change in columns if change.metric.at == f"{efficiency:g}"]
         tables.append(_table(f"Changes at ε_S = {100 * efficiency:g} %", runs, mine))
     return Group(*tables)
 
@@ -101,20 +101,6 @@ def common(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
     """Shifts that every training has, in the order of the first."""
     every = [run["shifts"] for trainings in runs.values() for run in trainings]
     return tuple(name for name in every[0] if all(name in each for each in every))
-
-
-def signed(number: Number, digits: int) -> str:
-    """A change with its sign and errors: +0.3 ± 0.1."""
-    text = rounded(number.value, *number.errors, digits=digits)
-    if text == NOTHING:
-        return text
-    value = text.removeprefix("-")
-    nothing = float(value.split(" ± ")[0]) == 0
-    return value if nothing else f"−{value}" if text.startswith("-") else f"+{value}"
-
-
-def _scaled(number: Number, unit: float) -> Number:
-    return Number(*(None if each is None else unit * each for each in (number.value, *number.errors)))
 
 
 def _styled(text: str) -> Text:

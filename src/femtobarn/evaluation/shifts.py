@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation.compare import Number
 from femtobarn.evaluation.judge import label
 from femtobarn.evaluation.measure import measure
+from femtobarn.evaluation.measurement import Measurement, Metric
 from femtobarn.evaluation.replicas import draw_replicas, spread
 from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.scores import Scores
@@ -29,9 +29,6 @@ from femtobarn.events.files import checksum
 #: In the run folder: the numbers, and a folder with the scores of the shifted events, one file a shift.
 SUMMARY, FOLDER = "shifts.json", "shifts"
 
-#: What a shift may change: ("auc", background), ("mean_score", process), ("yield", process), ("signal", point),
-#: ("background", point), ("significance", point, kind); points as in `femtobarn.evaluation.judge.label`.
-Key = tuple[str, ...]
 Vector = NDArray[np.float64]
 
 #: Kinds of significance: s/√b, and with the relative uncertainty of the background.
@@ -78,21 +75,24 @@ def judge_shifts(nominal: Scores, shifted: Mapping[str, Scores], settings: Evalu
             raise ValueError(f"the scores shifted by {name} are of other events than the nominal ones")
     plain = measure(nominal, settings.efficiencies, replicas=settings.bootstrap, seed=settings.seed)
     thresholds = dict(zip(map(label, settings.efficiencies), plain.thresholds.tolist(), strict=True))
-    before = _yields(nominal, nominal, thresholds, settings) | {("auc", key): each for key, each in plain.auc.items()}
+    before = _yields(nominal, nominal, thresholds, settings)
+    before |= {Metric("auc", name): areas for name, areas in plain.auc.items()}
     points = {
-        point: {"threshold": threshold, **{side: float(before[side, point][0]) for side in SIDES}}
+        point: {"threshold": threshold, **{side: float(before[Metric(side, at=point)][0]) for side in SIDES}}
         for point, threshold in thresholds.items()
     }
     told: dict[str, Any] = {"points": points, "shifts": {}}
     for name, scores in shifted.items():
         after = _yields(nominal, scores, thresholds, settings)
-        after |= _areas(scores, {key[1]: after[key] for key in after if key[0] == "yield"}, settings)
+        after |= _areas(
+            scores, {metric.of or "": after[metric] for metric in after if metric.name == "yield"}, settings
+        )
         entries: dict[str, Any] = {"lost": _lost(nominal, scores)}
-        for key in before:
-            into = entries
-            for step in key[:-1]:
-                into = into.setdefault(step, {})
-            into[key[-1]] = _entry(before[key], after[key], relative=key[0] in RELATIVE)
+        for metric in before:
+            branch = entries
+            for step in metric.path[:-1]:
+                branch = branch.setdefault(step, {})
+            branch[metric.path[-1]] = _entry(before[metric], after[metric], relative=metric.name in RELATIVE)
         told["shifts"][name] = entries
     return told
 
@@ -113,7 +113,7 @@ def read_shifts(folder: Path) -> Mapping[str, Any] | None:
     return told if told.get("scores") == checksum(folder / SCORES) else None
 
 
-def effect(runs: Sequence[Mapping[str, Any]], shift: str, key: Key) -> Number:
+def effect(runs: Sequence[Mapping[str, Any]], shift: str, metric: Metric) -> Measurement:
     """The change of a number by a shift: mean over trainings of one model, statistical error, spread over seeds.
 
     All trainings are judged on the same events, so the mean has the statistical error of one.
@@ -121,54 +121,55 @@ def effect(runs: Sequence[Mapping[str, Any]], shift: str, key: Key) -> Number:
     Args:
         runs: what `judge_shifts` returned for each training.
         shift: name of the shift.
-        key: see `Key`, or ("lost", process).
+        metric: `auc`, `mean_score` or `yield` of a background or process, `signal` or `background` at a working point,
+            `significance` of a kind at one, or `lost` of a process.
     """
     values, errors = [], []
     for run in runs:
         found: Any = run["shifts"][shift]
-        for step in key:
+        for step in metric.path:
             found = found[step]
         change, error = (found["change"], found["error"]) if isinstance(found, Mapping) else (found, None)
         if change is None:
-            return Number(None, None, None)
+            return Measurement()
         values.append(change)
         errors.append(error)
     known = [error for error in errors if error is not None]
     seeds = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Number(float(np.mean(values)), float(np.mean(known)) if known else None, seeds)
+    return Measurement(float(np.mean(values)), float(np.mean(known)) if known else None, seeds)
 
 
 def _yields(
     nominal: Scores, scores: Scores, thresholds: Mapping[str, float], settings: Evaluation
-) -> dict[Key, Vector]:
+) -> dict[Metric, Vector]:
     """Yields before and after each cut, and mean scores: for the sample as it is, then for its replicas."""
     known = nominal.weight != 0
     ratio = np.divide(scores.weight, nominal.weight, out=np.zeros(len(nominal)), where=known)
-    groups = {("yield", name): ratio * (nominal.process == name) for name in nominal.processes}
-    groups |= {("score", name): groups["yield", name] * scores.score for name in nominal.processes}
+    groups = {Metric("yield", name): ratio * (nominal.process == name) for name in nominal.processes}
+    groups |= {Metric("score", name): groups[Metric("yield", name)] * scores.score for name in nominal.processes}
     for point, threshold in thresholds.items():
         passed = ratio * (scores.score >= threshold)
-        groups["signal", point] = passed * nominal.is_signal
-        groups["background", point] = passed * ~nominal.is_signal
+        groups[Metric("signal", at=point)] = passed * nominal.is_signal
+        groups[Metric("background", at=point)] = passed * ~nominal.is_signal
     matrix = np.stack(list(groups.values()), axis=1).astype(np.float64)
     blocks = [weights @ matrix for weights in draw_replicas(nominal, settings.bootstrap, settings.seed)]
-    sums: dict[Key, Vector] = dict(zip(groups, np.concatenate(blocks).T, strict=True))
+    sums: dict[Metric, Vector] = dict(zip(groups, np.concatenate(blocks).T, strict=True))
     for name in nominal.processes:
-        sums["mean_score", name] = sums.pop(("score", name)) / sums["yield", name]
+        sums[Metric("mean_score", name)] = sums.pop(Metric("score", name)) / sums[Metric("yield", name)]
     for point in thresholds:
         for kind, systematic in zip(KINDS, (0.0, settings.systematic), strict=True):
-            sums["significance", point, kind] = significance(
-                sums["signal", point], sums["background", point], systematic
+            sums[Metric("significance", kind, at=point)] = significance(
+                sums[Metric("signal", at=point)], sums[Metric("background", at=point)], systematic
             )
     return sums
 
 
-def _areas(scores: Scores, yields: Mapping[str, Vector], settings: Evaluation) -> dict[Key, Vector]:
+def _areas(scores: Scores, yields: Mapping[str, Vector], settings: Evaluation) -> dict[Metric, Vector]:
     """Areas against each background and their mixture, whose shares differ from replica to replica."""
     areas = measure(scores, (), replicas=settings.bootstrap, seed=settings.seed).auc
     shares = np.stack([yields[name] for name in scores.backgrounds])
     mixed = (np.stack([areas[name] for name in scores.backgrounds]) * shares).sum(axis=0) / shares.sum(axis=0)
-    return {("auc", name): mixed if name == "total" else area for name, area in areas.items()}
+    return {Metric("auc", name): mixed if name == "total" else area for name, area in areas.items()}
 
 
 def _lost(nominal: Scores, scores: Scores) -> dict[str, float]:

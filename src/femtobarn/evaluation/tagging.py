@@ -7,11 +7,13 @@ area over pairs of classes and the rejections of single classes as in JetClass (
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.evaluation.measure import measure
+from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import draw_replicas
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
@@ -22,7 +24,7 @@ Vector = NDArray[np.float64]
 JETCLASS = {"Hqql": 0.99, "Tbl": 0.995}
 USUAL = 0.5
 
-#: Background efficiencies, and what their inverse is called in the keys.
+#: Background efficiencies, and the name of the metric that is their inverse.
 INVERSE = {"background_efficiency": "rejection", "class_efficiency": "class_rejection"}
 
 #: No event left of n: a background efficiency below LIMIT / n at 95 % confidence.
@@ -39,19 +41,21 @@ def working_point(name: str, settings: Evaluation) -> float:
     return settings.class_efficiencies.get(name, JETCLASS.get(name, USUAL))
 
 
-def tagged(scores: Scores, settings: Evaluation) -> dict[tuple[str, ...], Vector]:
+def tagged(scores: Scores, settings: Evaluation) -> dict[Metric, Vector]:
     """Numbers of a tagger as vectors: the sample itself, then its replicas.
 
     Returns:
         ("accuracy", "total"); with a class for each process also ("pair_auc", "mean") and, for each signal process and
         each background, ("class_efficiency", signal, background).
     """
-    found: dict[tuple[str, ...], Vector] = {("accuracy", "total"): accuracy(scores, settings)}
+    found: dict[Metric, Vector] = {Metric("accuracy", "total"): accuracy(scores, settings)}
     if several_classes(scores):
-        found["pair_auc", "mean"] = pair_area(scores, settings)
+        found[Metric("pair_auc", "mean")] = pair_area(scores, settings)
         for name in scores.signal:
             for background in scores.backgrounds:
-                found["class_efficiency", name, background] = class_efficiency(scores, name, background, settings)
+                found[Metric("class_efficiency", background, at=name)] = class_efficiency(
+                    scores, name, background, settings
+                )
     return found
 
 
@@ -137,9 +141,13 @@ def limit(least: float) -> float:
     return 1 / (LIMIT * least)
 
 
-def inverses(numbers: Mapping[tuple[str, ...], Vector]) -> dict[tuple[str, ...], Vector]:
+def inverses(numbers: Mapping[Metric, Vector]) -> dict[Metric, Vector]:
     """The rejections to all background efficiencies among some numbers, under the names of `INVERSE`."""
-    return {(INVERSE[key[0]], *key[1:]): rejection(values) for key, values in numbers.items() if key[0] in INVERSE}
+    return {
+        replace(metric, name=INVERSE[metric.name]): rejection(values)
+        for metric, values in numbers.items()
+        if metric.name in INVERSE
+    }
 
 
 def _scored(

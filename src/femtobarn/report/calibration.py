@@ -11,12 +11,13 @@ from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from femtobarn.evaluation import Calibrated, Comparison, Reliability, calibrated
+from femtobarn.evaluation.measurement import Measurement
 from femtobarn.evaluation.reliability import SCORE
 from femtobarn.evaluation.replicas import spread
-from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed, rounded
-from femtobarn.evaluation.table import Cell, trainings
+from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed
+from femtobarn.evaluation.table import Cell, Row, Table
+from femtobarn.evaluation.tables import trainings
 from femtobarn.report.style import Look, panels
-from femtobarn.report.tables import Table
 
 HEADINGS = ("temperature", "calibration error of the score", "if perfectly calibrated", "−⟨ln p⟩ of the true class")
 
@@ -31,30 +32,30 @@ def calibrations(comparison: Comparison) -> dict[str, list[Calibrated]]:
 
 def calibration_table(comparison: Comparison, found: Mapping[str, Sequence[Calibrated]]) -> Table:
     """Temperature, calibration error and surprise of each model."""
-    gaps = {name: _number([one.reliability[SCORE].gap for one in each]) for name, each in found.items()}
+    gaps = {name: _mean([one.reliability[SCORE].gap for one in each]) for name, each in found.items()}
     surprises = {
-        name: _number([one.surprise for one in each if one.surprise is not None]) for name, each in found.items()
+        name: _mean([one.surprise for one in each if one.surprise is not None]) for name, each in found.items()
     }
-    digits = [common_decimals((each[1:] for each in column.values()), default=3) for column in (gaps, surprises)]
-    lines = []
+    digits = [common_decimals((mean.errors for mean in column.values()), default=3) for column in (gaps, surprises)]
+    rows = []
     for row in comparison.rows:
         temperatures = [(run.meta.get("task") or {}).get("temperature") for run in row.runs]
         known = [float(value) for value in temperatures if value is not None]
         floor = float(np.mean([one.reliability[SCORE].floor for one in found[row.label]]))
         cells = [
             ", ".join(f"{value:.2f}" for value in known) if known else NOTHING,
-            rounded(*gaps[row.label], digits=digits[0]),
+            gaps[row.label].format(digits[0]),
             fixed(floor, digits[0]),
-            rounded(*surprises[row.label], digits=digits[1]),
+            surprises[row.label].format(digits[1]),
         ]
-        lines.append((row.label, trainings(row), [Cell(text) for text in cells]))
+        rows.append(Row(row.label, [Cell(text) for text in cells], trainings(row)))
     note = (
         "Temperature: what a training's log-probabilities were divided by, fitted on the validation events; above 1, "
         "the model was too sure of itself. Calibration error: mean distance between stated and observed probability, "
         "which fluctuates above 0 even if perfectly calibrated. −⟨ln p⟩ is taken with all classes equally frequent; "
         "lower is better, and only models with the same classes can be compared by it."
     )
-    return Table("Calibration of the models", HEADINGS, lines, note)
+    return Table("Calibration of the models", HEADINGS, rows, note)
 
 
 def draw_reliability(found: Calibrated, looks: Mapping[str, Look], signal: str) -> Figure:
@@ -81,11 +82,12 @@ def _diagram(axes: Axes, each: Reliability, color: str) -> None:
         axis.set_major_locator(MultipleLocator(0.2))
 
 
-def _number(vectors: Sequence[NDArray[np.float64]]) -> tuple[float | None, float | None, float | None]:
+def _mean(replicas: Sequence[NDArray[np.float64]]) -> Measurement:
     """Mean over trainings, its statistical error and the spread over seeds."""
-    if not vectors:
-        return None, None, None
-    values = [float(vector[0]) for vector in vectors]
+    if not replicas:
+        return Measurement()
+    values = [float(replica[0]) for replica in replicas]
     # the same test events for all trainings: replicas are averaged one by one
-    statistical = float(spread(np.mean(vectors, axis=0)))
-    return float(np.mean(values)), statistical, float(np.std(values, ddof=1)) if len(values) > 1 else None
+    statistical = float(spread(np.mean(replicas, axis=0)))
+    seeds = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Measurement(float(np.mean(values)), statistical, seeds)

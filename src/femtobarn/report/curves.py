@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.measure import measure
 from femtobarn.evaluation.replicas import spread
 from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
@@ -38,7 +38,7 @@ class Curve:
     each: Mapping[str, NDArray[np.float64]]
 
 
-def curve(row: Row, comparison: Comparison) -> Curve:
+def curve(row: ModelResult, comparison: Comparison) -> Curve:
     """The curve of a model, with replicas that are paired over the models."""
     settings = comparison.settings
     measured = [

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
-from femtobarn.evaluation import Comparison, Row, Scores
+from femtobarn.evaluation import Comparison, ModelResult, Scores
 from femtobarn.evaluation.measure import measure
 from femtobarn.evaluation.sections import percent
 from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
@@ -21,7 +21,7 @@ from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below,
 BINS = 25
 
 
-def draw_best(row: Row, comparison: Comparison, looks: Mapping[str, Look]) -> Figure:
+def draw_best(row: ModelResult, comparison: Comparison, looks: Mapping[str, Look]) -> Figure:
     """Scores of one model: the shape of each process, and the expected events stacked, with the working points."""
     scores = row.runs[0].scores
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")

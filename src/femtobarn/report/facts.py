@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.report.words import leader
 
 #: Lines of provenance that are shown; the whole of it lies in the run folders.
@@ -75,7 +75,7 @@ def _cut_flow(made: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[
     return list(flows), [(cut, [flow.get(cut, "") for flow in flows.values()]) for cut in cuts]
 
 
-def _differences(best: Row, row: Row) -> list[tuple[str, str]]:
+def _differences(best: ModelResult, row: ModelResult) -> list[tuple[str, str]]:
     base, other = (_flat(each.runs[0].config) for each in (best, row))
     changed = [name for name in (*base, *(name for name in other if name not in base)) if name not in ("label", "seed")]
     another = base.get("model.name") != other.get("model.name")

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from femtobarn.evaluation import Row
+from femtobarn.evaluation import ModelResult
 from femtobarn.report.style import MANY, Look, panels
 
 
-def draw_histories(rows: Sequence[Row], looks: dict[str, Look]) -> Figure:
+def draw_histories(rows: Sequence[ModelResult], looks: dict[str, Look]) -> Figure:
     """Training and validation loss of every training, a panel a model; a dot marks the epoch that was kept."""
     columns, height = (4, 1.9) if len(rows) > MANY else (3, 2.3)
     figure, grid = panels(len(rows), columns=columns, height=height, share=False)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from femtobarn.evaluation import Comparison, Row, asimov, best_cut
+from femtobarn.evaluation import Comparison, ModelResult, asimov, best_cut
 from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.replicas import spread
 from femtobarn.report.curves import GRID, Curve
@@ -21,7 +21,7 @@ KNOWN = LEAST**-0.5
 
 
 def draw_significance(
-    comparison: Comparison, rows: Sequence[Row], curves: Mapping[str, Curve], looks: Mapping[str, Look]
+    comparison: Comparison, rows: Sequence[ModelResult], curves: Mapping[str, Curve], looks: Mapping[str, Look]
 ) -> Figure:
     """Asimov significance of all models against signal efficiency, without and with the background's uncertainty."""
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")

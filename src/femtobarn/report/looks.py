@@ -12,7 +12,8 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation import Comparison, ModelResult
+from femtobarn.evaluation.measurement import AUC
 from femtobarn.explain import EXPLAIN, MIXTURE
 from femtobarn.explain.show import contrasted, merged
 from femtobarn.report.style import WIDTH, Look, Picture, process_looks
@@ -27,7 +28,7 @@ PREFIX = "look_"
 Found = Mapping[str, Any]
 
 
-def explained(rows: Sequence[Row]) -> dict[str, Found]:
+def explained(rows: Sequence[ModelResult]) -> dict[str, Found]:
     """What `femtobarn explain` wrote for each model: of its first training that has it."""
     found = {}
     for row in rows:
@@ -37,12 +38,12 @@ def explained(rows: Sequence[Row]) -> dict[str, Found]:
     return found
 
 
-def draw_looks(comparison: Comparison, rows: Sequence[Row]) -> list[Picture]:
+def draw_looks(comparison: Comparison, rows: Sequence[ModelResult]) -> list[Picture]:
     """Figures of what the models look at, as far as their runs were explained; of the best where one will do."""
     found = explained(rows)
     looks = process_looks((*comparison.signal, *comparison.backgrounds))
     looks[MIXTURE] = Look("#888888", "-", "s")
-    area = {row.label: row.numbers["auc", "total"].value or 0.0 for row in rows}
+    area = {row.label: row.measurements[AUC].value or 0.0 for row in rows}
     best = sorted(found, key=lambda label: -area[label])
     made = []
     for label in (label for label in best if "relevance" in found[label]):

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from femtobarn.evaluation import Comparison, Row
-from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation import Comparison, ModelResult
+from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import spaced
 from femtobarn.evaluation.sections import Column, percent
 from femtobarn.report.style import MANY, WIDTH, Look, label_edges, panels, plain_log, subscripts
 
 
-def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Figure:
+def draw_overview(comparison: Comparison, rows: Sequence[ModelResult], looks: Mapping[str, Look]) -> Figure:
     """AUC of every model beside its luminosity gain, or a tagger's rejection.
 
     Bars are for the test events, a small mark for each training.
     """
     figure = Figure(figsize=(WIDTH, 0.36 * len(rows) + 1.3), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [1, 1]})
-    _points(left, comparison, rows, ("auc", "total"), looks)
+    _points(left, comparison, rows, AUC, looks)
     left.set(xlabel="area under the ROC curve (AUC)", title="Separation")
     left.set_yticks(range(len(rows)), [row.label for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
     point = comparison.points[-1]
     if comparison.settings.tagging:
-        _points(right, comparison, rows, ("rejection", point, "total"), looks)
+        _points(right, comparison, rows, Metric("rejection", "total", at=point), looks)
         right.set(xlabel=r"background rejection 1/ε$_B$", title=f"Rejection at ε$_S$ = {percent(point)}")
     else:
-        _points(right, comparison, rows, ("gain", point, "plain"), looks)
+        _points(right, comparison, rows, Metric("gain", "plain", at=point), looks)
         right.axvline(1, color="black", linewidth=0.8)
         right.set(
             xlabel=f"luminosity {comparison.baseline} needs to match,\nin units of its own",
@@ -43,7 +44,11 @@ def draw_overview(comparison: Comparison, rows: Sequence[Row], looks: Mapping[st
 
 
 def draw_sizes(
-    rows: Mapping[str, list[Row]], looks: Mapping[str, Look], kinds: Mapping[str, str], column: Column, what: str
+    rows: Mapping[str, list[ModelResult]],
+    looks: Mapping[str, Look],
+    kinds: Mapping[str, str],
+    column: Column,
+    what: str,
 ) -> Figure:
     """A number against the number of training events, a line a model: does more data still help?
 
@@ -68,7 +73,7 @@ def draw_sizes(
     for axes, (kind, mine) in zip(grid, groups.items(), strict=True):
         for label, sizes in rows.items():
             if label not in mine:
-                axes.plot(*_points_of(sizes, column.key)[:2], color="#dddddd", linewidth=0.9, zorder=0)
+                axes.plot(*_points_of(sizes, column.metric)[:2], color="#dddddd", linewidth=0.9, zorder=0)
         for label in mine:
             _growth(axes, label, rows[label], looks[label], column)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)  # a dozen models would hide the lines
@@ -78,13 +83,13 @@ def draw_sizes(
     return figure
 
 
-def _growth_axes(axes: Axes, rows: Mapping[str, list[Row]], column: Column) -> None:
+def _growth_axes(axes: Axes, rows: Mapping[str, list[ModelResult]], column: Column) -> None:
     """Logarithmic in the training events, with a tick at each size there is, and for rejections in the number too."""
     axes.set_xscale("log")
     axes.set_xticks(sorted({training_events(row) for sizes in rows.values() for row in sizes}))
     axes.xaxis.set_major_formatter(lambda value, _: spaced(value))
     axes.minorticks_off()
-    if column.key[0] == "rejection":
+    if column.metric.name == "rejection":
         plain_log(axes)
 
 
@@ -98,16 +103,16 @@ def _by_kind(kinds: Mapping[str, str]) -> dict[str, list[str]]:
     return shared | ({", ".join(alone) if len(alone) < 3 else "others": list(alone.values())} if alone else {})
 
 
-def _points_of(sizes: Sequence[Row], key: Key) -> tuple[list[float], list[float], list[float]]:
+def _points_of(sizes: Sequence[ModelResult], metric: Metric) -> tuple[list[float], list[float], list[float]]:
     """Training events, a number and its statistical error of a model, the smallest size first."""
     ordered = sorted(sizes, key=lambda row: row.fraction)
-    numbers = [row.numbers[key] for row in ordered]
+    numbers = [row.measurements[metric] for row in ordered]
     values = [number.value if number.value is not None else float("nan") for number in numbers]
     return [training_events(row) for row in ordered], values, [number.statistical or 0.0 for number in numbers]
 
 
-def _growth(axes: Axes, label: str, sizes: Sequence[Row], look: Look, column: Column) -> None:
-    events, values, errors = _points_of(sizes, column.key)
+def _growth(axes: Axes, label: str, sizes: Sequence[ModelResult], look: Look, column: Column) -> None:
+    events, values, errors = _points_of(sizes, column.metric)
     axes.errorbar(
         events,
         values,
@@ -121,17 +126,19 @@ def _growth(axes: Axes, label: str, sizes: Sequence[Row], look: Look, column: Co
     )
 
 
-def training_events(row: Row) -> float:
+def training_events(row: ModelResult) -> float:
     """Events that the trainings of a row learned from; the fraction, where the runs do not say."""
     run = row.runs[0]
     counted = (run.meta.get("events") or {}).get("train")
     return float(counted if counted is not None else run.fraction)
 
 
-def _points(axes: Axes, comparison: Comparison, rows: Sequence[Row], key: Key, looks: Mapping[str, Look]) -> None:
-    best = comparison.best(key)
+def _points(
+    axes: Axes, comparison: Comparison, rows: Sequence[ModelResult], metric: Metric, looks: Mapping[str, Look]
+) -> None:
+    best = comparison.best(metric)
     for place, row in enumerate(rows):
-        number, look = row.numbers[key], looks[row.label]
+        number, look = row.measurements[metric], looks[row.label]
         if number.value is None:
             axes.text(0.5, place, "not measurable", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
             continue
@@ -147,20 +154,21 @@ def _points(axes: Axes, comparison: Comparison, rows: Sequence[Row], key: Key, l
             linestyle="none",
         )
         for run in row.runs if len(row.runs) > 1 else ():
-            value = _single(run.metrics, key, comparison)
+            value = _single(run.metrics, metric, comparison)
             if value is not None:
                 axes.plot(value, place + 0.26, marker="|", color="#333333", markersize=6, linestyle="none")
 
 
-def _single(metrics: Mapping[str, object], key: Key, comparison: Comparison) -> float | None:
+def _single(metrics: Mapping[str, object], metric: Metric, comparison: Comparison) -> float | None:
     """A number of one training: from its own file or, for a gain, against the mean of the baseline."""
     found: object = metrics
-    for step in key if key[0] != "gain" else ("significance", *key[1:]):
+    significance = replace(metric, name="significance")
+    for step in (significance if metric.name == "gain" else metric).path:
         found = found[step] if isinstance(found, Mapping) and step in found else None
     value = found.get("value") if isinstance(found, Mapping) else None
     if not isinstance(value, int | float):
         return None
-    if key[0] != "gain":
+    if metric.name != "gain":
         return float(value)
-    reference = comparison[comparison.baseline].numbers["significance", *key[1:]].value
+    reference = comparison[comparison.baseline].measurements[significance].value
     return (float(value) / reference) ** 2 if reference else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -11,10 +10,12 @@ from pathlib import Path
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
 
 import femtobarn
 from femtobarn.evaluation import PAIR_NOTE, compare, legend, load_run, run_folders
+from femtobarn.evaluation.published import published_table
+from femtobarn.evaluation.table import subscripts
+from femtobarn.evaluation.tables import pair_tables
 from femtobarn.events import Events
 from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.facts import facts
@@ -27,9 +28,7 @@ from femtobarn.report.tables import (
     costs,
     fit_table,
     main_tables,
-    paired_tables,
     processes,
-    published,
     size_tables,
 )
 from femtobarn.report.words import listing, summary
@@ -81,15 +80,15 @@ def report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    room.filters["subscripts"] = _subscripts
+    room.filters["subscripts"] = subscripts
     room.filters["quoted"] = shlex.quote  # labels such as ParT_int_SM(FL) are folders, and the shell's own signs
     text = room.get_template("page.html.jinja").render(
         title=title or f"{listing(comparison.signal)} against {listing(comparison.backgrounds)}",
         summary=summary(comparison),
         comparison=comparison,
         legend=legend(comparison, best="bold"),
-        main=[*main_tables(comparison), *published(comparison), *size_tables(whole)],
-        paired=paired_tables(comparison),
+        main=[*main_tables(comparison), *published_table(comparison), *size_tables(whole)],
+        paired=pair_tables(comparison),
         pair_note=PAIR_NOTE,
         detailed=background_tables(comparison),
         calibration=calibration_table(comparison, calibrations(comparison)),
@@ -109,8 +108,3 @@ def report(
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, output)
     return output
-
-
-def _subscripts(text: str) -> Markup:
-    """ε_B with its letter below the line."""
-    return Markup(re.sub(r"ε_([A-Z])", r"ε<sub>\1</sub>", str(escape(text))))

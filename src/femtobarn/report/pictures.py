@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
-from femtobarn.evaluation import Comparison, Confusion, Row, calibrated, confusion
+from femtobarn.evaluation import Comparison, Confusion, ModelResult, calibrated, confusion
+from femtobarn.evaluation.measurement import AUC
 from femtobarn.evaluation.sections import growth_columns
 from femtobarn.events import Events
 from femtobarn.report import curves, display, distributions, histories, matrix, overview
@@ -105,7 +106,7 @@ def pictures(comparison: Comparison, events: Events | None, progress: Callable[[
             "Shapes of the score, each process normalised to 1.",
         )
     rivals = [row for row in rows if row is not best]
-    rivals.sort(key=lambda row: (row.label != baseline, -(row.numbers["auc", "total"].value or 0.0)))
+    rivals.sort(key=lambda row: (row.label != baseline, -(row.measurements[AUC].value or 0.0)))
     matrices = [best, *rivals[:1]]
     add(
         "confusion",
@@ -213,16 +214,16 @@ def _references(comparison: Comparison) -> list[str]:
     return [label for label in dict.fromkeys((comparison.baseline, *found)) if label in known]
 
 
-def _sizes(comparison: Comparison) -> dict[str, list[Row]] | None:
+def _sizes(comparison: Comparison) -> dict[str, list[ModelResult]] | None:
     if len(comparison.sizes) == 1:
         return None
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[ModelResult]] = {}
     for row in comparison.rows:
         found.setdefault(row.model, []).append(row)
     return found
 
 
-def _mean_confusion(row: Row, comparison: Comparison) -> Confusion:
+def _mean_confusion(row: ModelResult, comparison: Comparison) -> Confusion:
     found = [confusion(run.scores, comparison.settings.efficiencies) for run in row.runs]
     mean = np.mean([each.fractions for each in found], axis=0)
     return Confusion(found[0].processes, found[0].categories, mean, found[0].exclusive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from femtobarn.evaluation import Comparison, Evaluation
 from femtobarn.evaluation.shift_table import Change, changed, changes, common
 from femtobarn.evaluation.shifts import NOTE, effect, read_shifts
-from femtobarn.evaluation.table import Cell
+from femtobarn.evaluation.table import Table
 from femtobarn.events.shifts import SOURCES
 from femtobarn.report.style import WIDTH, Look
-from femtobarn.report.tables import Table
 
 #: What was found for each training, by model.
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -43,13 +43,13 @@ def shift_tables(found: Found) -> list[Table]:
     titles["significance"] = "Change of s/√b"
     tables = []
     for change in changes(next(iter(found.values()))[0]["settings"]):
-        if change.key[0] not in titles or change.key[-1] == "systematic":
+        if change.metric.name not in titles or change.metric.of == "systematic":
             continue
         told = changed(found, names, change)
-        at = "" if change.key[0] == "auc" else f", cut at ε_S = {100 * float(change.key[1]):g} %"
-        lines = [(model, "", [Cell(told[model, name]) for name in names]) for model in found]
-        tables.append(Table(titles[change.key[0]] + at, headings, lines))
-    tables[-1] = Table(tables[-1].title, tables[-1].headings, tables[-1].lines, NOTE)
+        at = f", cut at ε_S = {100 * float(change.metric.at):g} %" if change.metric.at else ""
+        rows = [(model, [told[model, name] for name in names]) for model in found]
+        tables.append(Table.of_texts(titles[change.metric.name] + at, headings, rows))
+    tables[-1] = replace(tables[-1], note=NOTE)
     return [*tables, *_lost(found, names)]
 
 
@@ -59,11 +59,12 @@ def _lost(found: Found, names: Sequence[str]) -> list[Table]:
     leaving = [name for name in names if any(shifts[name]["lost"].values())]
     if not leaving:
         return []
-    lines = [
-        (process, "", [Cell(f"{100 * shifts[name]['lost'][process]:.1f}") for name in leaving])
+    rows = [
+        (process, [f"{100 * shifts[name]['lost'][process]:.1f}" for name in leaving])
         for process in shifts[leaving[0]]["lost"]
     ]
-    return [Table("Events that leave the selection, in percent", [name.replace("_", " ") for name in leaving], lines)]
+    headings = [name.replace("_", " ") for name in leaving]
+    return [replace(Table.of_texts("Events that leave the selection, in percent", headings, rows), label="process")]
 
 
 def draw_shifts(found: Found, looks: Mapping[str, Look]) -> Figure:
@@ -71,7 +72,7 @@ def draw_shifts(found: Found, looks: Mapping[str, Look]) -> Figure:
     names = common(found)
     sources = [source for source in SOURCES if any(name.startswith(f"{source}_") for name in names)]
     columns = changes(next(iter(found.values()))[0]["settings"])
-    told = [columns[0], [change for change in columns if change.key[0] == "background"][-1]]
+    told = [columns[0], [change for change in columns if change.metric.name == "background"][-1]]
     figure = Figure(
         figsize=(WIDTH, 2 * (0.26 * len(found) + 1.0) + 0.2), layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.06)
     )
@@ -83,7 +84,7 @@ def draw_shifts(found: Found, looks: Mapping[str, Look]) -> Figure:
                 if f"{source}_{direction}" not in names:
                     continue
                 for place, (model, runs) in enumerate(found.items()):
-                    number = effect(runs, f"{source}_{direction}", change.key)
+                    number = effect(runs, f"{source}_{direction}", change.metric)
                     if number.value is None:
                         continue
                     errors = [error for error in number.errors if error is not None]
@@ -110,6 +111,6 @@ def draw_shifts(found: Found, looks: Mapping[str, Look]) -> Figure:
 
 
 def _axis(change: Change) -> str:
-    if change.key[0] == "auc":
+    if change.metric.at is None:
         return r"change of AUC [10$^{-3}$]"
-    return rf"change of the background after the cut at ε$_S$ = {100 * float(change.key[1]):g} % [%]"
+    return rf"change of the background after the cut at ε$_S$ = {100 * float(change.metric.at):g} % [%]"

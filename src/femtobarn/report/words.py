@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.compare import TIE
-from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import rounded, spaced
 from femtobarn.evaluation.sections import percent
-
-AREA: Key = ("auc", "total")
 
 
 def summary(comparison: Comparison) -> list[str]:
@@ -20,9 +18,9 @@ def summary(comparison: Comparison) -> list[str]:
     return [_what(comparison), *_best(comparison), *worth]
 
 
-def leader(comparison: Comparison) -> Row:
+def leader(comparison: Comparison) -> ModelResult:
     """The model with the largest area under the curve."""
-    return comparison.best(AREA) or comparison.rows[0]
+    return comparison.best(AUC) or comparison.rows[0]
 
 
 def listing(names: Sequence[str]) -> str:
@@ -45,11 +43,11 @@ def _what(comparison: Comparison) -> str:
 
 
 def _best(comparison: Comparison) -> list[str]:
-    best = comparison.best(AREA)
+    best = comparison.best(AUC)
     if best is None:
         return []
-    number = best.numbers[AREA]
-    value = rounded(number.value, *number.errors)
+    number = best.measurements[AUC]
+    value = number.format()
     errors = "statistical error" + (", then spread over seeds" if number.seeds is not None else "")
     if len(comparison.rows) == 1:
         return [
@@ -59,17 +57,17 @@ def _best(comparison: Comparison) -> list[str]:
         f"{best.label} separates them best: its area under the ROC curve is {value} ({errors}; 0.5 is guessing, "
         "1 is perfect)."
     ]
-    equals = list(comparison.ties(AREA))
+    equals = list(comparison.ties(AUC))
     if equals:
         said.append(
             f"{listing(equals)} can't be told from it with these events and trainings "
             f"(less than {TIE:g} standard deviations apart)."
         )
     else:
-        rivals = [row for row in comparison.rows if row is not best and row.numbers[AREA].value is not None]
-        second = max(rivals, key=lambda row: row.numbers[AREA].value or 0.0, default=None)
+        rivals = [row for row in comparison.rows if row is not best and row.measurements[AUC].value is not None]
+        second = max(rivals, key=lambda row: row.measurements[AUC].value or 0.0, default=None)
         if second is not None:
-            apart = _apart(comparison.deviation(best, second, AREA))
+            apart = _apart(comparison.deviation(best, second, AUC))
             said.append(f"Its lead over the next one, {second.label}, is significant ({apart}).")
     if all(len(row.runs) == 1 for row in comparison.rows):
         said.append("With one training each, how much a result depends on the seed is not known and not included.")
@@ -80,20 +78,20 @@ def _worth(comparison: Comparison) -> list[str]:
     said = []
     baseline = comparison[comparison.baseline]
     for point in comparison.points if len(comparison.rows) > 1 else ():
-        key: Key = ("significance", point, "plain")
-        best = comparison.best(key)
-        if best is None or baseline.numbers[key].value is None:
+        metric = Metric("significance", "plain", at=point)
+        best = comparison.best(metric)
+        if best is None or baseline.measurements[metric].value is None:
             continue
         at = f"At a signal efficiency of {percent(point)}"
         if best is baseline:
             said.append(f"{at}, no model is worth more luminosity than the baseline {baseline.label}.")
             continue
-        gain = best.numbers["gain", point, "plain"]
+        gain = best.measurements[Metric("gain", "plain", at=point)]
         assert gain.value is not None
         luminosity = comparison.settings.luminosity
         errors = [luminosity * error for error in gain.errors if error is not None]
         needed = rounded(luminosity * gain.value, math.hypot(*errors) if errors else None)
-        apart = _apart(comparison.deviation(best, baseline, key))
+        apart = _apart(comparison.deviation(best, baseline, metric))
         said.append(
             f"{at}, {best.label} reaches with {luminosity:g} fb⁻¹ a significance for which the baseline "
             f"{baseline.label} would need {needed} fb⁻¹ (from s/√b; {apart} apart)."
@@ -107,16 +105,16 @@ def _rejection(comparison: Comparison) -> list[str]:
     baseline = comparison[comparison.baseline]
     background = listing(comparison.backgrounds)
     for point in comparison.points:
-        key: Key = ("rejection", point, "total")
-        best = comparison.best(key)
+        metric = Metric("rejection", "total", at=point)
+        best = comparison.best(metric)
         if best is None:
             continue
-        number, other = best.numbers[key], baseline.numbers[key]
+        number, other = best.measurements[metric], baseline.measurements[metric]
         at = f"At a signal efficiency of {percent(point)}, {best.label} keeps one {background} jet out of"
-        told = f"{at} {rounded(number.value, *number.errors)}"
+        told = f"{at} {number.format()}"
         if best is not baseline and other.value is not None:
-            apart = _apart(comparison.deviation(best, baseline, key))
-            told += f", {baseline.label} one out of {rounded(other.value, *other.errors)} ({apart} apart)"
+            apart = _apart(comparison.deviation(best, baseline, metric))
+            told += f", {baseline.label} one out of {other.format()} ({apart} apart)"
         said.append(f"{told}.")
     return said
 

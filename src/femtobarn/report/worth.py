@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from femtobarn.evaluation import Comparison, Row
+from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.costs import mean_of
-from femtobarn.evaluation.judge import Key
+from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import shortened
-from femtobarn.evaluation.sections import AREA, percent
+from femtobarn.evaluation.sections import percent
 from femtobarn.report.labels import place_labels
 from femtobarn.report.style import WIDTH, Look, plain_log, shaded
 
@@ -23,10 +23,10 @@ COSTS = ("flops", "scored_per_second")
 NARROW = 30
 
 
-def draw_worth(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Figure | None:
+def draw_worth(comparison: Comparison, rows: Sequence[ModelResult], looks: Mapping[str, Look]) -> Figure | None:
     """Rejection of taggers, area of others, against operations of an event and against speed; None without costs."""
-    key: Key = ("rejection", comparison.points[-1], "total") if comparison.settings.tagging else AREA
-    measured = {name: _points(rows, name, key) for name in COSTS}
+    metric: Metric = Metric("rejection", "total", at=comparison.points[-1]) if comparison.settings.tagging else AUC
+    measured = {name: _points(rows, name, metric) for name in COSTS}
     shown = {name: points for name, points in measured.items() if len(points) > 1}
     if not shown:
         return None
@@ -47,7 +47,7 @@ def draw_worth(comparison: Comparison, rows: Sequence[Row], looks: Mapping[str, 
             axes.xaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
             axes.xaxis.set_minor_formatter(_short)
         axes.margins(x=0.12, y=0.08)
-    _quality(grid[0], key)
+    _quality(grid[0], metric)
     for axes, points in zip(grid, shown.values(), strict=True):
         names = [row.label for row, *_ in points]
         place_labels(axes, [one[1:] for one in points], names, [shaded(looks[name].color, -0.4) for name in names])
@@ -58,19 +58,19 @@ def _short(value: float, _: int) -> str:
     return shortened(value).replace(".00 ", " ").replace(".0 ", " ")
 
 
-def _points(rows: Sequence[Row], name: str, key: Key) -> list[tuple[Row, float, float, float]]:
+def _points(rows: Sequence[ModelResult], name: str, metric: Metric) -> list[tuple[ModelResult, float, float, float]]:
     """Model, cost, quality and its statistical error, where both are known."""
     found = []
     for row in rows:
-        cost, number = mean_of(row, name), row.numbers[key]
+        cost, number = mean_of(row, name), row.measurements[metric]
         if cost and number.value is not None:
             found.append((row, cost, number.value, number.statistical or 0.0))
     return found
 
 
-def _quality(axes: Axes, key: Key) -> None:
-    if key == AREA:
+def _quality(axes: Axes, metric: Metric) -> None:
+    if metric.at is None:
         axes.set_ylabel("area under the ROC curve (AUC)")
         return
-    axes.set_ylabel(rf"background rejection 1/ε$_B$ at ε$_S$ = {percent(key[1])}")
+    axes.set_ylabel(rf"background rejection 1/ε$_B$ at ε$_S$ = {percent(metric.at)}")
     plain_log(axes)
