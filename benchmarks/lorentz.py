@@ -39,7 +39,7 @@ from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.models import Network, find
 from femtobarn.models.registry import LORENTZ
 from femtobarn.nn import tokens
-from femtobarn.nn.tokens import Reference, scalars_of
+from femtobarn.nn.tokens import Reference, n_token_scalars
 from femtobarn.physics import lorentz
 
 GAMMAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
@@ -120,7 +120,7 @@ class TheirLLoCa(nn.Module):
 
         super().__init__()
         self.sizes, self.references = sizes, references
-        self.scalars = scalars_of(sizes, references)
+        self.scalars = n_token_scalars(sizes, references)
         vectors = partial(MLPVectors, num_scalars=self.scalars, hidden_channels=128, num_layers_mlp=2, dropout_prob=0.1)
         self.frames = LearnedPDFrames(vectors, mass_reg=0.1)
         self.norm = nn.BatchNorm1d(7)
@@ -167,7 +167,7 @@ class TheirLGATr(nn.Module):
                 in_v_channels=1,
                 out_v_channels=0,
                 hidden_v_channels=32,
-                in_s_channels=scalars_of(sizes, references) + 1,
+                in_s_channels=n_token_scalars(sizes, references) + 1,
                 out_s_channels=2,
                 hidden_s_channels=96,
                 num_heads=8,
@@ -180,7 +180,7 @@ class TheirLGATr(nn.Module):
             in_mv_channels=1,
             out_mv_channels=2,
             hidden_mv_channels=16,
-            in_s_channels=scalars_of(sizes, references) + 1,
+            in_s_channels=n_token_scalars(sizes, references) + 1,
             out_s_channels=0,
             hidden_s_channels=32,
             attention={"num_heads": 8, "attn_ratio": 2},

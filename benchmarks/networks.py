@@ -192,8 +192,8 @@ def peaks(device: torch.device) -> dict[str, float]:
     """Float operations a second of a product of two large matrices, by each library that there is."""
     a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
     libraries: dict[str, Callable[..., Any]] = {"torch.mm": torch.mm}
-    if device.type == "cpu" and products.faster():
-        libraries["oneDNN"] = products.product
+    if device.type == "cpu" and products.onednn_is_faster():
+        libraries["oneDNN"] = products.onednn_linear
     found = {}
     for name, multiply in libraries.items():
         seconds = []
@@ -209,7 +209,7 @@ def useful(network: nn.Module, batch: Batch, train: bool) -> float:
     """Float operations of the matrix products on real objects and pairs, in training with the backward pass."""
     network.train(train)
     # without the few rows that oneDNN gets to fill up
-    with mock.patch.object(products, "faster", return_value=False), FlopCounterMode(display=False) as counter:
+    with mock.patch.object(products, "onednn_is_faster", return_value=False), FlopCounterMode(display=False) as counter:
         said = network(batch).sum()
         if train:
             said.backward()

@@ -53,8 +53,8 @@ def line(rows: int, inputs: int, outputs: int, rounds: int) -> str:
     x, y = torch.randn(rows, inputs), torch.randn(rows, outputs)
     weight, bias = torch.randn(outputs, inputs), torch.randn(outputs)
     pairs: list[list[Callable[[], Tensor]]] = [
-        [lambda: nn.functional.linear(x, weight, bias), lambda: products.product(x, weight, bias)],
-        [lambda: y @ weight, lambda: products.product(y, weight.t())],
+        [lambda: nn.functional.linear(x, weight, bias), lambda: products.onednn_linear(x, weight, bias)],
+        [lambda: y @ weight, lambda: products.onednn_linear(y, weight.t())],
         [lambda: y.t() @ x, lambda: products.summed(y, x)],
     ]
     cells, writing = [], 0.0
@@ -82,7 +82,7 @@ def main() -> None:
             lines.append(line(*shape, options.rounds))
             print(lines[-1], flush=True)
         tables.append(f"{threads} thread{'s' * (threads > 1)}:\n\n" + "\n".join(lines))
-    taken = "takes" if products.faster() else "does not take"
+    taken = "takes" if products.onednn_is_faster() else "does not take"
     told = (
         "Products of matrices in float32, billion operations a second.\n\n"
         + "\n\n".join(tables)

@@ -57,7 +57,7 @@ def test_attention_there_is_the_fused_one(monkeypatch):
         moved(network)
         network(events_there := type(events())(*(Held(column) for column in events())))
         assert len(asked) == blocks
-        with attention.listening(lambda *_: None):  # whoever listens wants weights, which it does not have
+        with attention.record_attention(lambda *_: None):  # whoever listens wants weights, which it does not have
             network(events_there)
     assert len(asked) == blocks
 

@@ -28,7 +28,7 @@ from femtobarn.explain.tally import types
 from femtobarn.inputs import Batch, Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, ParT, find, networks
 from femtobarn.models.registry import PAIRED, SMALL
-from femtobarn.nn import Rows, attend, closed, listening
+from femtobarn.nn import PackedRows, key_padding_bias, record_attention, self_attention
 from femtobarn.tasks import Classification, Classifier
 from tests.sample import PROCESSES, make_events
 
@@ -205,11 +205,11 @@ def test_attention_as_told_is_attention_as_used():
     torch.manual_seed(0)
     mask = events(8).mask
     heads, width = 2, 6
-    rows, projected = Rows(mask), torch.randn(8, SLOTS, 3 * heads * width, dtype=torch.float64)
-    bias = torch.randn(heads, 8, SLOTS, SLOTS, dtype=torch.float64) + closed(mask, torch.float64)
+    rows, projected = PackedRows(mask), torch.randn(8, SLOTS, 3 * heads * width, dtype=torch.float64)
+    bias = torch.randn(heads, 8, SLOTS, SLOTS, dtype=torch.float64) + key_padding_bias(mask, torch.float64)
     heard: list[torch.Tensor] = []
-    with listening(lambda between, weights, u: heard.append(weights)):
-        mixed = attend(rows.pack(projected), rows, bias)
+    with record_attention(lambda between, weights, u: heard.append(weights)):
+        mixed = self_attention(rows.pack(projected), rows, bias)
     q, k, v = (part.reshape(8, SLOTS, heads, width).transpose(1, 2) for part in projected.chunk(3, -1))
     fused = nn.functional.scaled_dot_product_attention(q, k, v, bias.transpose(0, 1)).transpose(1, 2).flatten(2)
     real = mask[:, None, :, None]
@@ -217,7 +217,7 @@ def test_attention_as_told_is_attention_as_used():
     told = torch.where(real, heard[0] @ v, 0.0).transpose(1, 2).flatten(2)
     torch.testing.assert_close(rows.pack(told), rows.pack(fused))
     torch.testing.assert_close(mixed, rows.pack(fused))
-    attend(rows.pack(projected), rows, bias)
+    self_attention(rows.pack(projected), rows, bias)
     assert len(heard) == 1
 
 

@@ -67,7 +67,7 @@ def test_each_particle_is_shared_out_among_four_pixels():
     plain, built.hats = built.hats, lambda place: seen.append(place) or plain(place)  # type: ignore[func-returns-value, method-assign]
     built.draw(encoded)
     x, y = (place.numpy() for place in seen)
-    share = directions(encoded.momenta, encoded.mask).share.numpy()
+    share = directions(encoded.momenta, encoded.mask).pt_fraction.numpy()
     expected = np.zeros((len(x), 2, pixels, pixels))
     for jet, particle in np.ndindex(x.shape):
         across = [(place + reach) / (2 * reach) * pixels - 0.5 for place in (x[jet, particle], y[jet, particle])]
@@ -117,7 +117,7 @@ def test_channels_show_their_types():
     batch = make_batch(jet_events(20), 24, torch.float64)
     channels = ("charged", "neutral", "leptons", "photons", "b_jets", "pt", "count")
     images = drawn(batch, "full", channels=channels, reach=4.0).sum((2, 3))
-    share = directions(batch.momenta, batch.mask).share
+    share = directions(batch.momenta, batch.mask).pt_fraction
     for number, kinds in enumerate(((3, 4, 5, 6, 8), (7, 9), (3, 4, 5, 6), (7,), (2,), tuple(range(1, 11)))):
         torch.testing.assert_close(images[:, number], (share * torch.isin(batch.kind, torch.tensor(kinds))).sum(1))
     torch.testing.assert_close(images[:, -1], batch.mask.sum(1).double())

@@ -12,8 +12,17 @@ from torch import Tensor
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import LGATr
 from femtobarn.models.lgatr import Block
-from femtobarn.nn import Rows, closed, followed, tokens
-from femtobarn.nn.multivectors import Channels, Linear, apart, gated, metric, multiplied, normed, side_by_side
+from femtobarn.nn import PackedRows, append_global_token, key_padding_bias, tokens
+from femtobarn.nn.multivectors import (
+    EquivariantLinear,
+    MultivectorChannels,
+    component_signs,
+    concat_components,
+    group_product,
+    multivector_norm,
+    norm_and_gate,
+    split_components,
+)
 from femtobarn.physics import geometric_algebra as ga
 from femtobarn.physics.geometric_algebra import Multivectors, components
 from femtobarn.physics.lorentz import METRIC
@@ -22,10 +31,10 @@ from tests.sample import make_events
 from tests.symmetries import TRANSFORMATIONS, boost, of_multivectors, rotation
 
 ROWS, C, S = 7, 3, 5
-CHANNELS = Channels(C, S)
+CHANNELS = MultivectorChannels(C, S)
 
 
-def some(channels: Channels = CHANNELS, rows: int = ROWS, seed: int = 0) -> Multivectors:
+def some(channels: MultivectorChannels = CHANNELS, rows: int = ROWS, seed: int = 0) -> Multivectors:
     generator = torch.Generator().manual_seed(seed)
     shapes = ((rows, channels.invariant), (4, rows, channels.pairs), (3, rows, channels.pairs))
     return Multivectors(*(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes))
@@ -46,18 +55,22 @@ def turned(moved: Callable[[Multivectors], Multivectors], x: Multivectors, group
     return Multivectors(x.scalars, torch.cat(vectors, -1), torch.cat(bivectors, -1))
 
 
-def linear(before: Channels, after: Channels) -> Linear:
+def linear(before: MultivectorChannels, after: MultivectorChannels) -> EquivariantLinear:
     torch.manual_seed(1)
-    return Linear(before, after).double()
+    return EquivariantLinear(before, after).double()
 
 
 #: A layer with the groups of its input and output.
-LAYERS: dict[str, tuple[Channels, Callable[[Multivectors], Multivectors], int]] = {
-    "linear": (CHANNELS, linear(CHANNELS, Channels(4, 2)), 1),
-    "linear of heads": (Channels(2, 3, groups=2), linear(Channels(2, 3, groups=2), Channels(1, 2, groups=3)), 3),
-    "norm": (CHANNELS, lambda x: normed(x, CHANNELS), 1),
-    "gate": (CHANNELS, lambda x: gated(x, CHANNELS), 1),
-    "product": (Channels(C, 0, groups=2), multiplied, 1),
+LAYERS: dict[str, tuple[MultivectorChannels, Callable[[Multivectors], Multivectors], int]] = {
+    "linear": (CHANNELS, linear(CHANNELS, MultivectorChannels(4, 2)), 1),
+    "linear of heads": (
+        MultivectorChannels(2, 3, groups=2),
+        linear(MultivectorChannels(2, 3, groups=2), MultivectorChannels(1, 2, groups=3)),
+        3,
+    ),
+    "norm": (CHANNELS, lambda x: multivector_norm(x, CHANNELS), 1),
+    "gate": (CHANNELS, lambda x: norm_and_gate(x, CHANNELS), 1),
+    "product": (MultivectorChannels(C, 0, groups=2), group_product, 1),
 }
 
 
@@ -79,7 +92,7 @@ def test_blocks_turn_with_their_input(kind, transformation):
     network = LGATr(Inputs().sizes(2), multivectors=C, scalars=S, blocks=3, heads=2, references=()).double()
     block = network.blocks[kind]
     mask = torch.tensor([[True, True, True, True], [True, False, True, True]])
-    rows, bias = Rows(mask), closed(mask, torch.float64).expand(2, 2, 1, 4)
+    rows, bias = PackedRows(mask), key_padding_bias(mask, torch.float64).expand(2, 2, 1, 4)
     x = some()
     if kind == 0:
         x = x._replace(bivectors=x.bivectors[..., :0])
@@ -94,7 +107,7 @@ def test_blocks_turn_with_their_input(kind, transformation):
 
 def test_linear_maps_are_all_there_are():
     """Ten coefficients for two channels: as many as there are maps that commute with all transformations."""
-    layer = Linear(Channels(1, 0), Channels(1, 0), bias=False)
+    layer = EquivariantLinear(MultivectorChannels(1, 0), MultivectorChannels(1, 0), bias=False)
     assert sum(p.numel() for p in layer.parameters()) == 10
     one = torch.eye(16, dtype=torch.float64)
     unit = ga.from_components(one[..., None])  # basis elements as rows
@@ -110,29 +123,29 @@ def test_linear_maps_are_all_there_are():
 
 
 def test_invariant_products_are_plain_ones_with_signs():
-    channels = Channels(2, 3, groups=4)
+    channels = MultivectorChannels(2, 3, groups=4)
     x, y = some(channels), some(channels, seed=1)
-    a, b = side_by_side(x, channels), side_by_side(y, channels)
-    found = (a * metric(channels) * b).sum(-1)
+    a, b = concat_components(x, channels), concat_components(y, channels)
+    found = (a * component_signs(channels) * b).sum(-1)
     for group in range(4):
         own, others = slice(group * 7, group * 7 + 3), slice(group * 7 + 3, group * 7 + 7)
         pairs = slice(group * 4, group * 4 + 4)
         parts = [Multivectors(m.scalars[:, others], m.vectors[..., pairs], m.bivectors[..., pairs]) for m in (x, y)]
         expected = (x.scalars[:, own] * y.scalars[:, own]).sum(-1) + ga.inner(*parts).sum(-1)
         torch.testing.assert_close(found[:, group], expected)
-    same(apart(a, channels), x)
+    same(split_components(a, channels), x)
 
 
 def test_gradients_of_products_are_those_of_finite_differences():
-    x = [part.requires_grad_() for part in some(Channels(2, 0, groups=2), rows=2)]
-    assert torch.autograd.gradcheck(lambda *parts: tuple(multiplied(Multivectors(*parts))), x)
+    x = [part.requires_grad_() for part in some(MultivectorChannels(2, 0, groups=2), rows=2)]
+    assert torch.autograd.gradcheck(lambda *parts: tuple(group_product(Multivectors(*parts))), x)
 
 
 def test_events_come_to_rest_and_are_followed_by_a_token():
     inputs = Inputs().double()
     sizes, encoded = inputs.sizes(2), inputs(make_batch(make_events(9), 12, torch.float64))
     plain = tokens(encoded, sizes, ("beam", "time"))
-    found = followed(plain, encoded)
+    found = append_global_token(plain, encoded)
     assert torch.equal(found.mask, torch.nn.functional.pad(plain.mask, (0, 1), value=True))
     assert found.scalars[0, :, -1].tolist() == [0.0] * 16 + [1.0]
     assert torch.equal(found.scalars[:, :-1, :-1], plain.scalars)
@@ -149,7 +162,7 @@ def test_events_without_a_rest_frame(momenta):
     batch = make_batch(jet_events(1, most=3), 4, torch.float64)
     p = torch.tensor([*momenta, *[[0.0] * 4] * (4 - len(momenta))], dtype=torch.float64)[None]
     encoded = inputs(batch._replace(momenta=p, mask=torch.arange(4)[None] < len(momenta)))
-    found = followed(tokens(encoded, inputs.sizes(2), ("time",)), encoded).momenta[:, 4]
+    found = append_global_token(tokens(encoded, inputs.sizes(2), ("time",)), encoded).momenta[:, 4]
     torch.testing.assert_close(found[:, 3] ** 2 - found[:, :3].square().sum(-1), torch.ones(1).double())
     assert LGATr(inputs.sizes(2), multivectors=2, scalars=4, blocks=2, heads=2).double()(encoded).isfinite().all()
 
@@ -191,16 +204,16 @@ def test_products_norms_and_gates_are_theirs():
     x = some()
     own, norm = x.scalars[:, :S], EquiLayerNorm().double()
     multivectors, scalars = norm(theirs_of(pairs_only(x)), own)
-    found = normed(x, CHANNELS)
+    found = multivector_norm(x, CHANNELS)
     torch.testing.assert_close(theirs_of(pairs_only(found)), multivectors)
     torch.testing.assert_close(found.scalars[:, :S], scalars)
     multivectors, scalars = ScalarGatedNonlinearity()(multivectors, scalars)
-    found = gated(x, CHANNELS)
+    found = norm_and_gate(x, CHANNELS)
     torch.testing.assert_close(theirs_of(pairs_only(found)), multivectors)
     torch.testing.assert_close(found.scalars[:, :S], scalars)
 
 
-def copy(theirs: Any, ours: Linear, order: Tensor | None = None, own: Tensor | None = None) -> None:
+def copy(theirs: Any, ours: EquivariantLinear, order: Tensor | None = None, own: Tensor | None = None) -> None:
     """Their weights for ours; the order of their outputs may be another one."""
     from lgatr.primitives.linear import _compute_pin_equi_linear_basis
 
@@ -286,7 +299,7 @@ def test_the_network_is_theirs_with_the_same_weights(heads):
     batch = make_batch(make_events(9), 12, torch.float64)
     encoded, sizes = inputs(batch), inputs.sizes(3)
     ours = LGATr(sizes, multivectors=4, scalars=8, blocks=3, heads=heads).double()
-    found = followed(tokens(encoded, sizes, ours.references, ours.scale), encoded)
+    found = append_global_token(tokens(encoded, sizes, ours.references, ours.scale), encoded)
     theirs = lgatr.LGATr(
         num_blocks=3,
         in_mv_channels=1,
@@ -303,19 +316,19 @@ def test_the_network_is_theirs_with_the_same_weights(heads):
         copy_block(one, other)
     with torch.no_grad():
         first, last = theirs.linear_in, theirs.linear_out
-        whole = Linear(Channels(1, found.scalars.shape[-1]), Channels(4, 8)).double()
+        whole = EquivariantLinear(MultivectorChannels(1, found.scalars.shape[-1]), MultivectorChannels(4, 8)).double()
         copy(first, whole)
         ours.embed.weight.copy_(whole.scalars.weight[:, :-2])
         ours.embed.bias.copy_(whole.scalars.bias)
         assert whole.vectors is not None
         ours.embed_momenta.weight.copy_(whole.vectors[:, :1])
-        end = Linear(Channels(4, 8), Channels(3, 0)).double()
+        end = EquivariantLinear(MultivectorChannels(4, 8), MultivectorChannels(3, 0)).double()
         copy(last, end)
         ours.head.weight.copy_(end.scalars.weight[:3])
         ours.head.bias.copy_(end.scalars.bias[:3])
     momenta = torch.nn.functional.pad(tokens(encoded, sizes, ours.references, ours.scale).momenta, (0, 0, 0, 1))
     multivectors = torch.zeros(9, momenta.shape[1], 1, 16, dtype=torch.float64)
     multivectors[..., 0, 1:5] = momenta[..., [3, 0, 1, 2]]
-    shut = closed(found.mask, torch.float64)[:, None]
+    shut = key_padding_bias(found.mask, torch.float64)[:, None]
     expected, _ = theirs(multivectors, found.scalars, attn_mask=shut)
     torch.testing.assert_close(ours(encoded), expected[:, -1, :, 0], rtol=1e-7, atol=1e-7)

@@ -13,7 +13,7 @@ from femtobarn.inputs import Encoded, Inputs, make_batch
 from femtobarn.inputs.encoded import Sizes
 from femtobarn.models import LGATrSlim
 from femtobarn.models.lgatr_slim import Channels, Fields, Linear, gated, normed
-from femtobarn.nn import Rows, closed, followed, tokens
+from femtobarn.nn import PackedRows, append_global_token, key_padding_bias, tokens
 from tests.sample import make_events
 from tests.symmetries import TRANSFORMATIONS
 
@@ -60,7 +60,7 @@ def test_blocks_turn_with_their_input(last, transformation):
     torch.manual_seed(2)
     network = LGATrSlim(Inputs().sizes(2), vectors=V, scalars=S, blocks=2, heads=2, references=()).double()
     mask = torch.tensor([[True, True, True, True], [True, False, True, True]])
-    rows, bias, x = Rows(mask), closed(mask, torch.float64).expand(2, 2, 1, 4), some()
+    rows, bias, x = PackedRows(mask), key_padding_bias(mask, torch.float64).expand(2, 2, 1, 4), some()
     block = network.blocks[last]
     found, expected = block(moved(transformation, x), rows, bias, 3), block(x, rows, bias, 3)
     assert len(found.scalars) == (2 if last else ROWS)
@@ -95,10 +95,10 @@ def their_network(ours: Any, sizes: Sizes) -> Any:
 
 def their_input(ours: LGATrSlim, sizes: Sizes, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
     """Four-vectors, scalars and what is added to the logits of the attention, which is `attn_mask`."""
-    found = followed(tokens(encoded, sizes, ours.references, ours.scale), encoded)
+    found = append_global_token(tokens(encoded, sizes, ours.references, ours.scale), encoded)
     dtype = found.scalars.dtype
     vectors = found.momenta[..., None, [3, 0, 1, 2]].to(dtype)
-    return vectors, found.scalars, closed(found.mask, dtype)[:, None]
+    return vectors, found.scalars, key_padding_bias(found.mask, dtype)[:, None]
 
 
 @torch.no_grad()

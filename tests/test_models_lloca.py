@@ -12,7 +12,7 @@ from torch import Tensor
 from femtobarn.inputs import Encoded, Inputs, Sizes, make_batch
 from femtobarn.models import find, settings
 from femtobarn.models.lloca import Local
-from femtobarn.nn.frames import at_random, inverse, rest_frame
+from femtobarn.nn.frames import inverse_lorentz, random_frames, rest_frame
 from femtobarn.nn.tokens import Reference
 from femtobarn.physics import lorentz
 from tests.jets import jet_events
@@ -78,7 +78,9 @@ def test_frames_are_lorentz_matrices_of_the_right_kind(kind):
     torch.manual_seed(2)
     frames = lab_frames(Local(sizes, kind, (), (1,), (8, 8), 0.0).double().eval(), encoded)
     torch.testing.assert_close(frames.transpose(-1, -2) @ METRIC @ frames, METRIC.expand_as(frames), atol=1e-10, rtol=0)
-    torch.testing.assert_close(frames @ inverse(frames), torch.eye(4).double().expand_as(frames), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        frames @ inverse_lorentz(frames), torch.eye(4).double().expand_as(frames), atol=1e-10, rtol=0
+    )
     assert (torch.linalg.det(frames) > 0).all()
     assert (frames[..., 3, 3] >= 1 - 1e-12).all()
     if kind != "learned":  # at rest in the lab
@@ -254,7 +256,7 @@ def test_random_frames_are_for_training():
 
 def test_random_frames_are_lorentz_matrices():
     torch.manual_seed(0)
-    frames = at_random(2000, torch.zeros(0, dtype=torch.float64))
+    frames = random_frames(2000, torch.zeros(0, dtype=torch.float64))
     torch.testing.assert_close(frames.transpose(-1, -2) @ METRIC @ frames, METRIC.expand_as(frames))
     assert (frames[:, 3, 3] < 1.2).all()  # cosh of three components within three standard deviations
     turned = frames[:, :3, :3].mean(0)

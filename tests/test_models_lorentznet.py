@@ -8,7 +8,7 @@ import torch
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import LorentzNet
 from femtobarn.models.lorentznet import Exchange, connect, psi
-from femtobarn.nn import BatchNorm, Rows
+from femtobarn.nn import BatchNorm, PackedRows
 from tests.jets import jet_events
 from tests.sample import make_events
 from tests.symmetries import TRANSFORMATIONS
@@ -75,10 +75,10 @@ def by_loops(
 @pytest.mark.parametrize("piece", [None, 3], ids=["with gradient", "in pieces"])
 def test_messages_are_those_of_loops_over_pairs(last, piece, monkeypatch):
     block, (h, x, s, features) = exchange(last=last)
-    rows = Rows(MASK)
+    rows = PackedRows(MASK)
     expected = by_loops(block, h, x, s, features)
     if piece is not None:
-        monkeypatch.setattr("femtobarn.nn.pieces.NUMBERS", piece * block.width)
+        monkeypatch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", piece * block.width)
     with torch.set_grad_enabled(piece is None):
         found = block(h, x, s, rows, connect(rows, features))
     torch.testing.assert_close(found, expected)
@@ -87,7 +87,7 @@ def test_messages_are_those_of_loops_over_pairs(last, piece, monkeypatch):
 
 def test_batch_norms_see_every_real_pair_once_in_each_order():
     block, (h, x, s, features) = exchange(pairs=0)
-    rows = Rows(MASK)
+    rows = PackedRows(MASK)
     graph = connect(rows, features)
     assert len(graph.first) == 5 * 4 + 3 * 2
     block.first_norm.reset_running_stats()
@@ -113,7 +113,7 @@ def square(a: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 def test_a_block_turns_with_its_four_vectors(transformation):
     block, (h, x, s, features) = exchange()
-    moved, rows = TRANSFORMATIONS[transformation], Rows(MASK)
+    moved, rows = TRANSFORMATIONS[transformation], PackedRows(MASK)
     graph = connect(rows, features)
     before, after = block(h, x, s, rows, graph), block(h, moved(x), s, rows, graph)
     torch.testing.assert_close(after[0], before[0], rtol=1e-9, atol=1e-9)

@@ -12,7 +12,7 @@ from femtobarn.explain.attention import attention
 from femtobarn.inputs import Inputs, Sizes
 from femtobarn.models import MIParT, ParT, settings
 from femtobarn.models.mipart import InteractionBlock
-from femtobarn.nn import Rows, listening
+from femtobarn.nn import PackedRows, record_attention
 from tests.test_models_contract import build, events
 from tests.test_models_part import count, random, some_mask
 
@@ -50,7 +50,7 @@ def test_the_first_blocks_gather_with_the_weights_they_are_given():
     with torch.no_grad():
         block.head_scale += torch.arange(heads) / 10
     x, weights = random(3, 5, width), random(heads, 3, 5, 5, seed=1).softmax(-1)
-    rows = Rows(mask)
+    rows = PackedRows(mask)
     found = rows.unpack(block(rows.pack(x), rows, weights))
     for event, i in mask.nonzero().tolist():
         gathered = torch.zeros(width, dtype=torch.float64)
@@ -72,7 +72,7 @@ def test_both_attentions_are_made_of_one_embedding_of_the_pairs():
     architecture.interaction_blocks[0].register_forward_pre_hook(lambda _, given: heard["first"].append(given[2]))
     architecture.blocks[0].register_forward_pre_hook(lambda _, given: heard["others"].append(given[2]))
     encoded = network.inputs(batch)
-    with listening(lambda *_: None):  # otherwise U is cut into matrices for the attention
+    with record_attention(lambda *_: None):  # otherwise U is cut into matrices for the attention
         network(batch)
     first, norm, gelu, *last = list(architecture.embed_pairs)[1:]
     for event in range(0, len(batch), 11):

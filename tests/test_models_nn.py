@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from femtobarn.nn import BatchNorm, Rows, dropout, normed
+from femtobarn.nn import BatchNorm, PackedRows, dropout, linear_batch_norm
 
 MASK = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
 
 
 @pytest.fixture(params=[False, True], ids=["packed", "exporting"])
-def rows(request, monkeypatch) -> Rows:
+def rows(request, monkeypatch) -> PackedRows:
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: request.param)
-    return Rows(MASK)
+    return PackedRows(MASK)
 
 
 def test_there_and_back(rows):
@@ -40,7 +40,7 @@ def test_gradients_go_to_real_entries_alone(rows):
 def test_batch_norm_sees_what_is_real():
     x, norm = torch.randn(3, 3, 4), BatchNorm(4)
     plain = nn.BatchNorm1d(4)
-    packed = Rows(MASK)
+    packed = PackedRows(MASK)
     expected = plain(torch.stack([x[0, 0], x[0, 2], *x[2]]))
     torch.testing.assert_close(norm(packed.pack(x)), expected)
     torch.testing.assert_close(norm.running_var, plain.running_var)
@@ -98,10 +98,10 @@ def test_a_layer_and_its_batch_norm_are_one_layer_outside_training(bias):
         assert tensor is not None
         tensor.copy_(torch.randn(3, generator=torch.Generator().manual_seed(seed)))
     x = torch.randn(20, 5, dtype=torch.float64)
-    torch.testing.assert_close(normed(linear, norm.eval(), x), norm(linear(x)))
+    torch.testing.assert_close(linear_batch_norm(linear, norm.eval(), x), norm(linear(x)))
     before = norm.running_mean.clone() if norm.running_mean is not None else None
     torch.testing.assert_close(
-        normed(linear, norm.train(), x),
+        linear_batch_norm(linear, norm.train(), x),
         nn.functional.batch_norm(linear(x), None, None, norm.weight, norm.bias, training=True),
     )
     assert before is not None

@@ -11,7 +11,7 @@ from torch import nn
 from femtobarn.inputs import Encoded, Sizes
 from femtobarn.models import ParT
 from femtobarn.models.part import ClassBlock, ParticleBlock
-from femtobarn.nn import Rows, attend, closed, mirrored, once, shared
+from femtobarn.nn import PackedRows, key_padding_bias, prepare_bias, self_attention, symmetric_bias, unique_pairs
 
 WIDTH, HEADS = 12, 3
 
@@ -52,18 +52,18 @@ def test_attention_is_torchs(biased):
     heads = [x.reshape(3, 5, HEADS, -1).transpose(1, 2) for x in (q, k, v)]
     logits = bias.transpose(0, 1).masked_fill(~mask[:, None, None, :], -torch.inf)
     expected = nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=logits)
-    rows, projected = Rows(mask), torch.cat([q, k, v], -1).requires_grad_()
-    bias = (bias + closed(mask, torch.float64)).requires_grad_()
-    mixed = attend(rows.pack(projected), rows, bias)
+    rows, projected = PackedRows(mask), torch.cat([q, k, v], -1).requires_grad_()
+    bias = (bias + key_padding_bias(mask, torch.float64)).requires_grad_()
+    mixed = self_attention(rows.pack(projected), rows, bias)
     torch.testing.assert_close(mixed, rows.pack(expected.transpose(1, 2).flatten(2)))
-    torch.testing.assert_close(mixed, attend(rows.pack(projected), rows, bias.clone()))
+    torch.testing.assert_close(mixed, self_attention(rows.pack(projected), rows, bias.clone()))
 
 
 @pytest.fixture
 def many_groups(monkeypatch):
     """Every event has as many slots as it fills, and is alone with those that fill as many."""
-    monkeypatch.setattr("femtobarn.nn.places.VECTOR", 1)
-    monkeypatch.setattr("femtobarn.nn.places.NUMBERS", 30)
+    monkeypatch.setattr("femtobarn.nn.attention_layout.SLOT_MULTIPLE", 1)
+    monkeypatch.setattr("femtobarn.nn.attention_layout.BLOCK_ELEMENTS", 30)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5])
@@ -71,13 +71,13 @@ def many_groups(monkeypatch):
 def test_gradients_of_attention_are_those_of_finite_differences(chance):
     """They are written out by hand for packed rows."""
     mask = some_mask()
-    rows = Rows(torch.cat([mask, torch.zeros_like(mask[:1])]))  # with an event of nothing
-    bias = closed(rows.mask, torch.float64) + random(HEADS, 4, 5, 5, seed=1)
+    rows = PackedRows(torch.cat([mask, torch.zeros_like(mask[:1])]))  # with an event of nothing
+    bias = key_padding_bias(rows.mask, torch.float64) + random(HEADS, 4, 5, 5, seed=1)
     projected = random(int(mask.sum()), 3 * WIDTH, seed=2).requires_grad_()
 
     def attended(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(3)  # the same weights are dropped every time
-        return attend(x, rows, shared(u, rows), chance)
+        return self_attention(x, rows, prepare_bias(u, rows), chance)
 
     assert torch.autograd.gradcheck(attended, (projected, bias.clamp_min(-1e9).requires_grad_()))
 
@@ -87,27 +87,31 @@ def test_packed_and_padded_attention_are_one(monkeypatch):
     """Processors compute on packed rows; while exporting, and on GPUs, the slots are there."""
     mask = torch.rand(20, 9, generator=torch.Generator().manual_seed(4)) < torch.linspace(0.1, 1, 20)[:, None]
     projected = random(20, 9, 3 * WIDTH)
-    bias = random(HEADS, 20, 9, 9, seed=1) + closed(mask, torch.float64)
-    packed = attend(Rows(mask).pack(projected), Rows(mask), bias)
-    flat = attend(Rows(mask).pack(projected), Rows(mask), bias[:, :, :1])  # the same U whoever looks
+    bias = random(HEADS, 20, 9, 9, seed=1) + key_padding_bias(mask, torch.float64)
+    packed = self_attention(PackedRows(mask).pack(projected), PackedRows(mask), bias)
+    flat = self_attention(
+        PackedRows(mask).pack(projected), PackedRows(mask), bias[:, :, :1]
+    )  # the same U whoever looks
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    rows = Rows(mask)
-    padded = rows.unpack(attend(rows.pack(projected), rows, bias))
+    rows = PackedRows(mask)
+    padded = rows.unpack(self_attention(rows.pack(projected), rows, bias))
     torch.testing.assert_close(padded[mask], packed)
-    padded = rows.unpack(attend(rows.pack(projected), rows, bias[:, :, :1]))
+    padded = rows.unpack(self_attention(rows.pack(projected), rows, bias[:, :, :1]))
     torch.testing.assert_close(padded[mask], flat)
 
 
 @pytest.mark.parametrize("self_pairs", [False, True])
 def test_pairs_are_mirrored_alike_packed_and_padded(monkeypatch, self_pairs):
     mask, more = some_mask(), torch.ones(3, 2, dtype=torch.bool)  # keys of which no pair tells
-    shut = closed(torch.cat([mask, more], 1), torch.float64)
-    rows, cells = once(mask, self_pairs), random(3, 5, 5, HEADS)
+    shut = key_padding_bias(torch.cat([mask, more], 1), torch.float64)
+    rows, cells = unique_pairs(mask, self_pairs), random(3, 5, 5, HEADS)
     told = rows.pack(cells).requires_grad_()
-    assert torch.autograd.gradcheck(lambda said: mirrored(said, rows, shut.clamp_min(-1e9), self_pairs), told)
-    found = mirrored(told, rows, shut, self_pairs)
+    assert torch.autograd.gradcheck(lambda said: symmetric_bias(said, rows, shut.clamp_min(-1e9), self_pairs), told)
+    found = symmetric_bias(told, rows, shut, self_pairs)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    torch.testing.assert_close(mirrored(cells.flatten(0, 2), once(mask, self_pairs), shut, self_pairs), found)
+    torch.testing.assert_close(
+        symmetric_bias(cells.flatten(0, 2), unique_pairs(mask, self_pairs), shut, self_pairs), found
+    )
 
 
 def test_scores_in_pieces_are_those_of_the_whole(monkeypatch):
@@ -122,7 +126,7 @@ def test_scores_in_pieces_are_those_of_the_whole(monkeypatch):
     )
     network = ParT(Sizes(4, 2, 0, 2), width=WIDTH, heads=HEADS, embedding=(8,), pair_embedding=(5,)).double().eval()
     whole = network(encoded)
-    monkeypatch.setattr("femtobarn.nn.pieces.NUMBERS", 2 * 4 * WIDTH)  # two objects
+    monkeypatch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", 2 * 4 * WIDTH)  # two objects
     with torch.no_grad():
         torch.testing.assert_close(network(encoded), whole.detach())
 
@@ -162,8 +166,8 @@ def test_particle_block_against_multihead_attention():
     a, _ = like_torch(block)(
         h, h, h, attn_mask=bias.masked_fill(~mask[:, None, None], -torch.inf).flatten(0, 1), need_weights=False
     )
-    rows = Rows(mask)
-    found = block(rows.pack(x), rows, (bias + closed(mask, torch.float64)[:, None]).transpose(0, 1))
+    rows = PackedRows(mask)
+    found = block(rows.pack(x), rows, (bias + key_padding_bias(mask, torch.float64)[:, None]).transpose(0, 1))
     torch.testing.assert_close(found, rows.pack(finished(block, x, a)))
 
 
@@ -177,7 +181,7 @@ def test_class_block_against_multihead_attention():
     u = block.before_attention(torch.cat([token[:, None], x], 1))
     padded = torch.cat([torch.zeros(3, 1, dtype=torch.bool), ~mask], 1)
     a, _ = like_torch(block)(token[:, None], u, u, key_padding_mask=padded, need_weights=False)
-    rows = Rows(mask)
+    rows = PackedRows(mask)
     torch.testing.assert_close(block(token, rows.pack(x), rows), finished(block, token, a[:, 0]))
 
 
@@ -195,7 +199,7 @@ def test_bias_is_that_of_each_pair_alone():
 
 def test_dropout_only_while_training():
     network: Any = ParT(Sizes(4, 0, 0, 2), width=WIDTH, heads=HEADS, blocks=1, dropout=0.5)
-    x, rows = random(3, 5, WIDTH).float(), Rows(some_mask())
+    x, rows = random(3, 5, WIDTH).float(), PackedRows(some_mask())
     bias = network.bias(torch.zeros(3, 5, 5, 0), some_mask())
     block = network.blocks[0]
     there = [block(rows.pack(x), rows, bias) for _ in range(2)]

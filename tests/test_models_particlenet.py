@@ -13,7 +13,7 @@ import vector
 from femtobarn.inputs import Sizes, make_batch
 from femtobarn.models import ParticleNet, settings
 from femtobarn.models.particlenet import EdgeConv, apart2, connect, separation2
-from femtobarn.nn import BatchNorm, Rows, all_pairs, nearest
+from femtobarn.nn import BatchNorm, PackedRows, all_neighbours, nearest_neighbours
 from tests.sample import make_events
 
 
@@ -71,20 +71,20 @@ def test_feature_distances():
 @pytest.mark.parametrize("k", [1, 2, 4, 5, 30])
 def test_neighbours_against_sorting(k):
     mask, distance2 = some_mask(), random(3, 6, 6).abs()
-    found = nearest(distance2, mask, k)
+    found = nearest_neighbours(distance2, mask, k)
     for event, i in mask.nonzero().tolist():
         others = [j for j in range(6) if j != i and mask[event, j]]
         expected = sorted(others, key=lambda j: distance2[event, i, j])[:k]
-        assert set(found.slot[event, i][found.real[event, i]].tolist()) == set(expected)
-    assert not found.real[~mask].any()
+        assert set(found.slot[event, i][found.mask[event, i]].tolist()) == set(expected)
+    assert not found.mask[~mask].any()
 
 
 def test_all_others_are_the_nearest_when_there_are_few():
     mask = some_mask()
-    every, few = all_pairs(mask), nearest(random(3, 6, 6).abs(), mask, 5)
+    every, few = all_neighbours(mask), nearest_neighbours(random(3, 6, 6).abs(), mask, 5)
     for event, i in mask.nonzero().tolist():
-        assert set(every.slot[event, i][every.real[event, i]].tolist()) == set(
-            few.slot[event, i][few.real[event, i]].tolist()
+        assert set(every.slot[event, i][every.mask[event, i]].tolist()) == set(
+            few.slot[event, i][few.mask[event, i]].tolist()
         )
 
 
@@ -132,7 +132,7 @@ def test_edge_convolution_against_loops(k, pairs, training):
             for event, i in mask.nonzero().tolist()
         ]
     )
-    rows = Rows(mask)
+    rows = PackedRows(mask)
     expected = (normed(block.shortcut_norm, rows.pack(x) @ block.shortcut.weight.T) + means).relu()
     graph = connect(distance2, rows, k, features)
     assert graph.complete is (k == 16)

@@ -13,12 +13,12 @@ from torch import Tensor
 from femtobarn.inputs import Encoded, Inputs, Sizes, make_batch
 from femtobarn.models import RecNN
 from femtobarn.models.recnn import NODE, Gated, node_features
-from femtobarn.nn import grow
-from femtobarn.nn.trees import Shape
+from femtobarn.nn import cluster
+from femtobarn.nn.trees import TreeAlgorithm
 from tests.jets import jet_events
 
 SLOTS = 12
-SHAPES = get_args(Shape)
+SHAPES = get_args(TreeAlgorithm)
 
 
 def encoded(count: int = 12, seed: int = 0) -> Encoded:
@@ -48,8 +48,8 @@ def test_the_published_size(gating, count):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_node_is_what_its_children_make(shape, gating):
     built, jets = network(tree=shape, gating=gating), encoded()
-    tree = grow(jets.momenta, jets.mask, shape)
-    g = node_features(tree, torch.cat([jets.mask, tree.real], dim=1))
+    tree = cluster(jets.momenta, jets.mask, shape)
+    g = node_features(tree, torch.cat([jets.mask, tree.mask], dim=1))
     roots = []
     built.fc.register_forward_pre_hook(lambda _, given: roots.append(given[0]))
     built(jets)
@@ -98,12 +98,12 @@ def test_trees_differ_and_their_order_matters():
 
 def test_features_are_those_of_the_sum_of_the_constituents():
     jets = encoded()
-    tree = grow(jets.momenta, jets.mask, "ca")
-    found = node_features(tree, torch.cat([jets.mask, tree.real], dim=1))
+    tree = cluster(jets.momenta, jets.mask, "ca")
+    found = node_features(tree, torch.cat([jets.mask, tree.mask], dim=1))
     for event in (3, 4, 5):
         nodes = [vector.obj(px=p[0], py=p[1], pz=p[2], E=p[3]) for p in tree.momenta[event].tolist()]
-        jet = nodes[SLOTS - 1 + int(tree.real[event].sum())]
-        for number in torch.cat([jets.mask[event], tree.real[event]]).nonzero().flatten().tolist():
+        jet = nodes[SLOTS - 1 + int(tree.mask[event].sum())]
+        for number in torch.cat([jets.mask[event], tree.mask[event]]).nonzero().flatten().tolist():
             node = nodes[number]
             expected = {
                 "log m2/E2": math.log(max(node.mass2, 0) / node.E**2 + 1e-3),

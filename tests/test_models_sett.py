@@ -11,7 +11,7 @@ from torch import nn
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import Network, SetT
 from femtobarn.models.sett import Pooling, SelfAttention
-from femtobarn.nn import Rows, closed
+from femtobarn.nn import PackedRows, key_padding_bias
 from tests.sample import make_events
 
 WIDTH, HEADS = 12, 3
@@ -43,8 +43,8 @@ def test_self_attention_is_the_papers_with_the_bias_in_the_softmax():
     attention = like_torch(block.project.weight, block.project.bias, block.collect)
     padded = u.masked_fill(~MASK[:, None, None], -torch.inf).flatten(0, 1)
     a, _ = attention(x, x, x, attn_mask=padded, need_weights=False)
-    rows = Rows(MASK)
-    found = block(rows.pack(x), rows, (u + closed(MASK, torch.float64)[:, None]).transpose(0, 1))
+    rows = PackedRows(MASK)
+    found = block(rows.pack(x), rows, (u + key_padding_bias(MASK, torch.float64)[:, None]).transpose(0, 1))
     torch.testing.assert_close(found, rows.pack(finished(block, x, a)))
 
 
@@ -56,13 +56,13 @@ def test_pooling_is_the_papers_attention_of_one_seed():
     attention = like_torch(weight, torch.cat([block.query.bias, block.project.bias]), block.collect)
     z = block.before(x)
     a, _ = attention(seed, z, z, key_padding_mask=~MASK, need_weights=False)
-    rows = Rows(MASK)
+    rows = PackedRows(MASK)
     torch.testing.assert_close(block(rows.pack(x), rows), finished(block, seed, a)[:, 0])
 
 
 def test_without_objects_the_event_is_the_seed():
     block: Any = Pooling(WIDTH, HEADS, 2).double()
-    rows = Rows(torch.zeros_like(MASK))
+    rows = PackedRows(torch.zeros_like(MASK))
     nothing = block.collect.bias.expand(3, -1)  # of the mean of no values
     torch.testing.assert_close(block(rows.pack(random(3, 5, WIDTH)), rows), finished(block, block.seed, nothing))
 

@@ -8,7 +8,7 @@ import torch
 from femtobarn.inputs import Encoded, Inputs, make_batch
 from femtobarn.models import find, networks, settings
 from femtobarn.models.registry import SMALL
-from femtobarn.nn import scalars_of, tokens
+from femtobarn.nn import n_token_scalars, tokens
 from femtobarn.nn.tokens import REFERENCES
 from femtobarn.physics import lorentz
 from tests.jets import jet_events
@@ -34,7 +34,7 @@ def test_objects_then_missing_momentum_then_references():
     flags = found.scalars[0, 12:, 7:].tolist()
     assert flags == [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
     torch.testing.assert_close(found.scalars[:, :12, :7], encoded.particles[..., 4:])
-    assert found.scalars.shape[-1] == scalars_of(sizes, ("beam", "time")) == 10
+    assert found.scalars.shape[-1] == n_token_scalars(sizes, ("beam", "time")) == 10
 
 
 @pytest.mark.parametrize(("features", "scalars"), [("kin", 0), ("kinpid", 6), ("full", 10)])

@@ -11,7 +11,7 @@ from torch import nn
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import Network, Transformer
 from femtobarn.models.transformer import Block
-from femtobarn.nn import Rows, closed
+from femtobarn.nn import PackedRows, key_padding_bias
 from tests.sample import make_events
 
 WIDTH, HEADS = 12, 3
@@ -54,8 +54,8 @@ def test_block_is_torchs_encoder_layer_with_the_norm_first():
     theirs.load_state_dict(state, strict=False)  # whose norms start without effect
     x, u = random(3, 5, WIDTH), random(HEADS, 3, 5, 5, seed=1)
     shut = u.transpose(0, 1).masked_fill(~MASK[:, None, None], -torch.inf).flatten(0, 1)
-    rows = Rows(MASK)
-    found = block(rows.pack(x), rows, u + closed(MASK, torch.float64))
+    rows = PackedRows(MASK)
+    found = block(rows.pack(x), rows, u + key_padding_bias(MASK, torch.float64))
     torch.testing.assert_close(found, rows.pack(theirs(x, src_mask=shut)))
 
 
@@ -74,8 +74,8 @@ def test_the_event_is_the_mean_of_its_objects():
 
 def test_dropout_only_while_training():
     network: Any = Transformer(Sizes(4, 0, 0, 2), width=WIDTH, heads=HEADS, blocks=1, dropout=0.5)
-    rows, x = Rows(MASK), random(3, 5, WIDTH).float()
-    bias = closed(MASK, x.dtype).expand(HEADS, -1, -1, -1)
+    rows, x = PackedRows(MASK), random(3, 5, WIDTH).float()
+    bias = key_padding_bias(MASK, x.dtype).expand(HEADS, -1, -1, -1)
     block = network.blocks[0]
     assert not torch.allclose(*(block(rows.pack(x), rows, bias) for _ in range(2)))
     block.eval()

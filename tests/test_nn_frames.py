@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from femtobarn.nn import Rows, Transport, closed
-from femtobarn.nn.frames import FrameNet, inverse, polar, turn
+from femtobarn.nn import PackedRows, Transport, key_padding_bias
+from femtobarn.nn.frames import FrameNet, inverse_lorentz, polar_frame, rotation_to_axes
 from femtobarn.physics import lorentz
 
 with warnings.catch_warnings(action="ignore"):  # of torch_geometric, about torch.jit
@@ -50,18 +50,18 @@ def test_the_boost_to_rest():
 def test_the_turn_is_gram_schmidt():
     first, second = random(50, 3), random(50, 3, seed=1)
     theirs = orthogonalize_3d(torch.stack([first, second], -2))
-    torch.testing.assert_close(turn(first, second, first), theirs, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(rotation_to_axes(first, second, first), theirs, rtol=1e-10, atol=1e-12)
 
 
 def test_the_polar_decomposition():
     vectors = torch.stack([massive(50, seed=seed) for seed in range(3)], -2)
     theirs = polar_decomposition(energy_first(vectors[:, 0]), energy_first(vectors[:, 1:]))
-    torch.testing.assert_close(turned(polar(vectors, vectors[:, 0])), theirs, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(turned(polar_frame(vectors, vectors[:, 0])), theirs, rtol=1e-9, atol=1e-10)
 
 
 def frames_of(*shape: int) -> Tensor:
     vectors = torch.stack([massive(*shape, seed=seed) for seed in range(3)], -2)
-    return polar(vectors, vectors[..., 0, :])
+    return polar_frame(vectors, vectors[..., 0, :])
 
 
 def test_the_vectors():
@@ -90,9 +90,11 @@ def test_attention_between_frames(vectors):
     scalars = each - 4 * vectors
     frames, q, k, v = frames_of(batch, objects), *(random(batch, objects, heads * each, seed=seed) for seed in range(3))
     mask = torch.arange(objects) < torch.tensor([7, 4, 1])[:, None]
-    rows = Rows(mask)
-    bias = random(heads, batch, objects, objects, seed=5) + closed(mask, torch.float64)
-    mine = Transport(frames, rows, (vectors,), torch.float64).attend(rows.pack(torch.cat([q, k, v], -1)), rows, bias)
+    rows = PackedRows(mask)
+    bias = random(heads, batch, objects, objects, seed=5) + key_padding_bias(mask, torch.float64)
+    mine = Transport(frames, rows, (vectors,), torch.float64).self_attention(
+        rows.pack(torch.cat([q, k, v], -1)), rows, bias
+    )
 
     theirs = LLoCaAttention(f"{scalars}x0n+{vectors}x1n", heads, preserve_variance=False)
     theirs.prepare_frames(Frames(turned(frames)))
@@ -107,11 +109,11 @@ def test_attention_between_frames(vectors):
 
 
 def test_messages_arrive_as_the_receiver_sees_them():
-    frames, rows = frames_of(2, 4), Rows(torch.ones(2, 4, dtype=torch.bool))
+    frames, rows = frames_of(2, 4), PackedRows(torch.ones(2, 4, dtype=torch.bool))
     transport = Transport(frames, rows, (2,), torch.float64)
     x, packed = random(8, 11), frames.flatten(0, 1)
     centre, sender = torch.tensor([0, 3, 5]), torch.tensor([2, 2, 7])
-    arrived = transport.received(transport.sent(x, 2)[sender], centre)
-    change = packed[centre] @ inverse(packed[sender])
+    arrived = transport.channels_in_local_frame(transport.vectors_in_common_frame(x, 2)[sender], centre)
+    change = packed[centre] @ inverse_lorentz(packed[sender])
     expected = change[:, None] @ x[sender, 3:].reshape(3, 2, 4, 1)
     torch.testing.assert_close(arrived, expected.flatten(1))

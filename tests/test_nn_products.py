@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from femtobarn.cost import operations
-from femtobarn.nn import Linear, filled, linear, products
+from femtobarn.nn import Linear, linear, pad_rows, products
 from femtobarn.training.devices import arithmetic
 from tests.test_models_contract import build, events
 
@@ -22,17 +22,17 @@ needs_library = pytest.mark.skipif(
 def taken(monkeypatch):
     """oneDNN taken for every shape, on every processor, and a list of the shapes."""
     shapes = []
-    product = products.product
+    product = products.onednn_linear
 
     def counted(rows, weight, bias=None):
         shapes.append((tuple(rows.shape), tuple(weight.shape)))
         return product(rows, weight, bias)
 
-    monkeypatch.setattr(products, "faster", lambda: True)
-    monkeypatch.setattr(products, "product", counted)
-    monkeypatch.setattr(products, "NARROW", 1)
-    monkeypatch.setattr(products, "MANY", 1)
-    monkeypatch.setattr(products, "MOST", 1)
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "onednn_linear", counted)
+    monkeypatch.setattr(products, "MIN_FEATURES", 1)
+    monkeypatch.setattr(products, "MIN_PRODUCTS_REGULAR", 1)
+    monkeypatch.setattr(products, "MIN_PRODUCTS_IRREGULAR", 1)
     return shapes
 
 
@@ -90,7 +90,7 @@ def test_slopes_nobody_asks_for_are_not_computed(taken):
 
 @pytest.mark.parametrize("reason", ["narrow", "few", "odd", "double", "bf16", "elsewhere"])
 def test_torch_computes_what_onednn_would_not_do_faster(monkeypatch, reason):
-    monkeypatch.setattr(products, "faster", lambda: reason != "elsewhere")
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: reason != "elsewhere")
     rows, weight = torch.zeros(2048, 128), torch.zeros(128, 128)
     changed = {
         "narrow": (rows[:, :16], weight[:, :16]),
@@ -99,22 +99,22 @@ def test_torch_computes_what_onednn_would_not_do_faster(monkeypatch, reason):
         "double": (rows.double(), weight.double()),
     }
     with arithmetic("bf16" if reason == "bf16" else "fp32", torch.device("cpu")):
-        assert not products.suits(*changed.get(reason, (rows, weight)))
-    monkeypatch.setattr(products, "faster", lambda: True)
-    assert products.suits(rows, weight)
+        assert not products.prefers_onednn(*changed.get(reason, (rows, weight)))
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    assert products.prefers_onednn(rows, weight)
 
 
 def test_rows_are_filled_up_where_that_pays(monkeypatch):
-    monkeypatch.setattr(products, "faster", lambda: True)
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
     rows = torch.randn(2000, 128)
-    more = filled(rows)
+    more = pad_rows(rows)
     assert len(more) == 2048
     assert torch.equal(more[:2000], rows)
     assert torch.equal(more[2000:], rows[-1:].expand(48, -1))
     for same in (rows[:1984], rows[:, :16], rows[:0], rows[:100], rows.double()):
-        assert filled(same) is same
-    monkeypatch.setattr(products, "faster", lambda: False)
-    assert filled(rows) is rows
+        assert pad_rows(same) is same
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+    assert pad_rows(rows) is rows
 
 
 @needs_library
@@ -132,11 +132,11 @@ def test_networks_are_the_same_functions(taken, monkeypatch, name, training):
             each.p = 0.0
     found = []
     for mine, used in ((exact, False), (network, True), (network, False)):
-        monkeypatch.setattr(products, "faster", lambda used=used: used)
+        monkeypatch.setattr(products, "onednn_is_faster", lambda used=used: used)
         taken.clear()
         mine.zero_grad()
         batch = events(dtype=next(mine.parameters()).dtype)
-        assert int(batch.mask.sum()) % products.ROWS
+        assert int(batch.mask.sum()) % products.ROW_MULTIPLE
         said = mine(batch)
         said.square().sum().backward()
         assert bool(taken) == used
@@ -154,8 +154,8 @@ def test_operations_are_counted_whoever_computes(taken, monkeypatch):
     batch = events(dtype=torch.float32)
     counts = []
     for used in (True, False):
-        monkeypatch.setattr(products, "faster", lambda used=used: used)
-        monkeypatch.setattr(products, "ROWS", 1)  # no rows to fill up
+        monkeypatch.setattr(products, "onednn_is_faster", lambda used=used: used)
+        monkeypatch.setattr(products, "ROW_MULTIPLE", 1)  # no rows to fill up
         with FlopCounterMode(display=False) as counter:
             network(batch).sum().backward()
         counts.append((counter.get_total_flops(), operations(network, batch)[0]))

@@ -11,7 +11,7 @@ from torch import Tensor
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.models.network import trim
-from femtobarn.nn import listening
+from femtobarn.nn import record_attention
 
 
 class Attention(NamedTuple):
@@ -52,7 +52,7 @@ def attention(network: Network, batch: Batch) -> Attention | None:
             own = weights[..., weights.shape[-1] - slots :].mean(2)
             read.append(torch.where(mask[:, None], own, 0.0))
 
-    with listening(listen):
+    with record_attention(listen):
         network(batch)
     if not looks and not read:
         return None

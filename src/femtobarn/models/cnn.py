@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Rows, readout
+from femtobarn.nn import BatchNorm, PackedRows, mlp_head
 
 #: Sums over the objects of an event are in units of this, about their number, so that they are of order 1.
 OBJECTS = 10
@@ -60,11 +60,11 @@ class CNN(nn.Module):
             for before, after in zip(widths, channels, strict=False)
         )
         self.norms = nn.ModuleList(BatchNorm(width) for width in channels)
-        self.fc = readout(2 * channels[-1] + sizes.context, fc, sizes.outputs, dropout)
+        self.fc = mlp_head(2 * channels[-1] + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         x = encoded.particles.transpose(1, 2)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             seen = rows.pack(convolution(x).transpose(1, 2))

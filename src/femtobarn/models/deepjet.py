@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Linear, Rows
+from femtobarn.nn import BatchNorm, Linear, PackedRows
 from femtobarn.physics.objects import BJET, CHARGED, JET, LEPTONS, NEUTRAL, PARTICLE, PHOTON
 
 #: What stands in each of the two lists. Particles of no known type are with the charged ones.
@@ -95,7 +95,7 @@ class Reader(nn.Module):
         self, particles: Float[Tensor, "batch particles features"], mask: Bool[Tensor, "batch particles"]
     ) -> Float[Tensor, "batch state"]:
         """What is read from the particles of the mask, which stand by falling pT."""
-        rows, filled = Rows(mask), Rows(mask.any(1, keepdim=True))
+        rows, filled = PackedRows(mask), PackedRows(mask.any(1, keepdim=True))
         listed = softest_first(rows.unpack(self.layers(rows.pack(particles))), mask)
         if torch.compiler.is_exporting():
             # onnxruntime's LSTM brings the process down where there is no event at all

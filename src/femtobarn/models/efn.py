@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import Rows, directions, perceptron, readout, start, whole_event
+from femtobarn.nn import PackedRows, directions, event_features, init_he, mlp, mlp_head
 
 
 @model("efn", pairs=False, small={"phi": (16, 16), "fc": (16,), "dropout": 0.0})
@@ -49,18 +49,22 @@ class EFN(nn.Module):
     ) -> None:
         super().__init__()
         self.of_event = sizes.vectors > 0  # jets have no missing momentum
-        self.phi = perceptron(3 if self.of_event else 2, phi)
-        self.fc = readout(phi[-1] + (1 + 2 * sizes.vectors) * self.of_event, fc, sizes.outputs, dropout)
-        start(self)
+        self.phi = mlp(3 if self.of_event else 2, phi)
+        self.fc = mlp_head(phi[-1] + (1 + 2 * sizes.vectors) * self.of_event, fc, sizes.outputs, dropout)
+        init_he(self)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
         seen = directions(encoded.momenta, encoded.mask)
-        place = (seen.along, seen.around.cos(), seen.around.sin()) if self.of_event else (seen.along, seen.around)
-        rows, dtype = Rows(encoded.mask), encoded.particles.dtype
-        share = rows.pack(seen.share[..., None]).to(dtype)
+        place = (
+            (seen.delta_y, seen.delta_phi.cos(), seen.delta_phi.sin())
+            if self.of_event
+            else (seen.delta_y, seen.delta_phi)
+        )
+        rows, dtype = PackedRows(encoded.mask), encoded.particles.dtype
+        share = rows.pack(seen.pt_fraction[..., None]).to(dtype)
         whole = rows.sum(share * self.phi(rows.pack(torch.stack(place, dim=-1)).to(dtype)))
         if self.of_event:
-            whole = torch.cat([whole, whole_event(seen, encoded.vectors).to(dtype)], dim=-1)
+            whole = torch.cat([whole, event_features(seen, encoded.vectors).to(dtype)], dim=-1)
         logits: Tensor = self.fc(whole)
         return logits

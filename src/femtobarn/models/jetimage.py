@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import directions, readout, start, whole_event
+from femtobarn.nn import directions, event_features, init_he, mlp_head
 from femtobarn.physics.objects import BJET, CHARGED, LEPTONS, NEUTRAL, PHOTON
 
 Channel = Literal["pt", "charged", "neutral", "leptons", "b_jets", "photons", "count"]
@@ -105,8 +105,8 @@ class JetImage(nn.Module):
             raise ValueError(f"{pixels} x {pixels} pixels are too few for filters {filters} of {kernel} x {kernel}")
         self.layers = nn.Sequential(*layers)
         beside = (1 + 2 * sizes.vectors) * self.of_event
-        self.fc = readout(before * length**2 + beside, fc, sizes.outputs, dropout)
-        start(self)
+        self.fc = mlp_head(before * length**2 + beside, fc, sizes.outputs, dropout)
+        init_he(self)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
@@ -114,14 +114,14 @@ class JetImage(nn.Module):
         seen: Tensor = self.layers(self.draw(encoded).to(dtype)).flatten(1)
         if self.of_event:
             around = directions(encoded.momenta, encoded.mask)
-            seen = torch.cat([seen, whole_event(around, encoded.vectors).to(dtype)], dim=-1)
+            seen = torch.cat([seen, event_features(around, encoded.vectors).to(dtype)], dim=-1)
         logits: Tensor = self.fc(seen)
         return logits
 
     def draw(self, encoded: Encoded) -> Float[Tensor, "batch channels pixels pixels"]:
         """The images: first index rapidity, or the principal axis of a jet; second azimuth, or across."""
         where = directions(encoded.momenta, encoded.mask)
-        share, x, y = where.share, where.along, where.around
+        share, x, y = where.pt_fraction, where.delta_y, where.delta_phi
         if self.of_event:
             # the sine does not jump on the other side of the beam
             x, y = x * side(share, x), y * side(share, y.sin())

@@ -15,27 +15,27 @@ from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     Bias,
+    PackedRows,
     PairLayers,
     Reference,
-    Rows,
-    attend,
-    attend_from_last,
-    followed,
+    append_global_token,
+    last_token_attention,
+    n_token_scalars,
     pair_bias,
-    scalars_of,
-    shared,
+    prepare_bias,
+    self_attention,
     tokens,
 )
 from femtobarn.nn.multivectors import (
-    Channels,
-    Linear,
-    apart,
-    gated,
-    metric,
-    multiplied,
-    normed,
-    shrinkage,
-    side_by_side,
+    EquivariantLinear,
+    MultivectorChannels,
+    component_signs,
+    concat_components,
+    group_product,
+    inverse_rms,
+    multivector_norm,
+    norm_and_gate,
+    split_components,
 )
 from femtobarn.physics.geometric_algebra import Multivectors
 
@@ -92,8 +92,8 @@ class LGATr(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes, self.references, self.scale, self.heads = sizes, references, scale, heads
-        channels = Channels(multivectors, scalars)
-        self.embed = nn.Linear(scalars_of(sizes, references) + 1, channels.invariant)
+        channels = MultivectorChannels(multivectors, scalars)
+        self.embed = nn.Linear(n_token_scalars(sizes, references) + 1, channels.invariant)
         self.embed_momenta = nn.Linear(1, channels.pairs, bias=False)
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(
@@ -104,11 +104,11 @@ class LGATr(nn.Module):
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        momenta, scalars, mask = followed(tokens(encoded, self.sizes, self.references, self.scale), encoded)
-        rows = Rows(mask)
+        momenta, scalars, mask = append_global_token(tokens(encoded, self.sizes, self.references, self.scale), encoded)
+        rows = PackedRows(mask)
         vectors = self.embed_momenta(rows.pack(momenta.to(scalars.dtype)).T[..., None])
         x = Multivectors(self.embed(rows.pack(scalars)), vectors, vectors[:3, :, :0])
-        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
+        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, encoded.mask.shape[1])
         logits: Tensor = self.head(x.scalars)
@@ -130,49 +130,53 @@ class Block(nn.Module):
     signs: Tensor
 
     def __init__(
-        self, channels: Channels, heads: int, attention_ratio: int, ratio: int, *, first: bool, last: bool
+        self, channels: MultivectorChannels, heads: int, attention_ratio: int, ratio: int, *, first: bool, last: bool
     ) -> None:
         super().__init__()
         self.channels, self.heads, self.first, self.last = channels, heads, first, last
         multivectors, scalars = channels.multivectors, channels.scalars
-        head = Channels(max(attention_ratio * multivectors // heads, 1), max(attention_ratio * scalars // heads, 4))
+        head = MultivectorChannels(
+            max(attention_ratio * multivectors // heads, 1), max(attention_ratio * scalars // heads, 4)
+        )
         self.asked, self.gathered = head._replace(groups=3 * heads), head._replace(groups=heads)
-        self.project = Linear(channels, self.asked, bias=False, bivectors=not first)  # queries, keys, values
-        self.collect = Linear(self.gathered, channels, scale=0.1, bivectors=not first)
-        self.wide = Channels(ratio * multivectors, ratio * scalars)
-        self.factors = Linear(channels, Channels(ratio * multivectors, 0, groups=2), bivectors=not first)
-        self.factors.start_second_at_one()
-        self.combine = Linear(self.wide._replace(scalars=scalars), self.wide)
-        self.contract = Linear(self.wide, channels, only_scalars=last)
-        signs = metric(head, bivectors=not first)
+        self.project = EquivariantLinear(channels, self.asked, bias=False, bivectors=not first)  # queries, keys, values
+        self.collect = EquivariantLinear(self.gathered, channels, scale=0.1, bivectors=not first)
+        self.wide = MultivectorChannels(ratio * multivectors, ratio * scalars)
+        self.factors = EquivariantLinear(
+            channels, MultivectorChannels(ratio * multivectors, 0, groups=2), bivectors=not first
+        )
+        self.factors.init_second_group_near_one()
+        self.combine = EquivariantLinear(self.wide._replace(scalars=scalars), self.wide)
+        self.contract = EquivariantLinear(self.wide, channels, only_scalars=last)
+        signs = component_signs(head, bivectors=not first)
         # of queries alone; the products keep the scale of all components where there are no bivectors yet
-        signs = torch.stack([signs * (len(signs) / len(metric(head))) ** 0.5, *torch.ones(2, len(signs))])
+        signs = torch.stack([signs * (len(signs) / len(component_signs(head))) ** 0.5, *torch.ones(2, len(signs))])
         self.register_buffer("signs", signs.repeat_interleave(heads, 0), persistent=False)
 
-    def forward(self, x: Multivectors, rows: Rows, bias: Bias, objects: int) -> Multivectors:
+    def forward(self, x: Multivectors, rows: PackedRows, bias: Bias, objects: int) -> Multivectors:
         """Every row, or that of the last token of each event, of whose tokens the first are objects."""
-        asked = self.sides(self.project(normed(x, self.channels)))
+        asked = self.sides(self.project(multivector_norm(x, self.channels)))
         if self.last:
-            last, gathered = attend_from_last(asked.flatten(1), rows, self.heads, objects)
+            last, gathered = last_token_attention(asked.flatten(1), rows, self.heads, objects)
             x = Multivectors(x.scalars[last], x.vectors[:, last], x.bivectors[:, last])
         else:
-            gathered = attend(asked.flatten(1), rows, bias)
-        x = plus(x, self.collect(apart(torch.unflatten(gathered, -1, (self.heads, -1)), self.gathered)))
-        y = normed(x, self.channels)
+            gathered = self_attention(asked.flatten(1), rows, bias)
+        x = plus(x, self.collect(split_components(torch.unflatten(gathered, -1, (self.heads, -1)), self.gathered)))
+        y = multivector_norm(x, self.channels)
         factors = self.factors(y)
         if self.first:
             factors = factors._replace(bivectors=torch.zeros_like(factors.vectors[:3]))
-        products = multiplied(factors)
+        products = group_product(factors)
         own = y.scalars[:, : self.channels.scalars]
         combined = self.combine(products._replace(scalars=torch.cat([own, products.scalars], dim=-1)))
-        return plus(x, self.contract(gated(combined, self.wide)))
+        return plus(x, self.contract(norm_and_gate(combined, self.wide)))
 
     def sides(self, x: Multivectors) -> Float[Tensor, "rows parts numbers"]:
         """Queries, keys and values of each head, each with its norm, queries with the signs of the metric."""
         s = self.asked.scalars
-        numbers = side_by_side(x, self.asked)
+        numbers = concat_components(x, self.asked)
         own = nn.functional.layer_norm(numbers[..., :s], (s,))
-        others = numbers[..., s:] * shrinkage(x, self.asked)[..., None]
+        others = numbers[..., s:] * inverse_rms(x, self.asked)[..., None]
         return torch.cat([own, others], dim=-1).mul_(self.signs)
 
 

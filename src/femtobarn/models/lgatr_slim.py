@@ -16,19 +16,19 @@ from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     Bias,
+    PackedRows,
     PairLayers,
     Reference,
-    Rows,
-    as_many,
-    at_once,
-    attend,
-    attend_from_last,
-    filled,
-    followed,
+    append_global_token,
+    append_zero_rows,
+    chunk_size,
+    last_token_attention,
     linear,
+    n_token_scalars,
+    pad_rows,
     pair_bias,
-    scalars_of,
-    shared,
+    prepare_bias,
+    self_attention,
     tokens,
 )
 from femtobarn.physics.lorentz import METRIC
@@ -108,7 +108,7 @@ class LGATrSlim(nn.Module):
         super().__init__()
         self.sizes, self.references, self.scale, self.heads = sizes, references, scale, heads
         channels = Channels(scalars, vectors)
-        self.embed = Linear(Channels(scalars_of(sizes, references) + 1, 1), channels)
+        self.embed = Linear(Channels(n_token_scalars(sizes, references) + 1, 1), channels)
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(
             Block(channels, heads, attention_ratio, ratio, last=number == blocks - 1) for number in range(blocks)
@@ -117,13 +117,13 @@ class LGATrSlim(nn.Module):
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        momenta, scalars, mask = followed(tokens(encoded, self.sizes, self.references, self.scale), encoded)
-        rows = Rows(mask)
+        momenta, scalars, mask = append_global_token(tokens(encoded, self.sizes, self.references, self.scale), encoded)
+        rows = PackedRows(mask)
         vectors = rows.pack(momenta.to(scalars.dtype)).T[..., None]
         x: Fields = self.embed(Fields(rows.pack(scalars), vectors))
-        own = filled(x.scalars)
-        x = Fields(own, as_many(x.vectors, own))
-        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
+        own = pad_rows(x.scalars)
+        x = Fields(own, append_zero_rows(x.vectors, own))
+        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, encoded.mask.shape[1])
         logits: Tensor = self.head(x.scalars)
@@ -160,16 +160,16 @@ class Block(nn.Module):
         signs = torch.cat([signs.repeat(heads), torch.ones(2 * heads * len(signs))])
         self.register_buffer("signs", signs, persistent=False)
 
-    def forward(self, x: Fields, rows: Rows, bias: Bias, objects: int) -> Fields:
+    def forward(self, x: Fields, rows: PackedRows, bias: Bias, objects: int) -> Fields:
         """Every row, or that of the last token of each event, of whose tokens the first are objects."""
         asked = self.sides(normed(self.project(normed(x)), 3 * self.heads))
         if self.last:
-            last, gathered = attend_from_last(asked, rows, self.heads, objects)
+            last, gathered = last_token_attention(asked, rows, self.heads, objects)
             x = Fields(x.scalars[last], x.vectors[:, last])
         else:
-            gathered = attend(asked, rows, bias)
+            gathered = self_attention(asked, rows, bias)
         x = plus(x, self.collect(self.apart(gathered)))
-        many = at_once(x.scalars, self.widest)
+        many = chunk_size(x.scalars, self.widest)
         if many is None:
             return self.opened(x)
         parts = zip(torch.split(x.scalars, many), torch.split(x.vectors, many, dim=1), strict=True)

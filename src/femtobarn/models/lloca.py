@@ -20,24 +20,24 @@ from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import Channels, ParticleNet
 from femtobarn.models.registry import model
 from femtobarn.models.transformer import Transformer
-from femtobarn.nn import Rows, tokens
+from femtobarn.nn import PackedRows, tokens
 from femtobarn.nn.frames import (
-    LIGHTEST,
-    VECTORS,
+    MIN_PARTICLE_MASS,
+    N_FRAME_VECTORS,
     FrameNet,
-    Kind,
-    at_random,
-    directions,
-    heavy_enough,
-    in_space,
-    polar,
-    precise,
-    products,
+    FrameType,
+    clamp_mass,
+    lorentz_products,
+    polar_frame,
+    random_frames,
     rest_frame,
-    turn,
-    turn_around_beam,
+    rotation_around_beam,
+    rotation_as_lorentz,
+    rotation_to_axes,
+    to_float64,
+    velocities,
 )
-from femtobarn.nn.tokens import REFERENCES, Reference, scalars_of
+from femtobarn.nn.tokens import REFERENCES, Reference, n_token_scalars
 from femtobarn.nn.transport import Transport
 
 #: Components this small against the energy are rounding, and nothing is as good as 0: angles are made of them.
@@ -73,7 +73,7 @@ class Local(nn.Module):
     def __init__(
         self,
         sizes: Sizes,
-        frames: Kind,
+        frames: FrameType,
         references: Sequence[Reference],
         vectors: Sequence[int],
         widths: Sequence[int],
@@ -93,8 +93,10 @@ class Local(nn.Module):
                 vectors=0,
             )
         self.find: FrameNet | None = None
-        if VECTORS[frames]:
-            self.find = FrameNet(scalars_of(sizes, references), 1 + len(references), VECTORS[frames], widths, chance)
+        if N_FRAME_VECTORS[frames]:
+            self.find = FrameNet(
+                n_token_scalars(sizes, references), 1 + len(references), N_FRAME_VECTORS[frames], widths, chance
+            )
 
     def forward(self, encoded: Encoded) -> tuple[Encoded, Transport | None]:
         """What the backbone gets; no transport where all objects of an event have one frame."""
@@ -103,7 +105,7 @@ class Local(nn.Module):
         found = tokens(encoded, self.given, self.references)
         objects = encoded.mask.shape[1] + self.given.vectors
         mask, scalars = found.mask[:, :objects], found.scalars
-        momenta = torch.where(found.mask[..., None], precise(found.momenta), 0.0)
+        momenta = torch.where(found.mask[..., None], to_float64(found.momenta), 0.0)
         if self.kind == "learned":
             momenta = at_rest(momenta, objects)
         frames = self.frames(momenta, scalars, found.mask, objects)
@@ -123,7 +125,7 @@ class Local(nn.Module):
         )
         if self.find is None:
             return local, None
-        return local, Transport(frames, Rows(mask), self.vectors, dtype)
+        return local, Transport(frames, PackedRows(mask), self.vectors, dtype)
 
     def frames(
         self,
@@ -136,23 +138,23 @@ class Local(nn.Module):
         if self.find is None:
             events = momenta.shape[0]
             one = torch.eye(4, dtype=momenta.dtype, device=momenta.device).expand(events, 4, 4)
-            one = at_random(events, momenta) if self.training else one
+            one = random_frames(events, momenta) if self.training else one
             return one[:, None].expand(-1, objects, -1, -1)
-        heavy = heavy_enough(momenta)
+        heavy = clamp_mass(momenta)
         own = heavy[:, :objects]
         invariants = [own[..., 3].log()]
         start = objects
         for name in self.references:
             stop = start + len(REFERENCES[name])
-            invariants.append(products(own, momenta[:, start:stop]).clamp_min(FLOOR).log().mean(-1))
+            invariants.append(lorentz_products(own, momenta[:, start:stop]).clamp_min(FLOOR).log().mean(-1))
             start = stop
         vectors = self.find(heavy, scalars, torch.stack(invariants, -1), mask)
         if self.kind == "learned":
-            return polar(vectors, own)
+            return polar_frame(vectors, own)
         if self.kind == "so3":
-            first, second = directions(vectors).unbind(-2)
-            return in_space(turn(first, second, directions(own)))
-        return in_space(turn_around_beam(directions(vectors[..., 0, :]), directions(own)))
+            first, second = velocities(vectors).unbind(-2)
+            return rotation_as_lorentz(rotation_to_axes(first, second, velocities(own)))
+        return rotation_as_lorentz(rotation_around_beam(velocities(vectors[..., 0, :]), velocities(own)))
 
 
 def at_rest(momenta: Float[Tensor, "batch tokens 4"], objects: int) -> Float[Tensor, "batch tokens 4"]:
@@ -166,7 +168,7 @@ def at_rest(momenta: Float[Tensor, "batch tokens 4"], objects: int) -> Float[Ten
     total = momenta[:, :objects].sum(1)
     if objects == momenta.shape[1]:
         seen = momenta @ rest_frame(total).transpose(-1, -2)
-        resting = torch.where(there, LIGHTEST, 0.0)[..., None] * momenta.new_tensor([0.0, 0.0, 0.0, 1.0])
+        resting = torch.where(there, MIN_PARTICLE_MASS, 0.0)[..., None] * momenta.new_tensor([0.0, 0.0, 0.0, 1.0])
         return torch.where(alone[..., None], resting, seen)
     total = torch.where(alone, momenta.sum(1), total)
     return momenta @ rest_frame(total).transpose(-1, -2)
@@ -233,7 +235,7 @@ class LLoCaTransformer(nn.Module):
         ratio: PositiveInt = 2,
         pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
         dropout: Chance = 0.0,
-        frames: Kind = "learned",
+        frames: FrameType = "learned",
         vectors: NonNegativeInt = 1,
         references: tuple[Reference, ...] = ("beam", "time"),
         frames_net: Widths = (128, 128),
@@ -310,7 +312,7 @@ class LLoCaParT(nn.Module):
         pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
         ratio: PositiveInt = 4,
         dropout: Chance = 0.1,
-        frames: Kind = "learned",
+        frames: FrameType = "learned",
         vectors: NonNegativeInt = 2,
         references: tuple[Reference, ...] = ("beam", "time"),
         frames_net: Widths = (128, 128),
@@ -380,7 +382,7 @@ class LLoCaParticleNet(nn.Module):
         blocks: Annotated[tuple[Channels, ...], Field(min_length=1)] = ((64,) * 3, (128,) * 3, (256,) * 3),
         fc: tuple[PositiveInt, ...] = (256,),
         dropout: Chance = 0.1,
-        frames: Kind = "learned",
+        frames: FrameType = "learned",
         vectors: tuple[NonNegativeInt, ...] = (8, 16),
         references: tuple[Reference, ...] = ("beam", "time"),
         frames_net: Widths = (128, 128),

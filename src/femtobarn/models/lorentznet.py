@@ -17,14 +17,14 @@ from femtobarn.models.registry import model
 from femtobarn.nn import (
     BatchNorm,
     Linear,
+    PackedRows,
     Reference,
-    Rows,
-    at_once,
-    folded,
+    chunk_size,
+    fuse_linear_bn,
     linear,
-    normed,
-    readout,
-    scalars_of,
+    linear_batch_norm,
+    mlp_head,
+    n_token_scalars,
     tokens,
 )
 from femtobarn.physics.lorentz import METRIC, mass2
@@ -77,19 +77,19 @@ class LorentzNet(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes, self.references, self.scale = sizes, references, scale
-        scalars = 1 + scalars_of(sizes, references)
+        scalars = 1 + n_token_scalars(sizes, references)
         self.embed = Linear(scalars, width)
         self.blocks = nn.ModuleList(
             Exchange(width, scalars, sizes.pairs, c, last=number == blocks - 1) for number in range(blocks)
         )
-        self.fc = readout(width, (width,), sizes.outputs, dropout)
+        self.fc = mlp_head(width, (width,), sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
         momenta, scalars, mask = tokens(encoded, self.sizes, self.references, self.scale)
         x = momenta.double()  # differences of large products: these need the digits
         scalars = torch.cat([psi(mass2(x))[..., None].to(scalars.dtype), scalars], dim=-1)
-        rows = Rows(mask)
+        rows = PackedRows(mask)
         s = rows.pack(scalars)
         h = self.embed(s)
         more = mask.shape[1] - encoded.mask.shape[1]
@@ -103,18 +103,18 @@ class LorentzNet(nn.Module):
 class Graph(NamedTuple):
     """All pairs of two different objects of the same event, in both orders (while exporting, of all slots)."""
 
-    pairs: Rows  # over (batch, objects, objects)
+    pairs: PackedRows  # over (batch, objects, objects)
     first: Int[Tensor, " pairs"]  # row of the object that is told
     second: Int[Tensor, " pairs"]  # row of the object that tells
     features: Float[Tensor, "pairs pair_features"]
 
 
-def connect(rows: Rows, features: Float[Tensor, "batch objects objects pair_features"]) -> Graph:
+def connect(rows: PackedRows, features: Float[Tensor, "batch objects objects pair_features"]) -> Graph:
     """The pairs of a batch of events, with their features."""
     mask = rows.mask
     batch, slots = mask.shape
     each = torch.arange(slots, device=mask.device)
-    pairs = Rows(mask[:, :, None] & mask[:, None, :] & (each[:, None] != each))
+    pairs = PackedRows(mask[:, :, None] & mask[:, None, :] & (each[:, None] != each))
     row = (torch.arange(mask.numel(), device=mask.device) if rows.index is None else mask.flatten().cumsum(0) - 1).view(
         batch, slots
     )
@@ -158,13 +158,13 @@ class Exchange(nn.Module):
         h: Float[Tensor, "rows width"],
         x: Float[Tensor, "batch objects 4"],
         s: Float[Tensor, "rows scalars"],
-        rows: Rows,
+        rows: PackedRows,
         graph: Graph,
     ) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "batch objects 4"]]:
         """Features and four-vectors after the messages."""
         weight, shift = self.first.weight, None
         if not self.training:
-            weight, shift = folded(self.first, self.first_norm)
+            weight, shift = fuse_linear_bn(self.first, self.first_norm)
         told, tells, of_pair = (
             weight[:, : self.width],
             weight[:, self.width : 2 * self.width],
@@ -172,7 +172,7 @@ class Exchange(nn.Module):
         )
         known = torch.cat([graph.pairs.pack(invariants(x)).to(h.dtype), graph.features], dim=-1)
         parts = (linear(h, told, shift), linear(h, tells), known, of_pair)
-        many = None if self.training else at_once(known, self.width)  # training needs all pairs for the batch norm
+        many = None if self.training else chunk_size(known, self.width)  # training needs all pairs for the batch norm
         if many is None:
             messages, moves = self.messages(*parts, graph, slice(None))
             total = graph.pairs.sum(messages).flatten(0, 1)
@@ -181,7 +181,7 @@ class Exchange(nn.Module):
             total, moves = self.in_pieces(*parts, graph, many)
         if moves is not None:
             x = x + self.c * moved(x, graph.pairs.unpack(moves).squeeze(-1).to(x.dtype), graph.pairs.mask)
-        news = torch.relu(normed(self.learn, self.learn_norm, torch.cat([h, total, s], dim=-1)))
+        news = torch.relu(linear_batch_norm(self.learn, self.learn_norm, torch.cat([h, total, s], dim=-1)))
         return h + self.learned(news), x
 
     def messages(

@@ -16,7 +16,19 @@ from torch import Tensor, nn
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models import part
 from femtobarn.models.registry import model
-from femtobarn.nn import Linear, PairLayers, Rows, as_many, closed, dropout, filled, mirrored, once, shared, tell
+from femtobarn.nn import (
+    Linear,
+    PackedRows,
+    PairLayers,
+    append_zero_rows,
+    dropout,
+    key_padding_bias,
+    pad_rows,
+    prepare_bias,
+    report_attention,
+    symmetric_bias,
+    unique_pairs,
+)
 
 
 @model(
@@ -96,15 +108,15 @@ class MIParT(nn.Module):
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         x = self.embed(rows.pack(encoded.particles))
-        pairs, shut = once(encoded.mask), closed(encoded.mask, x.dtype)
-        wide, narrow = deque(self.embed_pairs.stages(pairs.pack(encoded.pairs)), 2)
-        weights = mirrored(wide, pairs, shut).softmax(-1)
-        x = filled(x)
+        pairs, shut = unique_pairs(encoded.mask), key_padding_bias(encoded.mask, x.dtype)
+        wide, narrow = deque(self.embed_pairs.layer_outputs(pairs.pack(encoded.pairs)), 2)
+        weights = symmetric_bias(wide, pairs, shut).softmax(-1)
+        x = pad_rows(x)
         for block in self.interaction_blocks:
             x = block(x, rows, weights)
-        bias = shared(mirrored(narrow, pairs, shut), rows)
+        bias = prepare_bias(symmetric_bias(narrow, pairs, shut), rows)
         for block in self.blocks:
             x = block(x, rows, bias)
         token = self.token.expand(encoded.mask.shape[0], -1)
@@ -126,11 +138,11 @@ class InteractionBlock(part.Block):
     def forward(
         self,
         x: Float[Tensor, "rows width"],
-        rows: Rows,
+        rows: PackedRows,
         weights: Float[Tensor, "heads batch particles particles"],
     ) -> Float[Tensor, "rows width"]:
-        tell("objects", weights.transpose(0, 1))
+        report_attention("objects", weights.transpose(0, 1))
         apart = (*rows.mask.shape, len(weights), x.shape[-1] // len(weights))
         values = rows.unpack(self.values(self.before_attention(x))).reshape(apart)
         mixed = dropout(weights, self.dropout, self.training) @ values.permute(2, 0, 1, 3)
-        return self.finish(x, as_many(rows.pack(mixed.permute(1, 2, 0, 3).flatten(2)), x) * self.scale())
+        return self.finish(x, append_zero_rows(rows.pack(mixed.permute(1, 2, 0, 3).flatten(2)), x) * self.scale())

@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Linear, PairLayers, Rows, closed, pair_bias, readout, tell
+from femtobarn.nn import (
+    BatchNorm,
+    Linear,
+    PackedRows,
+    PairLayers,
+    key_padding_bias,
+    mlp_head,
+    pair_bias,
+    report_attention,
+)
 
 #: How often the set is read before the event is told.
 READINGS = 4
@@ -74,11 +83,11 @@ class MPNN(nn.Module):
         graphs = (Adjacency(width, adjacency == "undirected") if learned else None for _ in range(iterations))
         self.passes = nn.ModuleList(Pass(width, graph) for graph in graphs)
         self.read = Set2Set(width) if adjacency == "set2set" else Sum(width)
-        self.fc = readout(self.read.width + sizes.context, fc, sizes.outputs, dropout)
+        self.fc = mlp_head(self.read.width + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         h = self.embed(rows.pack(encoded.particles))
         (bias,) = pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, 1, h.dtype)
         for each in self.passes:
@@ -96,14 +105,14 @@ class Adjacency(nn.Module):
         self.between = Linear(width, width, bias=False)
 
     def forward(
-        self, h: Float[Tensor, "rows width"], rows: Rows, bias: Float[Tensor, "batch _ objects"]
+        self, h: Float[Tensor, "rows width"], rows: PackedRows, bias: Float[Tensor, "batch _ objects"]
     ) -> Float[Tensor, "batch objects objects"]:
         logits = rows.unpack(self.between(h)) @ rows.unpack(h).transpose(1, 2) + bias
         # a padded object listens too, which its transpose would tell
         weights = logits.softmax(-1).masked_fill(~_pairs(rows.mask), 0.0)
         if self.symmetric:
             return (weights + weights.transpose(1, 2)) / 2
-        tell("objects", weights[:, None], bias[:, None])
+        report_attention("objects", weights[:, None], bias[:, None])
         return weights
 
 
@@ -117,7 +126,7 @@ class Pass(nn.Module):
         self.update = nn.GRUCell(width, width)
 
     def forward(
-        self, h: Float[Tensor, "rows width"], rows: Rows, bias: Float[Tensor, "batch _ objects"]
+        self, h: Float[Tensor, "rows width"], rows: PackedRows, bias: Float[Tensor, "batch _ objects"]
     ) -> Float[Tensor, "rows width"]:
         message = self.message(h)
         if self.graph is not None:
@@ -134,7 +143,7 @@ class Sum(nn.Module):
         self.width = width
         self.layers = nn.Sequential(Linear(width, width), nn.Tanh(), Linear(width, width))
 
-    def forward(self, h: Float[Tensor, "rows width"], rows: Rows) -> Float[Tensor, "batch width"]:
+    def forward(self, h: Float[Tensor, "rows width"], rows: PackedRows) -> Float[Tensor, "batch width"]:
         return rows.sum(self.layers(h))
 
 
@@ -151,13 +160,13 @@ class Set2Set(nn.Module):
         self.width = 2 * width
         self.lstm = nn.LSTMCell(2 * width, width)
 
-    def forward(self, h: Float[Tensor, "rows width"], rows: Rows) -> Float[Tensor, "batch two_widths"]:
-        objects, shut = rows.unpack(h), closed(rows.mask, h.dtype)[:, 0]
+    def forward(self, h: Float[Tensor, "rows width"], rows: PackedRows) -> Float[Tensor, "batch two_widths"]:
+        objects, shut = rows.unpack(h), key_padding_bias(rows.mask, h.dtype)[:, 0]
         query = cell = said = torch.zeros_like(objects[:, 0])
         for _ in range(READINGS):
             query, cell = self.lstm(torch.cat([query, said], dim=-1), (query, cell))
             weights = ((objects * query[:, None]).sum(-1) + shut).softmax(-1)
-            tell("readout", weights[:, None, None])
+            report_attention("readout", weights[:, None, None])
             said = (objects * weights[..., None]).sum(1)
         return torch.cat([query, said], dim=-1)
 

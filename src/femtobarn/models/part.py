@@ -19,17 +19,17 @@ from femtobarn.nn import (
     BatchNorm,
     Bias,
     Linear,
+    PackedRows,
     PairLayers,
-    Rows,
     Transport,
-    attend,
+    apply_chunked,
+    class_attention,
     dropout,
-    filled,
-    in_pieces,
     linear,
+    pad_rows,
     pair_bias,
-    read_once,
-    shared,
+    prepare_bias,
+    self_attention,
 )
 
 
@@ -94,12 +94,12 @@ class ParT(nn.Module):
 
     def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
         """Logits of each event; with a transport where objects have frames of their own."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         x = rows.pack(encoded.particles)
         # training needs all rows for the batch norm
-        x = self.embed(x) if self.training else in_pieces(self.embed, x, width=self.widest)
-        x = filled(x)
-        bias = shared(self.bias(encoded.pairs, encoded.mask), rows)
+        x = self.embed(x) if self.training else apply_chunked(self.embed, x, width=self.widest)
+        x = pad_rows(x)
+        bias = prepare_bias(self.bias(encoded.pairs, encoded.mask), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
         token = self.token.expand(encoded.mask.shape[0], -1)
@@ -176,28 +176,28 @@ class ParticleBlock(Attention):
     def forward(
         self,
         x: Float[Tensor, "rows width"],
-        rows: Rows,
+        rows: PackedRows,
         bias: Bias,
         transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
-        gather = attend if transport is None else transport.attend
+        gather = self_attention if transport is None else transport.self_attention
         chance = self.dropout if self.training else 0.0
         mixed = gather(self.project(self.before_attention(x)), rows, bias, chance)
-        return in_pieces(self.collect_and_finish, x, mixed, width=self.expand.out_features)
+        return apply_chunked(self.collect_and_finish, x, mixed, width=self.expand.out_features)
 
 
 class ClassBlock(Attention):
     """The class token attends to itself and to every object."""
 
     def forward(
-        self, token: Float[Tensor, "batch width"], x: Float[Tensor, "rows width"], rows: Rows
+        self, token: Float[Tensor, "batch width"], x: Float[Tensor, "rows width"], rows: PackedRows
     ) -> Float[Tensor, "batch width"]:
         width = token.shape[-1]
         # the token asks as it is, not normalised
         query = linear(token, self.project.weight[:width], self.project.bias[:width])
         seen = torch.cat([self.before_attention(token)[:, None], rows.unpack(self.before_attention(x))], dim=1)
         real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
-        return self.collect_and_finish(token, read_once(query, seen, real, self.heads, self.project))
+        return self.collect_and_finish(token, class_attention(query, seen, real, self.heads, self.project))
 
 
 def object_layers(features: int, widths: Sequence[int]) -> nn.Sequential:

@@ -17,7 +17,18 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Linear, Rows, Transport, all_pairs, folded, linear, nearest, normed, readout
+from femtobarn.nn import (
+    BatchNorm,
+    Linear,
+    PackedRows,
+    Transport,
+    all_neighbours,
+    fuse_linear_bn,
+    linear,
+    linear_batch_norm,
+    mlp_head,
+    nearest_neighbours,
+)
 from femtobarn.physics.angles import wrap
 from femtobarn.physics.lorentz import eta, phi
 
@@ -66,11 +77,11 @@ class ParticleNet(nn.Module):
             EdgeConv(before, sizes.pairs, channels, k if fill else 0)
             for before, channels in zip(widths, blocks, strict=False)
         )
-        self.fc = readout(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
+        self.fc = mlp_head(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
         """Logits of each event; with a transport where objects have frames of their own."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         x = self.norm(rows.pack(encoded.particles))
         graph = None
         for number, block in enumerate(self.blocks):
@@ -89,7 +100,7 @@ class ParticleNet(nn.Module):
 class Graph(NamedTuple):
     """The edges of a batch of events, real ones only (all slots while exporting)."""
 
-    edges: Rows  # over (object rows, neighbours)
+    edges: PackedRows  # over (object rows, neighbours)
     centre: Int[Tensor, " edges"]  # row of the object that looks
     neighbour: Int[Tensor, " edges"]  # row of the object it looks at
     pairs: Float[Tensor, "edges pair_features"]
@@ -106,12 +117,12 @@ class Carried(NamedTuple):
     def along(self, graph: Graph, some: slice) -> Float[Tensor, "edges channels"]:
         """What the first layer makes of them on some of the edges."""
         sent = self.sent.index_select(0, graph.neighbour[some])
-        return linear(self.transport.received(sent, graph.centre[some]), self.weight)
+        return linear(self.transport.channels_in_local_frame(sent, graph.centre[some]), self.weight)
 
 
 def connect(
     distance2: Float[Tensor, "batch particles particles"],
-    rows: Rows,
+    rows: PackedRows,
     k: int,
     pairs: Float[Tensor, "batch told told pair_features"],
 ) -> Graph:
@@ -127,16 +138,16 @@ def connect(
     # a data-dependent shortcut cannot be exported; there the number of slots decides
     most = slots if rows.index is None else int(mask.sum(1).max()) if batch else 0
     complete = most <= k + 1
-    chosen = all_pairs(mask) if complete else nearest(distance2, mask, k)
+    chosen = all_neighbours(mask) if complete else nearest_neighbours(distance2, mask, k)
     event = torch.arange(batch, device=mask.device)[:, None, None] * slots
     looking = (event + torch.arange(slots, device=mask.device)[:, None]).expand_as(chosen.slot)
-    real = chosen.real.flatten(0, 1)
+    real = chosen.mask.flatten(0, 1)
     if rows.index is None:
-        edges, place = Rows(real), torch.arange(mask.numel(), device=mask.device)
+        edges, place = PackedRows(real), torch.arange(mask.numel(), device=mask.device)
     else:
         # a slot's number counts padding, a row's number does not
-        edges, place = Rows(real.index_select(0, rows.index)), mask.flatten().cumsum(0) - 1
-    every = Rows(chosen.real)
+        edges, place = PackedRows(real.index_select(0, rows.index)), mask.flatten().cumsum(0) - 1
+    every = PackedRows(chosen.mask)
     looking, seen = every.pack(torch.stack([looking, event + chosen.slot], dim=-1)).unbind(-1)
     return Graph(
         edges=edges,
@@ -183,7 +194,7 @@ class EdgeConv(nn.Module):
         shift = None
         weight, f = self.first.weight, self.features
         if not self.training:
-            weight, shift = folded(self.first, self.first_norm)
+            weight, shift = fuse_linear_bn(self.first, self.first_norm)
         of_self, of_difference, of_pair = weight[:, :f], weight[:, f : 2 * f], weight[:, 2 * f :]
         # W [x_i, x_j - x_i] = (W1 - W2) x_i + W2 x_j: once per object, not once per edge
         looking = linear(x, of_self - of_difference, shift)
@@ -191,7 +202,7 @@ class EdgeConv(nn.Module):
         if transport is not None and vectors:
             # four-vectors are not the same on all edges to an object
             scalars = f - 4 * vectors
-            carried = Carried(transport, transport.sent(x, vectors), of_difference[:, scalars:])
+            carried = Carried(transport, transport.vectors_in_common_frame(x, vectors), of_difference[:, scalars:])
             seen = linear(x[:, :scalars], of_difference[:, :scalars])
         else:
             seen = linear(x, of_difference)
@@ -206,7 +217,9 @@ class EdgeConv(nn.Module):
             total, blank = self.in_pieces(looking, seen, of_pair, carried, graph), self.layers(blank)
         if self.least:
             total = total.index_add(0, few, blank * (self.least - there).clamp_min(0)[few])
-        return torch.relu(normed(self.shortcut, self.shortcut_norm, x) + total / there.clamp_min(max(self.least, 1)))
+        return torch.relu(
+            linear_batch_norm(self.shortcut, self.shortcut_norm, x) + total / there.clamp_min(max(self.least, 1))
+        )
 
     def few(self, graph: Graph, there: Int[Tensor, "rows 1"]) -> Int[Tensor, " few"]:
         """Rows of the objects that lack neighbours (of all objects while exporting)."""
@@ -232,7 +245,7 @@ class EdgeConv(nn.Module):
         for layer, norm in zip(layers[::3], layers[1::3], strict=True):
             assert isinstance(layer, nn.Linear)
             assert isinstance(norm, BatchNorm)
-            edge = normed(layer, norm, edge).relu_()
+            edge = linear_batch_norm(layer, norm, edge).relu_()
         return edge
 
     def in_pieces(

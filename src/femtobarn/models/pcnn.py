@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Linear, Rows, readout
+from femtobarn.nn import BatchNorm, Linear, PackedRows, mlp_head
 
 #: Particles that a filter spans.
 KERNEL = 3
@@ -64,14 +64,14 @@ class PCNN(nn.Module):
         self.units = nn.ModuleList(
             Unit(before, after, stride) for (before, after), stride in zip(pairwise(widths), self.strides, strict=True)
         )
-        self.fc = readout(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
+        self.fc = mlp_head(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         x = self.first(rows.unpack(self.norm(rows.pack(encoded.particles))), rows)
         for unit, stride in zip(self.units, self.strides, strict=True):
-            rows = rows if stride == 1 else Rows(rows.mask[:, ::stride])
+            rows = rows if stride == 1 else PackedRows(rows.mask[:, ::stride])
             x = unit(x, rows)
         logits: Tensor = self.fc(torch.cat([rows.mean(rows.pack(x)), encoded.context], dim=-1))
         return logits
@@ -88,7 +88,9 @@ class Unit(nn.Module):
         same = before == after and stride == 1
         self.shortcut = None if same else Linear(before, after, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch longer before"], rows: Rows) -> Float[Tensor, "batch particles channels"]:
+    def forward(
+        self, x: Float[Tensor, "batch longer before"], rows: PackedRows
+    ) -> Float[Tensor, "batch particles channels"]:
         """`rows` are those of the result, which has every `stride`-th place of the list."""
         around = x[:, :: self.stride]
         if self.shortcut is not None:
@@ -105,6 +107,8 @@ class Convolution(nn.Module):
         self.filters = nn.Conv1d(before, after, KERNEL, stride, padding=KERNEL // 2)
         self.norm = BatchNorm(after)
 
-    def forward(self, x: Float[Tensor, "batch longer before"], rows: Rows) -> Float[Tensor, "batch particles channels"]:
+    def forward(
+        self, x: Float[Tensor, "batch longer before"], rows: PackedRows
+    ) -> Float[Tensor, "batch particles channels"]:
         seen = rows.pack(self.filters(x.transpose(1, 2)).transpose(1, 2))
         return rows.unpack(torch.relu(self.norm(seen)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import Rows, perceptron, readout
+from femtobarn.nn import PackedRows, mlp, mlp_head
 
 
 @model(
@@ -47,12 +47,12 @@ class PFN(nn.Module):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__()
-        self.phi = perceptron(sizes.particles, phi)
-        self.fc = readout(phi[-1] + sizes.context, fc, sizes.outputs, dropout)
+        self.phi = mlp(sizes.particles, phi)
+        self.fc = mlp_head(phi[-1] + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        rows = Rows(encoded.mask)
+        rows = PackedRows(encoded.mask)
         total = rows.sum(self.phi(rows.pack(encoded.particles)))
         logits: Tensor = self.fc(torch.cat([total, encoded.context], dim=-1))
         return logits

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.encoded import Encoded, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import BatchNorm, Linear, Rows, Tree, grow, readout, repeat
-from femtobarn.nn.steps import Tensors
-from femtobarn.nn.trees import Shape
+from femtobarn.nn import BatchNorm, ClusterTree, Linear, PackedRows, cluster, mlp_head, scan
+from femtobarn.nn.scan import Tensors
+from femtobarn.nn.trees import TreeAlgorithm
 from femtobarn.physics import angles, lorentz
 
 #: What a node says with its momentum.
@@ -49,7 +49,7 @@ class RecNN(nn.Module):
     Args:
         sizes: widths of the inputs and outputs; it takes no pairs.
         tree: `kt`, `anti-kt` and `ca` (Cambridge/Aachen) cluster; `desc-pt` and `asc-pt` are chains that end with the
-            hardest or softest object; `random` is what a tree without physics is worth (`femtobarn.nn.trees.grow`).
+            hardest or softest object; `random` is what a tree without physics is worth (`femtobarn.nn.trees.cluster`).
         gating: gates decide what of the children and of u reaches a node (`Gated`).
         width: of u and h.
         fc: widths of the fully connected layers before the last.
@@ -60,32 +60,34 @@ class RecNN(nn.Module):
         self,
         sizes: Sizes,
         *,
-        tree: Shape = "kt",
+        tree: TreeAlgorithm = "kt",
         gating: bool = True,
         width: PositiveInt = 40,
         fc: tuple[PositiveInt, ...] = (40, 40),
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__()
-        self.tree: Shape = tree
+        self.tree: TreeAlgorithm = tree
         self.norm = BatchNorm(len(NODE))
         self.embed = Linear(len(NODE) + sizes.particles, width)
         self.merge = Gated(width) if gating else Simple(width)
-        self.fc = readout(width + sizes.context, fc, sizes.outputs, dropout)
+        self.fc = mlp_head(width + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
         mask, particles = encoded.mask, encoded.particles
-        tree = grow(encoded.momenta, mask, self.tree)
-        rows = Rows(torch.cat([mask, tree.real], dim=1))
+        tree = cluster(encoded.momenta, mask, self.tree)
+        rows = PackedRows(torch.cat([mask, tree.mask], dim=1))
         g = self.norm(rows.pack(node_features(tree, rows.mask).to(particles.dtype)))
-        leaf = rows.pack(nn.functional.pad(particles, (0, 0, 0, tree.real.shape[1])))
+        leaf = rows.pack(nn.functional.pad(particles, (0, 0, 0, tree.mask.shape[1])))
         u = torch.relu(self.embed(torch.cat([g, leaf], dim=-1)))
         root = self._by_steps(u, tree, rows) if rows.index is None else self._by_levels(u, tree, rows)
         logits: Tensor = self.fc(torch.cat([root, encoded.context], dim=-1))
         return logits
 
-    def _by_levels(self, u: Float[Tensor, "rows width"], tree: Tree, rows: Rows) -> Float[Tensor, "batch width"]:
+    def _by_levels(
+        self, u: Float[Tensor, "rows width"], tree: ClusterTree, rows: PackedRows
+    ) -> Float[Tensor, "batch width"]:
         """h of the roots, all nodes of a level at a time, over the whole batch."""
         plan = levels(tree, rows)
         h, *above = torch.split(u.index_select(0, plan.order), plan.sizes)
@@ -99,7 +101,9 @@ class RecNN(nn.Module):
             h, waiting = torch.cat([self.merge(left, right, own), rest]), torch.cat([made, kept])
         return u.new_zeros(len(rows.mask), u.shape[1]).index_copy(0, plan.event[waiting], h)
 
-    def _by_steps(self, u: Float[Tensor, "rows width"], tree: Tree, rows: Rows) -> Float[Tensor, "batch width"]:
+    def _by_steps(
+        self, u: Float[Tensor, "rows width"], tree: ClusterTree, rows: PackedRows
+    ) -> Float[Tensor, "batch width"]:
         """The same one merging of every event at a time, whether it is one or not: a graph needs fixed shapes."""
         h, objects = rows.unpack(u), rows.mask.shape[1] - tree.left.shape[1]
         mask = rows.mask[:, :objects]
@@ -114,7 +118,7 @@ class RecNN(nn.Module):
 
             here = torch.eye(rows.mask.shape[1], dtype=torch.bool, device=u.device)[objects:]
             given = (tree.left.t(), tree.right.t(), h[:, objects:].transpose(0, 1), here)
-            (h,), _ = repeat(step, (h,), given, weights)
+            (h,), _ = scan(step, (h,), given, weights)
         root = h.gather(1, tree.root(mask)[:, None, None].expand(-1, 1, h.shape[-1]))[:, 0]
         return root.masked_fill(~mask.any(1, keepdim=True), 0.0)
 
@@ -168,7 +172,7 @@ def orthogonal(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def node_features(tree: Tree, real: Bool[Tensor, "batch nodes"]) -> Float[Tensor, "batch nodes features"]:
+def node_features(tree: ClusterTree, real: Bool[Tensor, "batch nodes"]) -> Float[Tensor, "batch nodes features"]:
     """`NODE` of every node; finite numbers without meaning where there is none."""
     jet = tree.momenta[:, : real.shape[1] - tree.left.shape[1]].sum(1, keepdim=True)
     blank = tree.momenta.new_tensor([1.0, 0.0, 0.0, 1.0])
@@ -199,7 +203,7 @@ class Levels(NamedTuple):
     event: Int[Tensor, " nodes"]
 
 
-def levels(tree: Tree, rows: Rows) -> Levels:
+def levels(tree: ClusterTree, rows: PackedRows) -> Levels:
     """Numbers nodes so that each stands behind its children, and many side by side."""
     batch, nodes = rows.mask.shape
     mergings, device = tree.left.shape[1], rows.mask.device

@@ -18,14 +18,14 @@ from femtobarn.nn import (
     BatchNorm,
     Bias,
     Linear,
+    PackedRows,
     PairLayers,
-    Rows,
-    attend,
-    attend_once,
-    filled,
+    mlp_head,
+    pad_rows,
     pair_bias,
-    readout,
-    shared,
+    prepare_bias,
+    query_attention,
+    self_attention,
 )
 
 
@@ -73,13 +73,13 @@ class SetT(nn.Module):
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(SelfAttention(width, ratio, dropout) for _ in range(blocks))
         self.pool = Pooling(width, heads, ratio)
-        self.fc = readout(width + sizes.context, fc, sizes.outputs, dropout)
+        self.fc = mlp_head(width + sizes.context, fc, sizes.outputs, dropout)
 
     def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
         """Logits of each event."""
-        rows = Rows(encoded.mask)
-        x = filled(self.embed(rows.pack(encoded.particles)))
-        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
+        rows = PackedRows(encoded.mask)
+        x = pad_rows(self.embed(rows.pack(encoded.particles)))
+        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias)
         logits: Tensor = self.fc(torch.cat([self.pool(x, rows), encoded.context], dim=-1))
@@ -113,8 +113,8 @@ class SelfAttention(Mixing):
         self.dropout = dropout
         self.project = Linear(width, 3 * width)  # queries, keys, values
 
-    def forward(self, x: Float[Tensor, "rows width"], rows: Rows, bias: Bias) -> Float[Tensor, "rows width"]:
-        return self.finish(x, attend(self.project(x), rows, bias, self.dropout if self.training else 0.0))
+    def forward(self, x: Float[Tensor, "rows width"], rows: PackedRows, bias: Bias) -> Float[Tensor, "rows width"]:
+        return self.finish(x, self_attention(self.project(x), rows, bias, self.dropout if self.training else 0.0))
 
 
 class Pooling(Mixing):
@@ -128,10 +128,10 @@ class Pooling(Mixing):
         self.query = Linear(width, width)
         self.project = Linear(width, 2 * width)  # keys, values
 
-    def forward(self, x: Float[Tensor, "rows width"], rows: Rows) -> Float[Tensor, "batch width"]:
+    def forward(self, x: Float[Tensor, "rows width"], rows: PackedRows) -> Float[Tensor, "batch width"]:
         seed = self.seed.expand(rows.mask.shape[0], -1)
         projected = rows.unpack(self.project(self.before(x)))
-        return self.finish(seed, attend_once(self.query(seed), projected, rows.mask, self.heads))
+        return self.finish(seed, query_attention(self.query(seed), projected, rows.mask, self.heads))
 
 
 def feedforward(width: int, ratio: int) -> nn.Sequential:

@@ -19,14 +19,14 @@ from femtobarn.nn import (
     BatchNorm,
     Bias,
     Linear,
+    PackedRows,
     PairLayers,
-    Rows,
     Transport,
-    attend,
     dropout,
-    filled,
+    pad_rows,
     pair_bias,
-    shared,
+    prepare_bias,
+    self_attention,
 )
 
 
@@ -73,9 +73,9 @@ class Transformer(nn.Module):
 
     def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
         """Logits of each event; with a transport where objects have frames of their own."""
-        rows = Rows(encoded.mask)
-        x = filled(self.embed(self.norm(rows.pack(encoded.particles))))
-        bias = shared(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
+        rows = PackedRows(encoded.mask)
+        x = pad_rows(self.embed(self.norm(rows.pack(encoded.particles))))
+        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
         logits: Tensor = self.head(torch.cat([rows.mean(x), encoded.context], dim=-1))
@@ -99,11 +99,11 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "rows width"],
-        rows: Rows,
+        rows: PackedRows,
         bias: Bias,
         transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
-        gather = attend if transport is None else transport.attend
+        gather = self_attention if transport is None else transport.self_attention
         x = x + self.drop(self.collect(gather(self.project(normed(x)), rows, bias)))
         hidden = nn.functional.gelu(self.drop(self.expand(normed(x))))
         return x + self.drop(self.contract(hidden))

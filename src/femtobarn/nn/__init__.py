@@ -1,71 +1,71 @@
-"""Layers that two models share."""
+"""Layers that several models share."""
 
 from femtobarn.nn.attention import (
     Bias,
-    as_many,
-    attend,
-    attend_from_last,
-    attend_once,
-    closed,
-    listening,
-    read_once,
-    shared,
-    tell,
+    append_zero_rows,
+    class_attention,
+    key_padding_bias,
+    last_token_attention,
+    prepare_bias,
+    query_attention,
+    record_attention,
+    report_attention,
+    self_attention,
 )
-from femtobarn.nn.batchnorm import BatchNorm, folded, normed
-from femtobarn.nn.directions import Directions, directions, whole_event
+from femtobarn.nn.batchnorm import BatchNorm, fuse_linear_bn, linear_batch_norm
+from femtobarn.nn.chunking import apply_chunked, chunk_size
+from femtobarn.nn.directions import Directions, directions, event_features
 from femtobarn.nn.dropout import dropout
-from femtobarn.nn.neighbours import all_pairs, nearest
-from femtobarn.nn.pairs import PairLayers, mirrored, once, pair_bias
-from femtobarn.nn.pieces import at_once, in_pieces
-from femtobarn.nn.products import Linear, filled, linear
-from femtobarn.nn.readout import perceptron, readout, start
-from femtobarn.nn.rows import Rows
-from femtobarn.nn.steps import repeat
-from femtobarn.nn.tokens import Reference, Tokens, followed, scalars_of, tokens
+from femtobarn.nn.mlp import init_he, mlp, mlp_head
+from femtobarn.nn.neighbours import all_neighbours, nearest_neighbours
+from femtobarn.nn.packing import PackedRows
+from femtobarn.nn.pairs import PairLayers, pair_bias, symmetric_bias, unique_pairs
+from femtobarn.nn.products import Linear, linear, pad_rows
+from femtobarn.nn.scan import scan
+from femtobarn.nn.tokens import Reference, Tokens, append_global_token, n_token_scalars, tokens
 from femtobarn.nn.transport import Transport
-from femtobarn.nn.trees import Tree, grow
+from femtobarn.nn.trees import ClusterTree, cluster
 
 __all__ = [
     "BatchNorm",
     "Bias",
+    "ClusterTree",
     "Directions",
     "Linear",
+    "PackedRows",
     "PairLayers",
     "Reference",
-    "Rows",
     "Tokens",
     "Transport",
-    "Tree",
-    "all_pairs",
-    "as_many",
-    "at_once",
-    "attend",
-    "attend_from_last",
-    "attend_once",
-    "closed",
+    "all_neighbours",
+    "append_global_token",
+    "append_zero_rows",
+    "apply_chunked",
+    "chunk_size",
+    "class_attention",
+    "cluster",
     "directions",
     "dropout",
-    "filled",
-    "folded",
-    "followed",
-    "grow",
-    "in_pieces",
+    "event_features",
+    "fuse_linear_bn",
+    "init_he",
+    "key_padding_bias",
+    "last_token_attention",
     "linear",
-    "listening",
-    "mirrored",
-    "nearest",
-    "normed",
-    "once",
+    "linear_batch_norm",
+    "mlp",
+    "mlp_head",
+    "n_token_scalars",
+    "nearest_neighbours",
+    "pad_rows",
     "pair_bias",
-    "perceptron",
-    "read_once",
-    "readout",
-    "repeat",
-    "scalars_of",
-    "shared",
-    "start",
-    "tell",
+    "prepare_bias",
+    "query_attention",
+    "record_attention",
+    "report_attention",
+    "scan",
+    "self_attention",
+    "symmetric_bias",
     "tokens",
-    "whole_event",
+    "unique_pairs",
 ]

@@ -1,4 +1,4 @@
-"""Directions: where the objects of an event lie, seen from the axis of their sum."""
+"""Directions of the particles of an event relative to the axis of their summed momentum."""
 
 from __future__ import annotations
 
@@ -11,53 +11,58 @@ from torch import Tensor
 from femtobarn.physics import angles, lorentz, pairwise
 from femtobarn.physics.constants import TINY_PT
 
-#: GeV; scalar sums of pT are told in units of this, and those below `SOFTEST` of it as that.
-SCALE, SOFTEST = 1000.0, 1e-3
+#: GeV; unit of scalar sums of pT.
+HT_UNIT = 1000.0
+
+#: In units of `HT_UNIT`; smaller scalar sums count as this in logarithms.
+MIN_HT = 1e-3
 
 
 class Directions(NamedTuple):
-    """Directions around the axis of an event, or of a jet, and what share each object has; padded slots are 0."""
+    """Directions relative to the axis of an event or a jet, and pT fractions; padded slots are 0."""
 
-    share: Float[Tensor, "batch particles"]  # of the scalar sum of pT
-    along: Float[Tensor, "batch particles"]  # rapidity, from that of the sum of all momenta
-    around: Float[Tensor, "batch particles"]  # azimuth, from that of the sum, in [-π, π)
-    total: Float[Tensor, " batch"]  # scalar sum of pT in GeV
-    azimuth: Float[Tensor, " batch"]  # of the sum of all momenta
+    pt_fraction: Float[Tensor, "batch particles"]  # of the scalar sum of pT
+    delta_y: Float[Tensor, "batch particles"]  # rapidity relative to the summed momentum
+    delta_phi: Float[Tensor, "batch particles"]  # azimuth relative to the summed momentum, in [-π, π)
+    ht: Float[Tensor, " batch"]  # scalar sum of pT in GeV
+    axis_phi: Float[Tensor, " batch"]  # azimuth of the summed momentum
 
 
 def directions(momenta: Float[Tensor, "batch particles 4"], mask: Bool[Tensor, "batch particles"]) -> Directions:
-    r"""Rapidities, azimuths and shares of pT, the same however an event is turned around the beam or boosted along it.
+    r"""Relative rapidities and azimuths, and pT fractions; invariant under rotations around and boosts along the beam.
 
     .. math:: z_i = p_{T,i} / \sum_j p_{T,j}, \quad \Delta y_i = y_i - y_P, \quad \Delta\phi_i = \phi_i - \phi_P,
               \quad P = \sum_j p_j
 
-    The axis is that of the summed momenta, which neither a soft object more nor one that splits collinearly moves.
+    The axis is the summed momentum, which is infrared- and collinear-safe.
 
     Args:
         momenta: (px, py, pz, E) in GeV.
-        mask: True where an object is real; what stands elsewhere changes nothing.
+        mask: True where a particle is real; padded slots may hold any number.
     """
-    whole = torch.where(mask[..., None], momenta, 0.0).sum(1, keepdim=True)
-    filled = pairwise.filled(momenta, mask)
-    pt = torch.where(mask, lorentz.pt(filled), 0.0)
-    total = pt.sum(1)
-    azimuth = lorentz.phi(whole)
+    total = torch.where(mask[..., None], momenta, 0.0).sum(1, keepdim=True)
+    padded = pairwise.filled(momenta, mask)
+    pt = torch.where(mask, lorentz.pt(padded), 0.0)
+    ht = pt.sum(1)
+    axis_phi = lorentz.phi(total)
     return Directions(
-        share=pt / total.clamp_min(TINY_PT)[:, None],
-        along=torch.where(mask, lorentz.rapidity(filled) - lorentz.rapidity(whole), 0.0),
-        around=torch.where(mask, angles.difference(lorentz.phi(filled), azimuth), 0.0),
-        total=total,
-        azimuth=azimuth[:, 0],
+        pt_fraction=pt / ht.clamp_min(TINY_PT)[:, None],
+        delta_y=torch.where(mask, lorentz.rapidity(padded) - lorentz.rapidity(total), 0.0),
+        delta_phi=torch.where(mask, angles.difference(lorentz.phi(padded), axis_phi), 0.0),
+        ht=ht,
+        axis_phi=axis_phi[:, 0],
     )
 
 
-def whole_event(seen: Directions, vectors: Float[Tensor, "batch vectors 4"]) -> Float[Tensor, "batch event_features"]:
-    """The logarithm of the scalar sum of pT, and missing momentum along and across the axis in units of that sum.
+def event_features(
+    relative: Directions, vectors: Float[Tensor, "batch vectors 4"]
+) -> Float[Tensor, "batch event_features"]:
+    """Logarithm of the scalar sum of pT, and missing momentum along and across the axis in units of this sum.
 
-    Like the directions they stay as they are when the event is turned around the beam or boosted along it, and change
-    by nothing with soft and collinear emissions.
+    Like the directions they are invariant under rotations around and boosts along the beam, and infrared- and
+    collinear-safe.
     """
-    total = (seen.total / SCALE).clamp_min(SOFTEST)[:, None]
-    px, py = vectors[..., 0] / SCALE / total, vectors[..., 1] / SCALE / total
-    c, s = seen.azimuth.cos()[:, None], seen.azimuth.sin()[:, None]
-    return torch.cat([total.log(), c * px + s * py, c * py - s * px], dim=-1)
+    ht = (relative.ht / HT_UNIT).clamp_min(MIN_HT)[:, None]
+    px, py = vectors[..., 0] / HT_UNIT / ht, vectors[..., 1] / HT_UNIT / ht
+    c, s = relative.axis_phi.cos()[:, None], relative.axis_phi.sin()[:, None]
+    return torch.cat([ht.log(), c * px + s * py, c * py - s * px], dim=-1)

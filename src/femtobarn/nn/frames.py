@@ -1,7 +1,7 @@
-"""Frames: for each object of an event a Lorentz frame of its own, found from the event, so that it turns with it.
+"""Local Lorentz frames: one per particle, predicted from the event, so that they transform with it.
 
-A frame is the matrix L that takes momenta (px, py, pz, E) into it. Found from the momenta alone, it follows every
-Lorentz transformation Λ of the event, L(Λp) = L(p) Λ⁻¹, so that what is seen in it is the same in all.
+A frame is the matrix L that transforms momenta (px, py, pz, E) into it. Predicted from the momenta alone, it follows
+every Lorentz transformation Λ of the event, L(Λp) = L(p) Λ⁻¹, so that momenta in the local frame are invariant.
 
 Source: Spinner et al., arXiv:2505.20280, sections 3.1 and 4.1; Favaro et al., arXiv:2508.14898.
 """
@@ -17,252 +17,262 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from femtobarn.nn.batchnorm import BatchNorm
+from femtobarn.nn.chunking import event_chunks
 from femtobarn.nn.dropout import dropout
-from femtobarn.nn.pieces import portions
+from femtobarn.nn.packing import PackedRows
 from femtobarn.nn.products import Linear
-from femtobarn.nn.rows import Rows
 from femtobarn.physics import lorentz
 
-#: Where the frames come from: the lab's own; one at random for each event while training; learned, for each object: of
-#: all Lorentz frames, of those at rest in the lab, of those turned around the beam.
-Kind = Literal["identity", "random", "learned", "so3", "so2"]
+#: Origin of the frames: the laboratory; a random frame per event during training; predicted for each particle, among
+#: all Lorentz frames, among frames at rest in the laboratory, or among rotations around the beam.
+FrameType = Literal["identity", "random", "learned", "so3", "so2"]
 
-#: How many vectors the network must find for a frame.
-VECTORS: dict[Kind, int] = {"identity": 0, "random": 0, "learned": 3, "so3": 2, "so2": 1}
+#: Number of vectors that the network predicts for a frame.
+N_FRAME_VECTORS: dict[FrameType, int] = {"identity": 0, "random": 0, "learned": 3, "so3": 2, "so2": 1}
 
-#: GeV, near the mass of a pion: lighter particles count as this heavy where the frames are found. No pair of them is
-#: light-like then, and what single precision leaves of the mass of a near pair, 0.03 GeV at 100 GeV, turns no frame.
-LIGHTEST = 0.1
+#: GeV, near the pion mass; minimum mass of a particle in the prediction of frames. Then no pair is light-like, and the
+#: rounding of the mass of a collimated pair in float32, 0.03 GeV at 100 GeV, does not change a frame.
+MIN_PARTICLE_MASS = 0.1
 
-#: Standard deviation of the rapidity of a random frame, and how many of them are the most.
-SPREAD, MOST = 0.1, 3.0
+#: Standard deviation of the rapidity of a random frame.
+RAPIDITY_STD = 0.1
 
-#: Lorentz factor of the fastest frame.
-FASTEST = 1e6
+#: Maximum rapidity of a random frame, in standard deviations.
+MAX_RAPIDITY_STDS = 3.0
 
-#: Vectors this short against their time component point nowhere: rounding leaves 1e-12 of what should be 0.
-SHORT = 1e-6
+#: Maximum Lorentz factor of a frame.
+MAX_GAMMA = 1e6
+
+#: Vectors shorter than this fraction of their time component have no direction; rounding leaves 1e-12 of a zero.
+MIN_VELOCITY = 1e-6
 
 
-def precise(momenta: Tensor) -> Tensor:
-    """Momenta in float64, which a boost from some TeV to a few GeV needs; as they are on Apple's GPUs, without it."""
+def to_float64(momenta: Tensor) -> Tensor:
+    """Convert momenta to float64, which a boost from TeV to GeV needs; unchanged on Apple GPUs, which lack it."""
     return momenta if momenta.device.type == "mps" else momenta.double()
 
 
 def rest_frame(total: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4 4"]:
-    """The boost into the rest frame of an event.
+    """Boost into the rest frame of an event with this total momentum.
 
-    Momenta that are all massless and parallel have no rest frame; they get the one where they weigh `LIGHTEST`. This is
-    the one place where the lab enters.
+    Massless, parallel momenta have no rest frame; they get the frame in which their mass is `MIN_PARTICLE_MASS`. Only
+    here the result depends on the laboratory frame.
     """
-    mass = lorentz.mass2(total).clamp_min(LIGHTEST**2).sqrt()
+    mass = lorentz.mass2(total).clamp_min(MIN_PARTICLE_MASS**2).sqrt()
     return lorentz.to_rest(total[..., :3] / mass[..., None])
 
 
-def heavy_enough(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
-    """Momenta with no mass below `LIGHTEST`, space-like ones (from rounding) included; given in the event's frame."""
+def clamp_mass(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
+    """Momenta (in the event's frame) with masses of at least `MIN_PARTICLE_MASS`; space-like ones are corrected too."""
     space = momenta[..., :3]
-    least = (space.square().sum(-1, keepdim=True) + LIGHTEST**2).sqrt()
-    return torch.cat([space, torch.maximum(momenta[..., 3:], least)], dim=-1)
+    min_energy = (space.square().sum(-1, keepdim=True) + MIN_PARTICLE_MASS**2).sqrt()
+    return torch.cat([space, torch.maximum(momenta[..., 3:], min_energy)], dim=-1)
 
 
-def products(
-    first: Float[Tensor, "batch objects 4"], second: Float[Tensor, "batch tokens 4"]
-) -> Float[Tensor, "batch objects tokens"]:
-    """The Lorentz products of all pairs in GeV²."""
+def lorentz_products(
+    first: Float[Tensor, "batch particles 4"], second: Float[Tensor, "batch tokens 4"]
+) -> Float[Tensor, "batch particles tokens"]:
+    """Lorentz products of all pairs in GeV²."""
     return first @ (second * torch.tensor(lorentz.METRIC, dtype=second.dtype, device=second.device)).transpose(1, 2)
 
 
-def polar(vectors: Float[Tensor, "*shape 3 4"], own: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4 4"]:
-    r"""A frame from three vectors: the boost to where the first one rests, then the turn that the two others tell.
+def polar_frame(
+    vectors: Float[Tensor, "*shape 3 4"], momentum: Float[Tensor, "*shape 4"]
+) -> Float[Tensor, "*shape 4 4"]:
+    r"""Frame from three vectors: the boost to the rest frame of the first, then the rotation given by the other two.
 
     .. math:: L = R(B v_1, B v_2)\, B, \quad B = B(v_0)
 
-    Where these are parallel, as they must be in events of three objects or fewer, the object's own momentum takes
-    the place of one. What is still open then is a turn that changes no momentum of the event.
+    Where these are parallel, as in events of three particles or fewer, the momentum of the particle replaces one. The
+    remaining freedom is then a rotation that changes no momentum of the event.
 
     Args:
-        vectors: time-like, towards the future; the first no faster than `FASTEST`.
-        own: momentum of the object.
+        vectors: time-like, with positive energy; the first with a Lorentz factor of at most `MAX_GAMMA`.
+        momentum: momentum of the particle.
     """
     first = vectors[..., 0, :]
-    mass = torch.maximum(lorentz.mass2(first), (first[..., 3] / FASTEST).square()).sqrt()
+    mass = torch.maximum(lorentz.mass2(first), (first[..., 3] / MAX_GAMMA).square()).sqrt()
     boost = lorentz.to_rest(first[..., :3] / mass[..., None])
-    others = torch.cat([vectors[..., 1:, :], own[..., None, :]], dim=-2) @ boost.transpose(-1, -2)
-    return in_space(turn(*directions(others).unbind(-2))) @ boost
+    others = torch.cat([vectors[..., 1:, :], momentum[..., None, :]], dim=-2) @ boost.transpose(-1, -2)
+    return rotation_as_lorentz(rotation_to_axes(*velocities(others).unbind(-2))) @ boost
 
 
-def directions(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 3"]:
-    """Velocities: 1 long for what has no mass, 0 for what rests."""
+def velocities(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 3"]:
+    """Velocities in units of c: of length 1 for massless momenta, 0 at rest."""
     return momenta[..., :3] / momenta[..., 3:]
 
 
-def turn(
+def rotation_to_axes(
     first: Float[Tensor, "*shape 3"], second: Float[Tensor, "*shape 3"], spare: Float[Tensor, "*shape 3"]
 ) -> Float[Tensor, "*shape 3 3"]:
-    """The rotation after which `first` lies along x and `second` in the x-y plane (Gram-Schmidt).
+    """Rotation of `first` to the x axis and of `second` into the x-y plane (Gram-Schmidt).
 
-    For a vector that points nowhere new `spare` steps in, and for that an axis.
+    A vector without a direction of its own is replaced by `spare`, and this by a coordinate axis.
     """
     axes = torch.eye(3, dtype=first.dtype, device=first.device)
-    x = along(first, spare, axes[0].expand_as(first))
+    x = unit_vector(first, spare, axes[0].expand_as(first))
     axis = torch.where(x[..., 2:].abs() < 0.8, axes[2], axes[0])
-    y = along(*(across(vector, x) for vector in (second, spare, axis)))
-    y = along(across(y, x))  # once is not enough where little is left
+    y = unit_vector(*(orthogonal_part(vector, x) for vector in (second, spare, axis)))
+    y = unit_vector(orthogonal_part(y, x))  # a second time, because a short remainder has rounding errors
     return torch.stack([x, y, cross(x, y)], dim=-2)
 
 
-def turn_around_beam(first: Float[Tensor, "*shape 3"], spare: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3 3"]:
-    """The rotation around the beam after which `first` lies in the x-z plane, as `turn`."""
+def rotation_around_beam(
+    first: Float[Tensor, "*shape 3"], spare: Float[Tensor, "*shape 3"]
+) -> Float[Tensor, "*shape 3 3"]:
+    """Rotation around the beam of `first` into the x-z plane; `spare` as in `rotation_to_axes`."""
     axes = torch.eye(3, dtype=first.dtype, device=first.device)
-    flat = axes[0] + axes[1]
-    x = along(first * flat, spare * flat, axes[0].expand_as(first))
+    transverse = axes[0] + axes[1]
+    x = unit_vector(first * transverse, spare * transverse, axes[0].expand_as(first))
     beam = axes[2].expand_as(first)
     return torch.stack([x, cross(beam, x), beam], dim=-2)
 
 
-def along(*vectors: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
-    """The unit vector of the first that points anywhere; the last one must."""
-    *earlier, chosen = vectors
-    for vector in reversed(earlier):
-        chosen = torch.where(vector.square().sum(-1, keepdim=True) > SHORT**2, vector, chosen)
+def unit_vector(*vectors: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+    """Unit vector along the first vector longer than `MIN_VELOCITY`; the last one must be."""
+    *candidates, chosen = vectors
+    for vector in reversed(candidates):
+        chosen = torch.where(vector.square().sum(-1, keepdim=True) > MIN_VELOCITY**2, vector, chosen)
     return chosen / chosen.square().sum(-1, keepdim=True).sqrt()
 
 
-def across(vector: Float[Tensor, "*shape 3"], axis: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
-    """What of a vector is orthogonal to a unit vector."""
+def orthogonal_part(vector: Float[Tensor, "*shape 3"], axis: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+    """Component of a vector orthogonal to a unit vector."""
     return vector - (vector * axis).sum(-1, keepdim=True) * axis
 
 
 def cross(first: Float[Tensor, "*shape 3"], second: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
-    """The cross product."""
+    """Cross product."""
     (a, b, c), (d, e, f) = first.unbind(-1), second.unbind(-1)
     return torch.stack([b * f - c * e, c * d - a * f, a * e - b * d], dim=-1)
 
 
-def in_space(rotation: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape 4 4"]:
-    """A rotation as a Lorentz matrix."""
+def rotation_as_lorentz(rotation: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape 4 4"]:
+    """Lorentz matrix of a rotation."""
     time = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=rotation.dtype, device=rotation.device)
     return torch.cat([nn.functional.pad(rotation, (0, 1)), time.expand(*rotation.shape[:-2], 1, 4)], dim=-2)
 
 
-def inverse(frames: Float[Tensor, "*shape 4 4"]) -> Float[Tensor, "*shape 4 4"]:
-    r"""The way back, exact for Lorentz matrices: :math:`L^{-1} = g L^T g`."""
+def inverse_lorentz(frames: Float[Tensor, "*shape 4 4"]) -> Float[Tensor, "*shape 4 4"]:
+    r"""Inverse of Lorentz matrices, exact: :math:`L^{-1} = g L^T g`."""
     sign = torch.tensor(lorentz.METRIC, dtype=frames.dtype, device=frames.device)
     return frames.transpose(-1, -2) * sign * sign[:, None]
 
 
-def at_random(events: int, like: Tensor) -> Float[Tensor, "events 4 4"]:
-    """One Lorentz transformation for each event: a rotation, all alike, after a boost with rapidities around 0.
+def random_frames(n_events: int, like: Tensor) -> Float[Tensor, "batch 4 4"]:
+    """One random Lorentz transformation per event: a boost with normally distributed rapidity, then a uniform rotation.
 
     Source: arXiv:2508.14898, section 2 (data augmentation as random global frames).
     """
-    quaternion = torch.randn(events, 4, dtype=like.dtype, device=like.device)
+    quaternion = torch.randn(n_events, 4, dtype=like.dtype, device=like.device)
     a, b, c, d = (quaternion / quaternion.square().sum(-1, keepdim=True).sqrt()).unbind(-1)
     rotation = [
         torch.stack([1 - 2 * (c * c + d * d), 2 * (b * c - a * d), 2 * (b * d + a * c)], -1),
         torch.stack([2 * (b * c + a * d), 1 - 2 * (b * b + d * d), 2 * (c * d - a * b)], -1),
         torch.stack([2 * (b * d - a * c), 2 * (c * d + a * b), 1 - 2 * (b * b + c * c)], -1),
     ]
-    rapidity = SPREAD * torch.randn(events, 3, dtype=like.dtype, device=like.device).clamp(-MOST, MOST)
-    return in_space(torch.stack(rotation, -2)) @ lorentz.to_rest(rapidity.sinh())
+    normal = torch.randn(n_events, 3, dtype=like.dtype, device=like.device)
+    rapidity = RAPIDITY_STD * normal.clamp(-MAX_RAPIDITY_STDS, MAX_RAPIDITY_STDS)
+    return rotation_as_lorentz(torch.stack(rotation, -2)) @ lorentz.to_rest(rapidity.sinh())
 
 
 class FrameNet(nn.Module):
-    r"""Vectors that turn with the event: for each object, weighted sums of the directions of its pairs.
+    r"""Equivariant vectors of each particle: weighted sums of the directions of its pairs.
 
     .. math:: v_{ik} = \sum_{j \neq i} \mathrm{softmax}_j\, \phi_k(s_i, s_j, \ln (p_i + p_j)^2)
         \frac{p_i + p_j}{|p_i + p_j|}
 
-    Being sums of unit vectors towards the future with weights that sum to 1, they are at least 1 long. An object that
-    is alone gets vectors at rest.
+    They are sums of time-like unit vectors with positive energy, with weights that sum to 1, so their length is at
+    least 1. A single particle gets vectors at rest.
 
     Args:
-        scalars: of each token, the same in every frame.
-        invariants: of each token, functions of its momentum, likewise; they are normalised.
-        vectors: for each object.
-        widths: of the hidden layers of φ.
-        chance: of dropout after each of these.
+        scalars: number of frame-independent features per token.
+        invariants: number of invariant functions of the momentum per particle; they are normalized.
+        vectors: number of vectors per particle.
+        widths: widths of the hidden layers of φ.
+        dropout: dropout probability after each of them.
     """
 
-    def __init__(self, scalars: int, invariants: int, vectors: int, widths: Sequence[int], chance: float) -> None:
+    def __init__(self, scalars: int, invariants: int, vectors: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()
-        self.chance = chance
+        self.dropout = dropout
         self.norm = BatchNorm(invariants)
         self.pair_norm = BatchNorm(1)
+        # names of layers are keys of saved weights: `looking` acts on particle i, `seen` on token j
         self.looking = Linear(scalars + invariants, widths[0])
         self.seen = Linear(scalars + invariants, widths[0], bias=False)
         self.pair = Linear(1, widths[0], bias=False)
         self.hidden = nn.ModuleList(Linear(before, after) for before, after in pairwise(widths))
-        self.weigh = Linear(widths[-1], vectors, bias=False)  # a bias would go under in the softmax
+        self.weigh = Linear(widths[-1], vectors, bias=False)  # a bias would cancel in the softmax
 
     def forward(
         self,
         momenta: Float[Tensor, "batch tokens 4"],
         scalars: Float[Tensor, "batch tokens scalars"],
-        invariants: Float[Tensor, "batch objects invariants"],
+        invariants: Float[Tensor, "batch particles invariants"],
         mask: Bool[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch objects vectors 4"]:
-        """Vectors of the first tokens, the objects; the others, which have no invariants, are only seen."""
-        objects, count = invariants.shape[1], mask.shape[1]
-        slots = torch.arange(count, device=mask.device)
-        pairs = Rows(mask[:, :objects, None] & mask[:, None] & (slots[:objects, None] != slots))
-        product = products(momenta[:, :objects], momenta)
+    ) -> Float[Tensor, "batch particles vectors 4"]:
+        """Vectors of the first tokens, the particles; the other tokens have no invariants and enter as partners."""
+        n_particles, n_tokens = invariants.shape[1], mask.shape[1]
+        token = torch.arange(n_tokens, device=mask.device)
+        pairs = PackedRows(mask[:, :n_particles, None] & mask[:, None] & (token[:n_particles, None] != token))
+        product = lorentz_products(momenta[:, :n_particles], momenta)
         mass2 = lorentz.mass2(momenta)
-        mass2 = (mass2[:, :objects, None] + mass2[:, None] + 2 * product).clamp_min(4 * LIGHTEST**2)
+        mass2 = (mass2[:, :n_particles, None] + mass2[:, None] + 2 * product).clamp_min(4 * MIN_PARTICLE_MASS**2)
 
         dtype = self.weigh.weight.dtype
-        said = self.phi(scalars.to(dtype), invariants.to(dtype), mass2.to(dtype).log(), mask, pairs)
+        logits = self.phi(scalars.to(dtype), invariants.to(dtype), mass2.to(dtype).log(), mask, pairs)
         # tokens last, where a softmax is fast
-        said = said.transpose(2, 3).to(dtype, memory_format=torch.contiguous_format)
-        weights = said.masked_fill(~pairs.mask[:, :, None], torch.finfo(dtype).min).softmax(-1)
+        logits = logits.transpose(2, 3).to(dtype, memory_format=torch.contiguous_format)
+        weights = logits.masked_fill(~pairs.mask[:, :, None], torch.finfo(dtype).min).softmax(-1)
         weights = torch.where(pairs.mask, mass2.rsqrt(), 0.0)[:, :, None] * weights
-        seen = weights.flatten(1, 2) @ momenta
-        own = weights.sum(-1)[..., None] * momenta[:, :objects, None]
-        vectors = own + seen.view(own.shape)
+        partner_sum = weights.flatten(1, 2) @ momenta
+        self_sum = weights.sum(-1)[..., None] * momenta[:, :n_particles, None]
+        vectors = self_sum + partner_sum.view(self_sum.shape)
         rest = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=momenta.dtype, device=momenta.device)
         return torch.where(pairs.mask.any(2)[..., None, None], vectors, rest)
 
     def phi(
         self,
         scalars: Float[Tensor, "batch tokens scalars"],
-        invariants: Float[Tensor, "batch objects invariants"],
-        mass2: Float[Tensor, "batch objects tokens"],
+        invariants: Float[Tensor, "batch particles invariants"],
+        mass2: Float[Tensor, "batch particles tokens"],
         mask: Bool[Tensor, "batch tokens"],
-        pairs: Rows,
-    ) -> Float[Tensor, "batch objects tokens vectors"]:
-        """What is said to each pair; the first layer acts on the two tokens and on the pair by themselves, and adds."""
-        objects, count = pairs.mask.shape[1:]
-        rows = Rows(mask[:, :objects])
-        normed = rows.unpack(self.norm(rows.pack(invariants)))
-        tokens = torch.cat([scalars, nn.functional.pad(normed, (0, 0, 0, count - objects))], dim=-1)
-        looking, seen = self.looking(tokens[:, :objects]), self.seen(tokens)
-        own = self.pair_norm(pairs.pack(mass2[..., None]))
+        pairs: PackedRows,
+    ) -> Float[Tensor, "batch particles tokens vectors"]:
+        """Function φ of every pair; its first layer is a sum of terms of particle, token and pair."""
+        n_particles, n_tokens = pairs.mask.shape[1:]
+        rows = PackedRows(mask[:, :n_particles])
+        normalized = rows.unpack(self.norm(rows.pack(invariants)))
+        tokens = torch.cat([scalars, nn.functional.pad(normalized, (0, 0, 0, n_tokens - n_particles))], dim=-1)
+        particle_terms, token_terms = self.looking(tokens[:, :n_particles]), self.seen(tokens)
+        log_mass2 = self.pair_norm(pairs.pack(mass2[..., None]))
         if pairs.index is None:
-            return pairs.unpack(self.said((looking[:, :, None] + seen[:, None]).flatten(0, 2), own))
-        # a few events at a time, for gradients as well: what becomes of their pairs stays in the cache
-        events, many = portions(pairs.mask.sum((1, 2)), looking.shape[2])
-        looks = pairs.index.div(count, rounding_mode="floor")
-        sees = looks.div(objects, rounding_mode="floor") * count + pairs.index % count
-        said, start = [], 0
-        of_events = (torch.split(each, events) for each in (looking, seen))
-        of_pairs = (torch.split(each, many) for each in (looks, sees, own))
-        for look, see, first, second, mass in zip(*of_events, *of_pairs, strict=True):
-            both = look.flatten(0, 1).index_select(0, first - start * objects)
-            both += see.flatten(0, 1).index_select(0, second - start * count)
-            said.append(self.said(both, mass))
-            start += len(look)
-        return pairs.unpack(torch.cat(said))
+            sums = (particle_terms[:, :, None] + token_terms[:, None]).flatten(0, 2)
+            return pairs.unpack(self.pair_layers(sums, log_mass2))
+        # in chunks of events, during training too: the intermediate results of their pairs stay in the cache
+        event_sizes, pair_sizes = event_chunks(pairs.mask.sum((1, 2)), particle_terms.shape[2])
+        particle = pairs.index.div(n_tokens, rounding_mode="floor")
+        token = particle.div(n_particles, rounding_mode="floor") * n_tokens + pairs.index % n_tokens
+        outputs, n_events = [], 0
+        event_parts = (torch.split(x, event_sizes) for x in (particle_terms, token_terms))
+        pair_parts = (torch.split(x, pair_sizes) for x in (particle, token, log_mass2))
+        for first_terms, second_terms, first, second, mass in zip(*event_parts, *pair_parts, strict=True):
+            sums = first_terms.flatten(0, 1).index_select(0, first - n_events * n_particles)
+            sums += second_terms.flatten(0, 1).index_select(0, second - n_events * n_tokens)
+            outputs.append(self.pair_layers(sums, mass))
+            n_events += len(first_terms)
+        return pairs.unpack(torch.cat(outputs))
 
-    def said(
-        self, both: Float[Tensor, "pairs width"], mass: Float[Tensor, "pairs 1"]
+    def pair_layers(
+        self, sums: Float[Tensor, "pairs width"], log_mass2: Float[Tensor, "pairs 1"]
     ) -> Float[Tensor, "pairs vectors"]:
-        """The layers behind the sum of what the first one makes of the two tokens."""
-        hidden = torch.addmm(both, mass, self.pair.weight.t())
+        """Layers of φ after the sum of the first layer's terms of the two tokens."""
+        hidden = torch.addmm(sums, log_mass2, self.pair.weight.t())
         for layer in self.hidden:
             hidden = layer(nn.functional.gelu(self.drop(hidden)))
-        said: Tensor = self.weigh(nn.functional.gelu(self.drop(hidden)))
-        return said
+        logits: Tensor = self.weigh(nn.functional.gelu(self.drop(hidden)))
+        return logits
 
     def drop(self, x: Tensor) -> Tensor:
-        return dropout(x, self.chance, self.training, inplace=True)
+        return dropout(x, self.dropout, self.training, inplace=True)

@@ -1,10 +1,10 @@
-"""Layers for multivectors that turn with their input under every proper Lorentz transformation.
+"""Layers for multivectors that are equivariant under every proper Lorentz transformation.
 
 Brehmer et al., *Geometric Algebra Transformer*, arXiv:2305.18415; for spacetime: Spinner et al., arXiv:2405.14806.
 
-Rows are objects. Each has channels of multivectors, and scalars of its own beside them; both may come in groups, heads
-or factors, one after the other. In `Multivectors.scalars` a group holds its own scalars first, then the scalars and the
-pseudoscalars of its multivectors: a transformation changes none of them.
+Rows are tokens. Each row has channels of multivectors and additional scalars; both may form groups (heads or factors),
+one after the other. In `Multivectors.scalars` a group holds its additional scalars first, then the scalars and the
+pseudoscalars of its multivectors, all of which are invariant.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ from femtobarn.nn.products import linear
 from femtobarn.physics.geometric_algebra import Multivectors, components, from_components, multiply
 from femtobarn.physics.lorentz import METRIC
 
-#: The mean squared length of channels counts as this at least: lengths vanish where components do not.
-SHORT = 0.01
+#: Minimum of the mean squared length of channels in norms: a light-like vector has length 0.
+MIN_MEAN_SQUARE = 0.01
 
 
-class Channels(NamedTuple):
-    """What a row holds."""
+class MultivectorChannels(NamedTuple):
+    """Numbers of channels of a row."""
 
     multivectors: int  # in each group
-    scalars: int  # in each group, beside those of the multivectors
+    scalars: int  # in each group, additional to those of the multivectors
     groups: int = 1
 
     @property
     def invariant(self) -> int:
-        """Numbers of a row that no transformation changes."""
+        """Number of invariant components of a row."""
         return self.groups * (self.scalars + 2 * self.multivectors)
 
     @property
     def pairs(self) -> int:
-        """Real and imaginary parts of all channels."""
+        """Number of real and imaginary parts of all channels."""
         return 2 * self.groups * self.multivectors
 
 
-class Linear(nn.Module):
-    """The most general linear map of multivectors and scalars that commutes with proper Lorentz transformations.
+class EquivariantLinear(nn.Module):
+    """Most general linear map of multivectors and scalars that commutes with proper Lorentz transformations.
 
-    From one channel to another it has ten coefficients: one for each grade, and one for each grade times I, which turns
-    scalars into pseudoscalars, vectors into axial vectors and planes into those across. So all that is invariant
-    shares a matrix, vectors and axial vectors share one, applied to each of their four components, and bivectors have a
-    complex one: 32 products for two channels, where a matrix of 16 x 16 has 256.
+    It has ten coefficients per pair of channels: one for each grade, and one for each grade times I, which maps scalars
+    to pseudoscalars, vectors to axial vectors and bivectors to their duals. So all invariant components share a matrix;
+    vectors and axial vectors share one, applied to each of their four components; bivectors have a complex one. These
+    are 32 products for two channels, where a 16 x 16 matrix has 256.
 
     Args:
-        before: what goes in.
-        after: what comes out.
-        bias: of what is invariant.
-        scale: of the first weights; 1 keeps the size of the numbers.
-        bivectors: some go in; without, none come out.
-        only_scalars: nothing else comes out.
+        before: input channels.
+        after: output channels.
+        bias: add a bias to the invariant components.
+        scale: factor of the initial weights; 1 preserves the variance.
+        bivectors: the inputs contain bivectors; without, neither do the outputs.
+        only_scalars: compute the invariant components only.
     """
 
     def __init__(
         self,
-        before: Channels,
-        after: Channels,
+        before: MultivectorChannels,
+        after: MultivectorChannels,
         *,
         bias: bool = True,
         scale: float = 1.0,
@@ -71,22 +71,22 @@ class Linear(nn.Module):
         super().__init__()
         self.before, self.after = before, after
         self.scalars = nn.Linear(before.invariant, after.invariant, bias=bias)
-        own, others = before.groups * before.scalars, before.groups * before.multivectors
-        bounds = torch.full((before.scalars + 2 * before.multivectors,), (2 * others) ** -0.5)
-        bounds[: before.scalars] = (2 * max(own, 1)) ** -0.5
+        n_scalars, n_multivectors = before.groups * before.scalars, before.groups * before.multivectors
+        bounds = torch.full((before.scalars + 2 * before.multivectors,), (2 * n_multivectors) ** -0.5)
+        bounds[: before.scalars] = (2 * max(n_scalars, 1)) ** -0.5
         draws = torch.empty_like(self.scalars.weight).uniform_(-scale, scale)
         self.scalars.weight.data = draws * bounds.repeat(before.groups)
         self.vectors: nn.Parameter | None = None
         self.bivectors: nn.Parameter | None = None
         if not only_scalars:
-            bound = scale * others**-0.5
+            bound = scale * n_multivectors**-0.5
             self.vectors = nn.Parameter(torch.empty(after.pairs, before.pairs).uniform_(-bound, bound))
             if bivectors:
                 shape = 2, after.pairs // 2, before.pairs // 2
                 self.bivectors = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
     def forward(self, x: Multivectors) -> Multivectors:
-        """Every row mapped; where there is no weight for vectors or bivectors, none of them."""
+        """Map every row; grades without a weight are left out."""
         return Multivectors(
             linear(x.scalars, self.scalars.weight, self.scalars.bias),
             x.vectors[..., :0] if self.vectors is None else linear(x.vectors, self.vectors),
@@ -94,8 +94,8 @@ class Linear(nn.Module):
         )
 
     @torch.no_grad()
-    def start_second_at_one(self) -> None:
-        """The first weights of the second of two groups become such that it starts near the number 1."""
+    def init_second_group_near_one(self) -> None:
+        """Initialize the weights of the second of two groups so that its multivectors are close to the number 1."""
         c = self.after.multivectors
         assert self.vectors is not None
         for weight in (self.scalars.weight, self.vectors):
@@ -106,7 +106,7 @@ class Linear(nn.Module):
         self.scalars.bias[2 * c : 3 * c] += 1
 
     def complex_matrix(self) -> Float[Tensor, "after before"]:
-        """Multiplication with complex numbers as a real matrix, within the groups of both sides."""
+        """Multiplication by complex numbers as a real matrix, within the groups of both sides."""
         assert self.bivectors is not None
         shape = (2, self.after.groups, self.after.multivectors, self.before.groups, self.before.multivectors)
         real, imaginary = self.bivectors.view(shape)
@@ -114,58 +114,62 @@ class Linear(nn.Module):
         return torch.stack(rows, dim=1).reshape(self.after.pairs, self.before.pairs)
 
 
-def shrinkage(x: Multivectors, channels: Channels) -> Float[Tensor, "rows groups"]:
-    r"""One over the size of the multivectors of each group, after multiplying with which the mean square is 1.
+def inverse_rms(x: Multivectors, channels: MultivectorChannels) -> Float[Tensor, "rows groups"]:
+    r"""Inverse root-mean-square length of the multivectors of each group.
 
     .. math:: \Big(\frac1C \sum_c \sum_k |\langle x_c, x_c \rangle_k|\Big)^{-1/2}
 
-    The sum is over channels c and grades k, whose squares each have a sign of their own.
+    The sum is over channels c and grades k; the squares of each grade have a sign of their own.
     """
     c, s = channels.multivectors, channels.scalars
     square = torch.unflatten(x.scalars, -1, (channels.groups, -1))[..., s:].square().sum(-1)
-    of_vectors = x.vectors.square()
-    of_vectors = (of_vectors[3] - of_vectors[:3].sum(0)).abs()
-    square = square + torch.unflatten(of_vectors, -1, (channels.groups, -1)).sum(-1)
+    vectors2 = x.vectors.square()
+    vectors2 = (vectors2[3] - vectors2[:3].sum(0)).abs()
+    square = square + torch.unflatten(vectors2, -1, (channels.groups, -1)).sum(-1)
     if x.bivectors.shape[-1]:
-        of_bivectors = torch.unflatten(x.bivectors.square().sum(0), -1, (channels.groups, 2, c))
-        real, imaginary = of_bivectors.unbind(-2)
+        bivectors2 = torch.unflatten(x.bivectors.square().sum(0), -1, (channels.groups, 2, c))
+        real, imaginary = bivectors2.unbind(-2)
         square = square + (real - imaginary).abs().sum(-1)
-    return (square / c).clamp_min(SHORT).rsqrt()
+    return (square / c).clamp_min(MIN_MEAN_SQUARE).rsqrt()
 
 
-def normed(x: Multivectors, channels: Channels) -> Multivectors:
+def multivector_norm(x: Multivectors, channels: MultivectorChannels) -> Multivectors:
     """Layer norm without parameters: of the scalars of each row, and of its multivectors by their lengths.
 
     Args:
-        x: in one group.
-        channels: of it.
+        x: multivectors in a single group.
+        channels: channels of `x`.
     """
     s = channels.scalars
-    factor = shrinkage(x, channels)
-    own = nn.functional.layer_norm(x.scalars[:, :s], (s,))
-    return Multivectors(torch.cat([own, x.scalars[:, s:] * factor], dim=-1), x.vectors * factor, x.bivectors * factor)
+    factor = inverse_rms(x, channels)
+    scalars = nn.functional.layer_norm(x.scalars[:, :s], (s,))
+    return Multivectors(
+        torch.cat([scalars, x.scalars[:, s:] * factor], dim=-1), x.vectors * factor, x.bivectors * factor
+    )
 
 
-def gated(x: Multivectors, channels: Channels) -> Multivectors:
-    """The norm, then GELU of scalars, and of the scalar of each multivector as a factor of all its components."""
+def norm_and_gate(x: Multivectors, channels: MultivectorChannels) -> Multivectors:
+    """Norm, then GELU of the scalars, and GELU of the scalar of each multivector as a factor of its components."""
     c, s = channels.multivectors, channels.scalars
-    factor = shrinkage(x, channels)
-    own = nn.functional.gelu(nn.functional.layer_norm(x.scalars[:, :s], (s,)), approximate="tanh")
+    factor = inverse_rms(x, channels)
+    scalars = nn.functional.gelu(nn.functional.layer_norm(x.scalars[:, :s], (s,)), approximate="tanh")
     factor = factor * nn.functional.gelu(factor * x.scalars[:, s : s + c], approximate="tanh")
     factor = torch.cat([factor, factor], dim=-1)  # of real and imaginary parts
-    return Multivectors(torch.cat([own, x.scalars[:, s:] * factor], dim=-1), x.vectors * factor, x.bivectors * factor)
+    return Multivectors(
+        torch.cat([scalars, x.scalars[:, s:] * factor], dim=-1), x.vectors * factor, x.bivectors * factor
+    )
 
 
-def multiplied(x: Multivectors) -> Multivectors:
-    """The geometric product of the channels of the first of two groups with those of the second."""
-    left, right = zip(*(each.chunk(2, dim=-1) for each in x), strict=True)
+def group_product(x: Multivectors) -> Multivectors:
+    """Geometric product of the channels of the first of two groups with the channels of the second."""
+    left, right = zip(*(part.chunk(2, dim=-1) for part in x), strict=True)
     factors = components(Multivectors(*left)), components(Multivectors(*right))
-    found: Tensor = _Product.apply(*factors)  # type: ignore[no-untyped-call]
-    return from_components(found)
+    product: Tensor = _GeometricProduct.apply(*factors)  # type: ignore[no-untyped-call]
+    return from_components(product)
 
 
-class _Product(torch.autograd.Function):
-    """The way back is two products as well, each with the adjoint of the other factor."""
+class _GeometricProduct(torch.autograd.Function):
+    """Geometric product; its gradients are two products with the adjoint of the other factor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
@@ -173,23 +177,24 @@ class _Product(torch.autograd.Function):
         return multiply(x, y)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
         x, y = ctx.saved_tensors
-        return multiply(slopes[0], y, adjoint_of_y=True), multiply(x, slopes[0], adjoint_of_x=True)
+        (grad,) = grad_outputs
+        return multiply(grad, y, adjoint_of_y=True), multiply(x, grad, adjoint_of_x=True)
 
 
-def side_by_side(x: Multivectors, channels: Channels) -> Float[Tensor, "rows groups numbers"]:
-    """All numbers of each group next to each other: scalars, the scalars of multivectors, vectors, bivectors."""
+def concat_components(x: Multivectors, channels: MultivectorChannels) -> Float[Tensor, "rows groups components"]:
+    """Concatenate all components of each group: scalars, scalars of multivectors, vectors, bivectors."""
     groups = channels.groups
     parts = [torch.unflatten(x.scalars, -1, (groups, -1))]
-    for each in (x.vectors, x.bivectors):
-        if each.shape[-1]:
-            parts.append(torch.unflatten(each, -1, (groups, -1)).movedim(0, 2).flatten(2))
+    for grade in (x.vectors, x.bivectors):
+        if grade.shape[-1]:
+            parts.append(torch.unflatten(grade, -1, (groups, -1)).movedim(0, 2).flatten(2))
     return torch.cat(parts, dim=-1)
 
 
-def apart(numbers: Float[Tensor, "rows groups numbers"], channels: Channels) -> Multivectors:
-    """The inverse of `side_by_side`."""
+def split_components(numbers: Float[Tensor, "rows groups components"], channels: MultivectorChannels) -> Multivectors:
+    """Inverse of `concat_components`."""
     c = 2 * channels.multivectors
     s = channels.scalars + c
     scalars, vectors, bivectors = numbers.tensor_split((s, s + 4 * c), dim=-1)
@@ -200,8 +205,8 @@ def apart(numbers: Float[Tensor, "rows groups numbers"], channels: Channels) -> 
     )
 
 
-def metric(channels: Channels, bivectors: bool = True) -> Float[Tensor, " numbers"]:
-    """Signs of the numbers that stand side by side, with which those of two rows make their invariant product."""
+def component_signs(channels: MultivectorChannels, bivectors: bool = True) -> Float[Tensor, " components"]:
+    """Signs of the concatenated components in the invariant product of two rows."""
     c = channels.multivectors
     signs = [1.0] * (channels.scalars + c) + [-1.0] * c
     for sign in METRIC:

@@ -1,4 +1,4 @@
-"""Neighbours: which objects of an event see which."""
+"""Neighbours of each particle of an event."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from torch import Tensor
 
 
 class Neighbours(NamedTuple):
-    """For every object the slots of its neighbours; where `real` is False there is none."""
+    """Slots of the neighbours of every particle; entries where `mask` is False are no neighbours."""
 
     slot: Int[Tensor, "batch particles neighbours"]
-    real: Bool[Tensor, "batch particles neighbours"]
+    mask: Bool[Tensor, "batch particles neighbours"]
 
 
-def all_pairs(mask: Bool[Tensor, "batch particles"]) -> Neighbours:
-    """Every other real object is a neighbour: what `nearest` gives for k >= objects - 1, without sorting."""
+def all_neighbours(mask: Bool[Tensor, "batch particles"]) -> Neighbours:
+    """Every other real particle as a neighbour: `nearest_neighbours` for k >= particles - 1, without sorting."""
     batch, slots = mask.shape
     index = torch.arange(slots, device=mask.device)
-    other = index[:, None] != index[None, :]
-    return Neighbours(index.expand(batch, slots, slots), mask[:, :, None] & mask[:, None, :] & other)
+    is_other = index[:, None] != index[None, :]
+    return Neighbours(index.expand(batch, slots, slots), mask[:, :, None] & mask[:, None, :] & is_other)
 
 
-def nearest(
+def nearest_neighbours(
     distance2: Float[Tensor, "batch particles particles"], mask: Bool[Tensor, "batch particles"], k: int
 ) -> Neighbours:
-    """The k nearest other objects of each object; with fewer than k others, all of them.
+    """The k nearest other particles of each particle; all others if there are fewer than k.
 
-    Padding neither has nor is a neighbour, and nothing is a neighbour of itself, however small its distance.
+    Padding has no neighbours and is no neighbour, and no particle is its own neighbour.
 
     Args:
-        distance2: squared distances, any monotonic function of the distance does.
-        mask: True where an object is real.
-        k: largest number of neighbours.
+        distance2: squared distances, or any monotonic function of the distance.
+        mask: True where a particle is real.
+        k: maximum number of neighbours.
     """
     slots = mask.shape[1]
-    real = all_pairs(mask).real
-    chosen = distance2.masked_fill(~real, torch.inf).topk(
+    is_pair = all_neighbours(mask).mask
+    nearest = distance2.masked_fill(~is_pair, torch.inf).topk(
         max(1, min(k, slots - 1)), dim=-1, largest=False, sorted=False
     )
-    return Neighbours(chosen.indices, real.gather(2, chosen.indices))
+    return Neighbours(nearest.indices, is_pair.gather(2, nearest.indices))

@@ -1,4 +1,4 @@
-"""Linear layers by the faster of the two libraries that torch multiplies matrices with on processors."""
+"""Matrix products on CPUs by the faster of the two libraries that torch contains."""
 
 from __future__ import annotations
 
@@ -13,38 +13,43 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
-#: oneDNN writes a program for each shape it meets, in a millisecond or two: that pays for shapes that come back, such
-#: as those with a multiple of so many rows, from so many multiplications on, and for others from so many on.
-ROWS, MANY, MOST = 64, 1 << 22, 1 << 29
+#: Rows; numbers of rows that are multiples of this come back. oneDNN generates code for each new shape, in 1 to 2 ms.
+ROW_MULTIPLE = 64
 
-#: Rows that a slope of weights is summed over at a time.
-AT_ONCE = 1024
+#: Multiplications; minimum for oneDNN if the number of rows is a multiple of `ROW_MULTIPLE`.
+MIN_PRODUCTS_REGULAR = 1 << 22
 
-#: Layers with fewer inputs or outputs gain nothing.
-NARROW = 32
+#: Multiplications; minimum for oneDNN for any other number of rows.
+MIN_PRODUCTS_IRREGULAR = 1 << 29
+
+#: Rows per product in the gradient of the weights.
+GRADIENT_CHUNK_ROWS = 1024
+
+#: Features; layers with fewer inputs or outputs gain nothing from oneDNN.
+MIN_FEATURES = 32
 
 
 @cache
-def faster() -> bool:
-    """Whether this processor has wide registers that MKL, Intel's library, does not use because they are AMD's.
+def onednn_is_faster() -> bool:
+    """Return True on AMD processors with AVX-512, whose wide registers MKL (Intel's library) does not use.
 
-    There a product of two matrices in float32 takes oneDNN half the time: 240 against 110 billion operations a second
-    on one core of an EPYC of the Zen 5 kind (`benchmarks/products.py`).
+    There oneDNN multiplies float32 matrices in half the time: 240 instead of 110 billion operations per second on one
+    core of an EPYC (Zen 5) (`benchmarks/products.py`).
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     try:
-        about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        description = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        about = platform.processor()
-    return "AuthenticAMD" in about and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        description = platform.processor()
+    return "AuthenticAMD" in description and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
-    def operations(rows: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
-        """For `torch.utils.flop_counter`, by the shapes."""
+    def linear_flops(rows: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+        """Floating-point operations from the shapes, for `torch.utils.flop_counter`."""
         return 2 * rows.numel() * weight[0]
 
 
@@ -53,91 +58,92 @@ def linear(
     weight: Float[Tensor, "outputs inputs"],
     bias: Float[Tensor, " outputs"] | None = None,
 ) -> Float[Tensor, "*rows outputs"]:
-    """What `torch.nn.functional.linear` gives up to rounding; on AMD's processors with AVX-512 in half the time.
+    """Compute `torch.nn.functional.linear` up to rounding; in half the time on AMD processors with AVX-512.
 
     Args:
         rows: any number of axes.
-        weight: of the layer.
-        bias: of the layer, if it has one.
+        weight: weight of the layer.
+        bias: bias of the layer; optional.
     """
-    if suits(rows, weight):
-        product: Tensor = _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
-        return product
+    if prefers_onednn(rows, weight):
+        out: Tensor = _OneDNNLinear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+        return out
     return nn.functional.linear(rows, weight, bias)
 
 
-def suits(rows: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN is the faster one for this product."""
-    if not possible(rows) or min(weight.shape) < NARROW or rows.dtype != weight.dtype:
+def prefers_onednn(rows: Tensor, weight: Tensor) -> bool:
+    """Return True if oneDNN is the faster library for this product."""
+    if not can_use_onednn(rows) or min(weight.shape) < MIN_FEATURES or rows.dtype != weight.dtype:
         return False
-    many = rows.numel() // rows.shape[-1]
-    return many * weight.numel() >= (MOST if many % ROWS else MANY)
+    n_rows = rows.numel() // rows.shape[-1]
+    return n_rows * weight.numel() >= (MIN_PRODUCTS_IRREGULAR if n_rows % ROW_MULTIPLE else MIN_PRODUCTS_REGULAR)
 
 
-def possible(rows: Tensor) -> bool:
-    """Whether there is a choice for products with this."""
-    if rows.device.type != "cpu" or rows.dtype != torch.float32 or not faster():
+def can_use_onednn(rows: Tensor) -> bool:
+    """Return True if `linear` may choose oneDNN for products with these rows."""
+    if rows.device.type != "cpu" or rows.dtype != torch.float32 or not onednn_is_faster():
         return False
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    return bool(matmul.fp32_precision != "bf16")  # in which torch takes oneDNN by itself
+    return bool(matmul.fp32_precision != "bf16")  # then torch calls oneDNN by itself
 
 
-def filled(rows: Float[Tensor, "rows features"]) -> Float[Tensor, "filled features"]:
-    """The rows and the last of them a few times more, if products are faster with a number of rows that comes back."""
-    if not possible(rows):
+def pad_rows(rows: Float[Tensor, "rows features"]) -> Float[Tensor, "padded_rows features"]:
+    """Repeat the last row up to a multiple of `ROW_MULTIPLE`, if products are faster with it."""
+    if not can_use_onednn(rows):
         return rows
-    many, width = rows.shape
-    if not many % ROWS or width < NARROW or many * width**2 < MANY:
+    n_rows, width = rows.shape
+    if not n_rows % ROW_MULTIPLE or width < MIN_FEATURES or n_rows * width**2 < MIN_PRODUCTS_REGULAR:
         return rows
-    return torch.cat([rows, rows[-1:].expand(ROWS - many % ROWS, -1)])
+    return torch.cat([rows, rows[-1:].expand(ROW_MULTIPLE - n_rows % ROW_MULTIPLE, -1)])
 
 
 class Linear(nn.Linear):
-    """A linear layer that computes by `linear`; weights, their start and their names are those of `torch.nn.Linear`."""
+    """`torch.nn.Linear` computed by `linear`; same parameters, names and initialization."""
 
     def forward(self, rows: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         return linear(rows, self.weight, self.bias)
 
 
-class _Product(torch.autograd.Function):
-    """The product and its slopes."""
+class _OneDNNLinear(torch.autograd.Function):
+    """Linear layer and its gradients by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        ctx.biased = bias is not None
-        return product(rows, weight, bias)
+        ctx.has_bias = bias is not None
+        return onednn_linear(rows, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        slope = slopes[0].reshape(-1, weight.shape[0])
-        of_rows = of_weight = of_bias = None
+        grad_out = grad_outputs[0].reshape(-1, weight.shape[0])
+        grad_rows = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            of_rows = product(slope, weight.t()).view(rows.shape)
+            grad_rows = onednn_linear(grad_out, weight.t()).view(rows.shape)
         if ctx.needs_input_grad[1]:
-            of_weight = summed(slope, rows.reshape(-1, weight.shape[1]))
-        if ctx.biased and ctx.needs_input_grad[2]:
-            of_bias = slope.sum(0)
-        return of_rows, of_weight, of_bias
+            grad_weight = weight_gradient(grad_out, rows.reshape(-1, weight.shape[1]))
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            grad_bias = grad_out.sum(0)
+        return grad_rows, grad_weight, grad_bias
 
 
-def summed(slope: Tensor, rows: Tensor) -> Tensor:
-    """The slope of the weight, the sum over rows a part at a time: what oneDNN reads across has to fit the cache."""
-    if slope.shape[1] > rows.shape[1]:  # it prefers the wider one as the second factor
-        return summed(rows, slope).t()
-    total = slope.new_zeros(slope.shape[1], rows.shape[1])
-    whole = len(rows) - len(rows) % AT_ONCE
-    for some in range(0, whole, AT_ONCE):
-        total += product(slope[some : some + AT_ONCE].t(), rows[some : some + AT_ONCE].t())
-    return torch.addmm(total, slope[whole:].t(), rows[whole:])
+def weight_gradient(grad_out: Tensor, rows: Tensor) -> Tensor:
+    """Gradient of the weight, summed over chunks of rows, because oneDNN's transposed operands must fit the cache."""
+    if grad_out.shape[1] > rows.shape[1]:  # oneDNN is faster with the wider matrix as second factor
+        return weight_gradient(rows, grad_out).t()
+    total = grad_out.new_zeros(grad_out.shape[1], rows.shape[1])
+    stop = len(rows) - len(rows) % GRADIENT_CHUNK_ROWS
+    for start in range(0, stop, GRADIENT_CHUNK_ROWS):
+        chunk = slice(start, start + GRADIENT_CHUNK_ROWS)
+        total += onednn_linear(grad_out[chunk].t(), rows[chunk].t())
+    return torch.addmm(total, grad_out[stop:].t(), rows[stop:])
 
 
-def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """By oneDNN, which is slow on numbers that stand for several."""
-    rows, weight = (each.contiguous() if 0 in each.stride() else each for each in (rows, weight))
+def onednn_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Linear layer by oneDNN; expanded operands, on which it is slow, are copied first."""
+    rows, weight = (x.contiguous() if 0 in x.stride() else x for x in (rows, weight))
     out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return out

@@ -1,7 +1,7 @@
-"""Trees: in which order the objects of an event, or the constituents of a jet, belong together.
+"""Binary clustering trees of the particles of an event or a jet.
 
-Torch, a batch at a time and inside the network, so that an exported file holds it; the same mergings in numpy, for
-grooming and subjets, are in `femtobarn.physics.clustering`.
+In torch, per batch and inside the network, so that an exported file contains them. The same recombinations in numpy,
+for grooming and subjets, are in `femtobarn.physics.clustering`.
 """
 
 from __future__ import annotations
@@ -13,73 +13,81 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from femtobarn.nn.steps import Tensors, repeat
+from femtobarn.nn.scan import Tensors, scan
 from femtobarn.physics import angles, lorentz
 from femtobarn.physics.constants import TINY_PT
 from femtobarn.physics.hardness import harder
 
-Shape = Literal["kt", "anti-kt", "ca", "desc-pt", "asc-pt", "random"]
+TreeAlgorithm = Literal["kt", "anti-kt", "ca", "desc-pt", "asc-pt", "random"]
 
-#: Power of the transverse momentum in the distance of two objects, for the trees that have one.
-POWERS: dict[str, int] = {"kt": 1, "ca": 0, "anti-kt": -1}
+#: Exponent p of the transverse momentum in the distance measure, for the algorithms that have one.
+PT_EXPONENTS: dict[str, int] = {"kt": 1, "ca": 0, "anti-kt": -1}
 
-#: Relative difference of two distances below which neither is the shorter: objects on the grid of a calorimeter have
-#: many distances that only rounding tells apart.
-TIE = 1e-5
+#: Relative; closer distances are ties. Particles on the grid of a calorimeter have many distances that only rounding
+#: distinguishes.
+DISTANCE_TOLERANCE = 1e-5
 
-#: Directions closer than this are the same; float32 has no finer ones.
-NARROWEST = 1e-6
+#: Radians and units of rapidity; closer directions are the same, because float32 resolves no smaller distance.
+MIN_DISTANCE = 1e-6
 
-#: A prime, and a number that has no pattern modulo it.
-PRIME, FACTOR = 2_147_483_647, 48_271
+#: Modulus of the pseudorandom numbers, a prime.
+HASH_PRIME = 2_147_483_647
 
-#: Sums of pT (GeV) that differ by this have other random trees. Finer steps would let rounding decide, and so would a
-#: number that rounded momenta are multiples of.
-GRAIN = 0.0731
+#: Multiplier of the pseudorandom numbers, a primitive root modulo `HASH_PRIME`.
+HASH_FACTOR = 48_271
 
-#: Distances in memory at once, and the share of the slots that is filled when the others are cut away.
-CHUNK, LEFT = 1 << 20, 0.8
+#: GeV; events whose scalar sums of pT differ by this have different random trees. With smaller steps rounding would
+#: decide, and also with a step that rounded momenta are multiples of.
+SEED_PT_STEP = 0.0731
+
+#: Distances; maximum in memory at once.
+CHUNK_DISTANCES = 1 << 20
+
+#: Fraction of the slots; empty slots are removed when fewer are occupied.
+MIN_OCCUPANCY = 0.8
 
 
-class Tree(NamedTuple):
-    """How the objects of each event are merged, two at a time, until one node is left.
+class ClusterTree(NamedTuple):
+    """Pairwise recombinations of the particles of each event, until a single node is left.
 
-    Nodes 0 to n - 1 are the n slots of the objects, node n + k is what the k-th merging makes. An event of m objects
-    has the first m - 1 mergings; behind them stands 0.
+    Nodes 0 to n - 1 are the n slots of the particles; node n + k is the result of recombination k. An event of m
+    particles has the first m - 1 recombinations; the other entries are 0.
     """
 
     left: Int[Tensor, "batch mergings"]
     right: Int[Tensor, "batch mergings"]
-    real: Bool[Tensor, "batch mergings"]
-    momenta: Float[Tensor, "batch nodes 4"]  # (px, py, pz, E) in GeV: of the objects, then of the mergings
+    mask: Bool[Tensor, "batch mergings"]
+    momenta: Float[Tensor, "batch nodes 4"]  # (px, py, pz, E) in GeV: of the particles, then of the recombinations
 
-    def root(self, mask: Bool[Tensor, "batch objects"]) -> Int[Tensor, " batch"]:
-        """The node that holds all objects; any node where there are none."""
-        mergings = self.real.sum(1)
+    def root(self, mask: Bool[Tensor, "batch particles"]) -> Int[Tensor, " batch"]:
+        """Node that contains all particles; an arbitrary node of an empty event."""
+        mergings = self.mask.sum(1)
         return torch.where(mergings > 0, mask.shape[1] + mergings - 1, mask.to(torch.uint8).argmax(1))
 
 
 @torch.no_grad()
-def grow(momenta: Float[Tensor, "batch objects 4"], mask: Bool[Tensor, "batch objects"], shape: Shape) -> Tree:
-    r"""A binary tree over the objects of each event; the order in which they stand does not matter.
+def cluster(
+    momenta: Float[Tensor, "batch particles 4"], mask: Bool[Tensor, "batch particles"], algorithm: TreeAlgorithm
+) -> ClusterTree:
+    r"""Cluster the particles of each event into a binary tree, independent of their order.
 
-    `kt`, `ca` (Cambridge/Aachen) and `anti-kt` merge the two of the least distance
+    `kt`, `ca` (Cambridge/Aachen) and `anti-kt` merge the pair with the smallest distance
 
     .. math:: d_{ij} = \min(p_{T,i}^{2p}, p_{T,j}^{2p})\,\Delta_{ij}^2, \quad \Delta^2 = (y_i-y_j)^2 + (\phi_i-\phi_j)^2
 
-    with p = 1, 0 and -1, momenta added (E scheme) and no beam; left is the harder of the two. In the chains the softest
-    (`desc-pt`) or hardest (`asc-pt`) two come first and one object after the other joins them from the left, so that
-    next to the root stands the hardest or softest. `random` merges two of all nodes that are left with equal chances:
-    the draws are made from the sum of pT in steps of `GRAIN`, so that they are the same each time and in each file, but
-    do not tell anything.
+    with p = 1, 0 and -1, adding momenta (E scheme) and without beam distance; the left child is the harder one. The
+    chains merge the softest (`desc-pt`) or hardest (`asc-pt`) two particles first and add one particle after the other
+    from the left, so that the hardest or softest particle is next to the root. `random` merges random pairs of nodes
+    with equal probability: the seed is the scalar sum of pT in steps of `SEED_PT_STEP`, so that the tree is
+    reproducible but carries no information.
 
-    Distances that agree to `TIE` are equal. Of equal ones that of the harder objects comes first, by `harder`; so
-    position decides only between objects of the same pT and energy.
+    Distances that agree within `DISTANCE_TOLERANCE` are ties. Among ties, the pair with the harder particles comes
+    first, by `harder`; so the slot decides only between particles of the same pT and energy.
 
     Args:
-        momenta: (px, py, pz, E) in GeV, finite in padded slots too.
-        mask: True where an object is real.
-        shape: name of the tree.
+        momenta: (px, py, pz, E) in GeV; finite in padded slots too.
+        mask: True where a particle is real.
+        algorithm: name of the algorithm.
 
     Source: hep-ph/9305266 (kt), hep-ph/9707323 (Cambridge/Aachen), arXiv:0802.1189 (anti-kt); the others: Louppe et
     al., arXiv:1702.00748, section 5.
@@ -88,161 +96,170 @@ def grow(momenta: Float[Tensor, "batch objects 4"], mask: Bool[Tensor, "batch ob
     slots = mask.shape[1]
     if slots < 2:
         left = right = torch.zeros_like(mask[:, 1:], dtype=torch.long)
-        made = momenta[:, 1:]
+        merged = momenta[:, 1:]
     elif torch.compiler.is_exporting():
-        left, right, made = _at_once(momenta, mask, shape)
+        left, right, merged = _merge_by_scan(momenta, mask, algorithm)
     else:
-        left, right, made = _in_groups(momenta, mask, shape)
-    real = torch.arange(slots, device=mask.device)[1:] < mask.sum(1, keepdim=True)
-    left, right = torch.where(real, left, 0), torch.where(real, right, 0)
-    return Tree(left, right, real, torch.cat([momenta, torch.where(real[..., None], made, 0.0)], dim=1))
+        left, right, merged = _merge_by_group(momenta, mask, algorithm)
+    is_merging = torch.arange(slots, device=mask.device)[1:] < mask.sum(1, keepdim=True)
+    left, right = torch.where(is_merging, left, 0), torch.where(is_merging, right, 0)
+    merged = torch.where(is_merging[..., None], merged, 0.0)
+    return ClusterTree(left, right, is_merging, torch.cat([momenta, merged], dim=1))
 
 
 class _State(NamedTuple):
-    """The nodes that are left of each event, the hardest objects first."""
+    """Remaining nodes of each event, the hardest particles first."""
 
-    momenta: Float[Tensor, "batch slots 4"]
-    place: Shaped[Tensor, "batch slots coordinates"]  # what distances are made of
-    node: Int[Tensor, "batch slots"]
-    left: Bool[Tensor, "batch slots"]
-    distance: Float[Tensor, "batch slots slots"]  # infinite to itself and to what is not left
+    momenta: Float[Tensor, "batch particles 4"]
+    coordinates: Shaped[Tensor, "batch particles coordinates"]  # arguments of the distance measure
+    node: Int[Tensor, "batch particles"]
+    mask: Bool[Tensor, "batch particles"]  # True where a node is left
+    distance: Float[Tensor, "batch particles particles"]  # infinite to itself and to removed nodes
 
 
-def _at_once(momenta: Tensor, mask: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """As many mergings as there can be in every event; behind those of an event stands anything."""
+def _merge_by_scan(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> tuple[Tensor, Tensor, Tensor]:
+    """Recombinations for the maximum multiplicity in every event; entries beyond those of an event are arbitrary."""
     slots = mask.shape[1]
 
-    def step(state: Tensors, given: Tensors, _: Tensors) -> tuple[Tensors, Tensors]:
-        after = _State(*(tensor.clone() for tensor in state))
-        return tuple(after), _merge(after, given[0], shape)
+    def step(state: Tensors, inputs: Tensors, _: Tensors) -> tuple[Tensors, Tensors]:
+        copy = _State(*(tensor.clone() for tensor in state))
+        return tuple(copy), _merge(copy, inputs[0], algorithm)
 
     numbers = torch.arange(slots, 2 * slots - 1, device=mask.device)
-    _, (left, right, made) = repeat(step, tuple(_start(momenta, mask, shape)), (numbers,))
-    return left.t(), right.t(), made.transpose(0, 1)
+    _, (left, right, merged) = scan(step, tuple(_initial_state(momenta, mask, algorithm)), (numbers,))
+    return left.t(), right.t(), merged.transpose(0, 1)
 
 
-def _in_groups(momenta: Tensor, mask: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """The mergings there are, of events of similar multiplicity together, so that none waits for a far larger one."""
+def _merge_by_group(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> tuple[Tensor, Tensor, Tensor]:
+    """Recombinations of groups of events of similar multiplicity, so that small events do not wait for large ones."""
     batch, slots = mask.shape
     left = torch.zeros(batch, slots - 1, dtype=torch.long, device=mask.device)
-    right, made = torch.zeros_like(left), momenta.new_zeros(batch, slots - 1, 4)
-    seen = mask.sum(1)
-    order, counts = seen.argsort(descending=True, stable=True), sorted(seen.tolist(), reverse=True)
+    right, merged = torch.zeros_like(left), momenta.new_zeros(batch, slots - 1, 4)
+    multiplicity = mask.sum(1)
+    order = multiplicity.argsort(descending=True, stable=True)
+    counts = sorted(multiplicity.tolist(), reverse=True)
     start = 0
     while start < batch and counts[start] > 1:
-        stop = min(start + max(1, CHUNK // counts[start] ** 2), batch)
+        stop = min(start + max(1, CHUNK_DISTANCES // counts[start] ** 2), batch)
         rows, width = order[start:stop], counts[start]
         front = (~mask[rows]).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
-        some = momenta[rows].gather(1, front[..., None].expand(-1, -1, 4))
-        state = _start(some, mask[rows].gather(1, front), shape)
+        group_momenta = momenta[rows].gather(1, front[..., None].expand(-1, -1, 4))
+        state = _initial_state(group_momenta, mask[rows].gather(1, front), algorithm)
         state.node.copy_(front.gather(1, state.node))
         for number in range(width - 1):
-            busy = bisect_left(counts, -number - 1, start, stop, key=lambda count: -count) - start
-            if width - number < LEFT * state.node.shape[1]:
-                state = _cut(state, width - number)
-            state = _State(*(tensor[:busy] for tensor in state))
-            at = rows[:busy]
-            left[at, number], right[at, number], made[at, number] = _merge(state, slots + number, shape)
+            n_unfinished = bisect_left(counts, -number - 1, start, stop, key=lambda count: -count) - start
+            if width - number < MIN_OCCUPANCY * state.node.shape[1]:
+                state = _remove_empty_slots(state, width - number)
+            state = _State(*(tensor[:n_unfinished] for tensor in state))
+            unfinished = rows[:n_unfinished]
+            left[unfinished, number], right[unfinished, number], merged[unfinished, number] = _merge(
+                state, slots + number, algorithm
+            )
         start = stop
-    return left, right, made
+    return left, right, merged
 
 
-def _start(momenta: Tensor, mask: Tensor, shape: Shape) -> _State:
+def _initial_state(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> _State:
     batch, slots = mask.shape
-    before = harder(momenta)
-    if shape == "asc-pt":
-        before = before.transpose(1, 2)
+    precedes = harder(momenta)
+    if algorithm == "asc-pt":
+        precedes = precedes.transpose(1, 2)
     slot = torch.arange(slots, device=mask.device).expand(batch, slots)
-    rank = (before & mask[:, None, :]).sum(-1) + slots * ~mask
+    rank = (precedes & mask[:, None, :]).sum(-1) + slots * ~mask
     node = (slots * rank + slot).argsort(dim=1)  # `harder` is no order among three near ties: ranks may be equal
     momenta = momenta.gather(1, node[..., None].expand_as(momenta))
-    left = mask.gather(1, node)
-    if shape in POWERS:
-        place = _place(momenta, shape)
-    elif shape == "random":
-        seed = (lorentz.pt(momenta).double().sum(1, keepdim=True) / GRAIN).floor().long() % PRIME
-        place = _drawn(_drawn(seed * FACTOR + slot))[..., None]
+    mask = mask.gather(1, node)
+    if algorithm in PT_EXPONENTS:
+        coordinates = _coordinates(momenta, algorithm)
+    elif algorithm == "random":
+        seed = (lorentz.pt(momenta).double().sum(1, keepdim=True) / SEED_PT_STEP).floor().long() % HASH_PRIME
+        coordinates = _hash(_hash(seed * HASH_FACTOR + slot))[..., None]
     else:
-        place = (slot + 1)[..., None]  # the last slots first
-    other = left[:, :, None] & left[:, None, :] & (slot[:, :, None] != slot[:, None, :])
-    distance = _distance(place[:, :, None], place[:, None, :], shape).to(momenta.dtype)
-    return _State(momenta, place, node, left, torch.where(other, distance, torch.inf))
+        coordinates = (slot + 1)[..., None]  # the last slots first
+    is_pair = mask[:, :, None] & mask[:, None, :] & (slot[:, :, None] != slot[:, None, :])
+    distance = _distance(coordinates[:, :, None], coordinates[:, None, :], algorithm).to(momenta.dtype)
+    return _State(momenta, coordinates, node, mask, torch.where(is_pair, distance, torch.inf))
 
 
-def _cut(state: _State, most: int) -> _State:
-    """The same nodes in the same order in so many slots."""
-    kept = (~state.left).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
-    momenta, place = (x.gather(1, kept[..., None].expand(-1, -1, x.shape[-1])) for x in (state.momenta, state.place))
+def _remove_empty_slots(state: _State, slots: int) -> _State:
+    """Move the remaining nodes, in order, to fewer slots."""
+    kept = (~state.mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :slots]
+    momenta, coordinates = (
+        x.gather(1, kept[..., None].expand(-1, -1, x.shape[-1])) for x in (state.momenta, state.coordinates)
+    )
     distance = state.distance.gather(1, kept[..., None].expand(-1, -1, state.distance.shape[-1]))
-    distance = distance.gather(2, kept[:, None, :].expand(-1, most, -1))
-    return _State(momenta, place, state.node.gather(1, kept), state.left.gather(1, kept), distance)
+    distance = distance.gather(2, kept[:, None, :].expand(-1, slots, -1))
+    return _State(momenta, coordinates, state.node.gather(1, kept), state.mask.gather(1, kept), distance)
 
 
-def _merge(state: _State, number: Tensor | int, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """Merges the nearest two nodes of each event, in place; gives back both and the momentum of what they make.
+def _merge(state: _State, number: Tensor | int, algorithm: TreeAlgorithm) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the nearest two nodes of each event in place; return both nodes and the momentum of their sum.
 
-    Gathers and scatters alone: as a step of a graph it may not know how many events there are.
+    Gathers and scatters only: as a step of an exported graph it must not use the number of events.
     """
-    momenta, place, node, left, distance = state
+    momenta, coordinates, node, mask, distance = state
     nearest = distance.amin(-1)
-    least = nearest.amin(-1, keepdim=True) * (1 + TIE)
-    one = (nearest <= least).to(torch.uint8).argmax(-1, keepdim=True)  # the first of those at the least distance
-    other = (_row(distance, one) <= least).to(torch.uint8).argmax(-1, keepdim=True)
-    p, q = _row(momenta, one), _row(momenta, other)
-    first, second = node.gather(1, one)[:, 0], node.gather(1, other)[:, 0]
-    if shape in POWERS:
-        turned = lorentz.pt(q) > lorentz.pt(p) * (1 + TIE)
-        first, second = torch.where(turned, second, first), torch.where(turned, first, second)
-    new = _joined(p + q, _row(place, one), _row(place, other), shape)
-    left.scatter_(1, other, False)
-    node.scatter_(1, one, torch.zeros_like(one) + number)
-    momenta.scatter_(1, _wide(one, momenta), (p + q)[:, None])
-    place.scatter_(1, _wide(one, place), new[:, None])
-    away = _distance(new[:, None], place, shape).to(distance.dtype)
-    away = torch.where(left, away, torch.inf).scatter(1, one, torch.inf)
-    both = _wide(torch.cat([one, other], dim=1), distance)
-    values = torch.stack([away, torch.full_like(away, torch.inf)], dim=1)
-    distance.scatter_(1, both, values).scatter_(2, both.transpose(1, 2), values.transpose(1, 2))
-    return first, second, p + q
+    threshold = nearest.amin(-1, keepdim=True) * (1 + DISTANCE_TOLERANCE)
+    i = (nearest <= threshold).to(torch.uint8).argmax(-1, keepdim=True)  # the first slot with the smallest distance
+    j = (_at_slot(distance, i) <= threshold).to(torch.uint8).argmax(-1, keepdim=True)
+    p, q = _at_slot(momenta, i), _at_slot(momenta, j)
+    left, right = node.gather(1, i)[:, 0], node.gather(1, j)[:, 0]
+    if algorithm in PT_EXPONENTS:
+        swap = lorentz.pt(q) > lorentz.pt(p) * (1 + DISTANCE_TOLERANCE)
+        left, right = torch.where(swap, right, left), torch.where(swap, left, right)
+    merged = _merged_coordinates(p + q, _at_slot(coordinates, i), _at_slot(coordinates, j), algorithm)
+    mask.scatter_(1, j, False)
+    node.scatter_(1, i, torch.zeros_like(i) + number)
+    momenta.scatter_(1, _expand_slot(i, momenta), (p + q)[:, None])
+    coordinates.scatter_(1, _expand_slot(i, coordinates), merged[:, None])
+    new_distance = _distance(merged[:, None], coordinates, algorithm).to(distance.dtype)
+    new_distance = torch.where(mask, new_distance, torch.inf).scatter(1, i, torch.inf)
+    changed = _expand_slot(torch.cat([i, j], dim=1), distance)
+    values = torch.stack([new_distance, torch.full_like(new_distance, torch.inf)], dim=1)
+    distance.scatter_(1, changed, values).scatter_(2, changed.transpose(1, 2), values.transpose(1, 2))
+    return left, right, p + q
 
 
-def _row(values: Shaped[Tensor, "batch slots width"], slot: Int[Tensor, "batch 1"]) -> Shaped[Tensor, "batch width"]:
-    """What stands in one slot of each event."""
-    return values.gather(1, _wide(slot, values))[:, 0]
+def _at_slot(
+    values: Shaped[Tensor, "batch particles width"], slot: Int[Tensor, "batch 1"]
+) -> Shaped[Tensor, "batch width"]:
+    """Values in one slot of each event."""
+    return values.gather(1, _expand_slot(slot, values))[:, 0]
 
 
-def _wide(
-    slot: Int[Tensor, "batch some"], values: Shaped[Tensor, "batch slots width"]
-) -> Int[Tensor, "batch some width"]:
+def _expand_slot(
+    slot: Int[Tensor, "batch selected"], values: Shaped[Tensor, "batch particles width"]
+) -> Int[Tensor, "batch selected width"]:
     return slot[..., None].expand(-1, -1, values.shape[-1])
 
 
-def _place(momenta: Float[Tensor, "*shape 4"], shape: Shape) -> Float[Tensor, "*shape 3"]:
+def _coordinates(momenta: Float[Tensor, "*shape 4"], algorithm: TreeAlgorithm) -> Float[Tensor, "*shape 3"]:
     """pT to the power 2p, rapidity and azimuth."""
     transverse2 = (momenta[..., 0].square() + momenta[..., 1].square()).clamp_min(TINY_PT**2)
-    return torch.stack([transverse2 ** POWERS[shape], lorentz.rapidity(momenta), lorentz.phi(momenta)], dim=-1)
+    pt_factor = transverse2 ** PT_EXPONENTS[algorithm]
+    return torch.stack([pt_factor, lorentz.rapidity(momenta), lorentz.phi(momenta)], dim=-1)
 
 
-def _joined(momenta: Tensor, one: Tensor, other: Tensor, shape: Shape) -> Tensor:
-    """Where a new node is."""
-    if shape in POWERS:
-        return _place(momenta, shape)
-    if shape == "random":
-        # all others are evenly spread below these two, and so must the new one be, or it would be drawn too soon
-        return 1 + _drawn(one * other) * torch.minimum(one, other) // (PRIME + 1)
-    return torch.full_like(one, PRIME)  # what a chain has merged is always next
+def _merged_coordinates(momenta: Tensor, first: Tensor, second: Tensor, algorithm: TreeAlgorithm) -> Tensor:
+    """Coordinates of a new node from its momentum and the coordinates of its children."""
+    if algorithm in PT_EXPONENTS:
+        return _coordinates(momenta, algorithm)
+    if algorithm == "random":
+        # all others are uniform below these two, and so must be the new one, or it would be drawn too early
+        return 1 + _hash(first * second) * torch.minimum(first, second) // (HASH_PRIME + 1)
+    return torch.full_like(first, HASH_PRIME)  # a chain continues with the node that it merged last
 
 
-def _drawn(number: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-    """A number from 1 to `PRIME` that looks random, exact on every machine."""
-    number = number % PRIME
-    number = (number * number + 1) % PRIME
-    return number * number % PRIME * FACTOR % PRIME + 1
+def _hash(number: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Pseudorandom number from 1 to `HASH_PRIME`, the same on every machine."""
+    number = number % HASH_PRIME
+    number = (number * number + 1) % HASH_PRIME
+    return number * number % HASH_PRIME * HASH_FACTOR % HASH_PRIME + 1
 
 
-def _distance(one: Tensor, other: Tensor, shape: Shape) -> Tensor:
-    if shape not in POWERS:
-        return 1 / torch.minimum(one, other)[..., 0]  # least for the two of the largest numbers
-    along = (one[..., 1] - other[..., 1]).square()
-    around = angles.separation(one[..., 2], other[..., 2]).square()
-    return torch.minimum(one[..., 0], other[..., 0]) * (along + around).clamp_min(NARROWEST**2)
+def _distance(first: Tensor, second: Tensor, algorithm: TreeAlgorithm) -> Tensor:
+    if algorithm not in PT_EXPONENTS:
+        return 1 / torch.minimum(first, second)[..., 0]  # smallest for the pair with the largest numbers
+    delta_y2 = (first[..., 1] - second[..., 1]).square()
+    delta_phi2 = angles.separation(first[..., 2], second[..., 2]).square()
+    return torch.minimum(first[..., 0], second[..., 0]) * (delta_y2 + delta_phi2).clamp_min(MIN_DISTANCE**2)

@@ -1,4 +1,4 @@
-"""Fully connected layers: of an object, and from what a network has made of an event to its outputs."""
+"""Fully connected layers: per particle, and from the latent vector of an event to the outputs."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from torch import nn
 from femtobarn.nn.products import Linear
 
 
-def readout(features: int, widths: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
-    """Fully connected layers of these widths with ReLU and dropout, then a linear one to the outputs."""
+def mlp_head(features: int, widths: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+    """Fully connected layers of the given widths with ReLU and dropout, then a linear layer to the outputs."""
     layers: list[nn.Module] = []
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, Linear((features, *widths)[-1], outputs))
 
 
-def perceptron(features: int, widths: Sequence[int]) -> nn.Sequential:
-    """Fully connected layers of these widths, each with ReLU."""
+def mlp(features: int, widths: Sequence[int]) -> nn.Sequential:
+    """Fully connected layers of the given widths, each with ReLU."""
     layers: list[nn.Module] = []
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
-def start(network: nn.Module) -> None:
-    """Initial weights for layers with ReLU whose inputs are small, as directions within a jet are: no constants.
+def init_he(network: nn.Module) -> None:
+    """Initialize layers with ReLU whose inputs are small, such as directions within a jet; biases start at 0.
 
-    Constants as torch draws them would be larger than what such inputs make, and the network deaf to them at first.
+    The biases that torch draws by default would be larger than the contribution of such inputs.
 
     Source: He et al., *Delving Deep into Rectifiers*, arXiv:1502.01852.
     """

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from femtobarn.nn import at_once
-from femtobarn.nn.pieces import portions
+from femtobarn.nn import chunk_size
+from femtobarn.nn.chunking import event_chunks
 from tests.test_models_contract import build, events
 
 WIDTH = 16
@@ -17,16 +17,16 @@ WIDTH = 16
 @pytest.fixture
 def small(monkeypatch):
     """Room for three rows."""
-    monkeypatch.setattr("femtobarn.nn.pieces.NUMBERS", 3 * WIDTH)
+    monkeypatch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", 3 * WIDTH)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
 
 @given(st.lists(st.integers(0, 7)))
 def test_portions_take_every_event_once_and_as_many_as_fit(counts):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("femtobarn.nn.pieces.NUMBERS", 10 * WIDTH)
+        patch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", 10 * WIDTH)
         patch.setattr(torch, "get_num_threads", lambda: 1)
-        sizes, rows = portions(torch.tensor(counts, dtype=torch.long), WIDTH)
+        sizes, rows = event_chunks(torch.tensor(counts, dtype=torch.long), WIDTH)
     assert sum(sizes) == len(counts)
     start = 0
     for size, many in zip(sizes, rows, strict=True):
@@ -39,10 +39,10 @@ def test_portions_take_every_event_once_and_as_many_as_fit(counts):
 
 def test_all_rows_at_once_where_a_gradient_may_be_asked_for(small):
     rows = torch.zeros(4, WIDTH)
-    assert at_once(rows, WIDTH) is None
+    assert chunk_size(rows, WIDTH) is None
     with torch.no_grad():
-        assert at_once(rows, WIDTH) == 3
-        assert at_once(rows[:3], WIDTH) is None
+        assert chunk_size(rows, WIDTH) == 3
+        assert chunk_size(rows[:3], WIDTH) is None
 
 
 @pytest.mark.parametrize("name", ["lgatr-slim", "lloca-transformer", "lloca-particlenet"])
