@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
-from io import BufferedReader
 from pathlib import Path
 
 import awkward as ak
@@ -22,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.bulk import fast
-from femtobarn.events.errors import EventError
+from femtobarn.events.errors import EventError, TruncatedError, shorten
 from femtobarn.events.faults import wrapped
-from femtobarn.events.files import checksum, opened
+from femtobarn.events.files import MAX_LINE_BYTES, UTF8_MARK, checksum, chunks, refuse_utf16
 from femtobarn.events.lines import WORDS, Block, Unit, careful
 from femtobarn.events.record import Events
 
@@ -61,15 +60,16 @@ def read_darkmachines(
     """
     blocks: list[Block] = []
     skipped = 0
-    with opened(path) as file:
-        for text, line in _blocks(file):
-            block = fast(text, line, unit)
-            if block is None:
-                block, bad = careful(text, line, path, unit, tolerant)
-                skipped += bad
-            blocks.append(block)
-            if progress is not None:
-                progress(len(text))
+    for text, line in _blocks(path, tolerant):
+        block = fast(text, line, unit)
+        if block is None:
+            block, bad = careful(text, line, path, unit, tolerant)
+            skipped += bad
+        blocks.append(block)
+        if progress is not None:
+            progress(len(text))
+    if not blocks:
+        raise EventError(path, "has no events", remedy="an event file has at least one good line")
     whole = Block(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
     del blocks
     if not len(whole.number):
@@ -104,14 +104,13 @@ def stream_darkmachines(
         EventError: as `read_darkmachines` does, when the line with the mistake is reached.
         FileNotFoundError: no such file.
     """
-    with opened(path) as file:
-        for text, line in _blocks(file):
-            block = fast(text, line, unit) or careful(text, line, path, unit, False)[0]
-            if process is not None:
-                block = block._replace(process=np.full(len(block.number), process))
-            events = _events(block, luminosity)
-            for start in range(0, len(events), size):
-                yield events[start : start + size]
+    for text, line in _blocks(path, False):
+        block = fast(text, line, unit) or careful(text, line, path, unit, False)[0]
+        if process is not None:
+            block = block._replace(process=np.full(len(block.number), process))
+        events = _events(block, luminosity)
+        for start in range(0, len(events), size):
+            yield events[start : start + size]
 
 
 def write_darkmachines(events: Events, path: str | Path, *, unit: Unit = "MeV") -> None:
@@ -167,18 +166,39 @@ def _in_mev(value: float) -> str:
     return format(shifted, "f") if 1e-6 < abs(value) < 1e12 else str(shifted)
 
 
-def _blocks(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
-    """Whole lines, about `BLOCK` bytes at a time, each with the number of its first line."""
+def _blocks(path: str | Path, tolerant: bool) -> Iterator[tuple[bytes, int]]:
+    """Whole lines, about `BLOCK` bytes at a time, each with the number of its first line; blank blocks are left out.
+
+    Raises:
+        EventError: a line has no end for too long, or the file is no text of one byte a character.
+        TruncatedError: the compressed file was cut, unless `tolerant`: then its last line comes without an end.
+    """
     line = 1
     rest = b""
-    while chunk := file.read(BLOCK):
+    pieces = chunks(path, BLOCK)
+    while True:
+        try:
+            chunk = next(pieces, None)
+        except TruncatedError:
+            if not tolerant:
+                raise
+            rest, chunk = rest or b"cut", None
+        if chunk is None:
+            break
+        if line == 1 and not rest:
+            refuse_utf16(path, chunk[:4])
+            chunk = chunk.removeprefix(UTF8_MARK)
         text = rest + chunk
         end = text.rfind(b"\n") + 1
-        if end:
+        if end and text[:end].strip():
             yield text[:end], line
-            line += text.count(b"\n", 0, end)
+        line += text.count(b"\n", 0, end)
         rest = text[end:]
-    if rest:
+        if len(rest) > MAX_LINE_BYTES:
+            beginning = shorten(rest[:40].decode("utf-8", "replace"))
+            what = f"the line that begins with {beginning} has no end within {MAX_LINE_BYTES >> 20} MB"
+            raise EventError(path, what, line=line, remedy="no event has so many objects; is it a text file?")
+    if rest.strip():
         yield rest, line
 
 

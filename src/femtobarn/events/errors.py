@@ -28,6 +28,10 @@ class EventError(ValueError):
         return self if self.row is None else EventError(self.path, self.what, row=self.row + rows, remedy=self.remedy)
 
 
+class TruncatedError(EventError):
+    """A file that stops before its format says so: cut while it was written, copied or compressed."""
+
+
 def shorten(text: str, most: int = 80) -> str:
     """Text quoted for a message, cut in the middle when long."""
     return repr(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")

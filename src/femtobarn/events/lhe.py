@@ -1,27 +1,29 @@
 """Parton-level events of matrix-element generators: Les Houches event files, plain or compressed.
 
-Format: Alwall et al., *A standard format for Les Houches Event Files*, arXiv:hep-ph/0609017.
+Format: Alwall et al., *A standard format for Les Houches Event Files*, arXiv:hep-ph/0609017, and version 3 of it,
+arXiv:1405.1067.
 """
 
 from __future__ import annotations
 
-import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 
-from femtobarn.events.errors import EventError, shorten
-from femtobarn.events.faults import object_faults, wrapped
-from femtobarn.events.files import checksum, opened, stem
+from femtobarn.events.errors import EventError
+from femtobarn.events.faults import ROUNDING, event_faults, object_faults, wrapped
+from femtobarn.events.files import checksum, stem
+from femtobarn.events.lhe_events import HardEvents, Head
 from femtobarn.events.record import Events
-from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PHOTON, POSITRON
+from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PADDING, PHOTON, POSITRON
 
 #: Object each final-state parton stands for, by PDG number.
 OBJECTS = {number: JET for quark in (1, 2, 3, 4) for number in (quark, -quark)} | {
@@ -41,7 +43,11 @@ INVISIBLE = frozenset((12, -12, 14, -14, 16, -16))
 #: What decays before a detector sees it.
 UNSTABLE = {6: "t", 15: "tau", 23: "Z", 24: "W", 25: "H"}
 
-CUT = "it ends early; copy or generate it again"
+#: No accelerator reaches this energy (GeV), and the squares of larger ones do not fit into float32.
+MAX_ENERGY = 1e9
+
+#: Weights that cancel to less than this share of their magnitudes have no sum that a cross section can be given to.
+MIN_WEIGHT_SUM = 1e-9
 
 
 @dataclass(frozen=True)
@@ -61,27 +67,46 @@ class LHEInfo:
     comment: str
 
 
+class _Contents(NamedTuple):
+    """All events of a file, particles of the final state one after another."""
+
+    head: Head
+    weight: NDArray[np.float64]
+    begin: NDArray[np.int64]  # line of each event
+    counts: NDArray[np.int64]
+    pdg: NDArray[np.int64]
+    momenta: NDArray[np.float64]  # px, py, pz, E
+    line: NDArray[np.int64]  # of each particle
+    hard: NDArray[np.int64]
+    skipped: int
+    truncated: bool
+
+
 def lhe_info(path: str | Path) -> LHEInfo:
-    """Cross section, number of events and comment of a Les Houches file, without reading its events.
+    """Cross section, number of events and comment of a Les Houches file; undecayed particles are welcome.
 
     Raises:
-        EventError: no `init` block, no events, or the file is cut short.
+        EventError: what `read_lhe` would not accept either.
         FileNotFoundError: no such file.
     """
-    with opened(path) as file:
-        head = _head(file, path)
-        events, rest, text = 0, b"", b""
-        while chunk := file.read(1 << 22):
-            text = rest + chunk
-            # a tag that is cut by the end of the chunk is counted with the next one
-            keep = text.rfind(b"\n") + 1
-            events += len(re.findall(rb"(?m)^\s*<event[\s>]", text[:keep]))
-            rest = text[keep:]
-    if b"</LesHouchesEvents>" not in rest and b"</LesHouchesEvents>" not in text:
-        raise EventError(path, "has no </LesHouchesEvents>", remedy=CUT)
-    if not events:
-        raise EventError(path, "has no events")
-    return LHEInfo(head.cross_section, head.error, events, head.comment)
+    contents = _contents(path, tolerant=False)
+    head = contents.head
+    lines = [line.strip() for line in head.raw.decode("utf-8", "replace").splitlines()]
+    comment = "\n".join(line for line in lines if line and not re.fullmatch(r"<[^>]*>|<!--|-->", line))
+    return LHEInfo(head.cross_section, head.error, len(contents.counts), comment)
+
+
+def hard_numbers(path: str | Path) -> NDArray[np.int64]:
+    """Number of the hard event of each event of a Les Houches file: its place in the file, from 0.
+
+    Events that follow one another with the same particles and momenta, which Sherpa writes now and then, are one hard
+    event, and have the number of the first.
+
+    Raises:
+        EventError: as `lhe_info`.
+        FileNotFoundError: no such file.
+    """
+    return _contents(path, tolerant=False).hard
 
 
 def read_lhe(
@@ -90,198 +115,191 @@ def read_lhe(
     process: str | None = None,
     luminosity: float = 100.0,
     undecayed: Literal["raise", "skip"] = "raise",
+    tolerant: bool = False,
 ) -> Events:
     r"""Parton-level events: quarks and gluons as jets, b quarks as b-jets, neutrinos as MET.
 
-    Weights sum to the expected yield, :math:`\sigma L`, whatever the weighting strategy of the file.
+    Weights sum to the expected yield, :math:`\sigma L`, whatever the weighting strategy of the file. Events that follow
+    one another with the same particles and momenta share the number of their hard event, so that a split keeps them
+    together; the provenance counts them as `repeated`.
 
     Args:
         process: name of the process; by default that of the file.
         luminosity: integrated luminosity of the weights in 1/fb.
         undecayed: what to do with t, W, Z, H, tau and other unstable particles, which are no object of a detector:
             complain, or leave them out and count them in the provenance.
+        tolerant: leave out damaged events and what a cut file lacks, and count them as `skipped` in the provenance
+            (`truncated` says that the file was cut); the weights of the others sum to :math:`\sigma L`.
 
     Raises:
-        EventError: a truncated or damaged file, an undecayed particle, NaN or an impossible energy, with line.
+        EventError: a truncated or damaged file, another number of events than it says, an undecayed particle, NaN or
+            an impossible energy, with line; a cross section of 0.
         FileNotFoundError: no such file.
     """
-    pdg: list[int] = []
-    momenta: list[tuple[float, float, float, float]] = []
-    counts: list[int] = []
-    weights: list[float] = []
-    missing: list[tuple[float, float]] = []
-    lines: list[int] = []
-    skipped: Counter[int] = Counter()
-    with opened(path) as file:
-        head = _head(file, path)
-        for weight, particles in _events(file, path, head.lines):
-            px = py = 0.0
-            kept = len(pdg)
-            for line, code, status, momentum in particles:
-                if status != 1:
-                    continue
-                if code in INVISIBLE:
-                    px, py = px + momentum[0], py + momentum[1]
-                elif code in OBJECTS:
-                    pdg.append(code)
-                    momenta.append(momentum)
-                    lines.append(line)
-                elif undecayed == "skip":
-                    skipped[code] += 1
-                else:
-                    name = UNSTABLE.get(abs(code), "a particle")
-                    what = f"{name} (PDG {code}) in the final state is no object a detector sees"
-                    remedy = "decay and shower the file with `femtobarn simulate`, or read it with undecayed='skip'"
-                    raise EventError(path, what, line=line, remedy=remedy)
-            counts.append(len(pdg) - kept)
-            weights.append(weight)
-            missing.append((px, py))
-    if not counts:
-        raise EventError(path, "has no events")
-    total = float(np.sum(weights))
-    if not np.isfinite(total) or total == 0:
-        raise EventError(path, f"its event weights sum to {total:g}", remedy="no cross section can be shared out")
-    p = np.array(momenta, dtype=np.float64).reshape(-1, 4)
-    met = np.array(missing, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pt = np.hypot(p[:, 0], p[:, 1])
-        eta = np.arcsinh(p[:, 2] / pt)
-    columns = {
-        "pt": pt,
-        "eta": eta,
-        "phi": wrapped(np.arctan2(p[:, 1], p[:, 0])),
-        "E": p[:, 3],
-        "kind": np.array([OBJECTS[code] for code in pdg], dtype=np.int8),
-        "truth_id": np.array(pdg, dtype=np.int32),
+    contents = _contents(path, tolerant=tolerant, detected=True)
+    kind = _kinds(contents.pdg)
+    invisible = np.isin(contents.pdg, list(INVISIBLE))
+    other = (kind == PADDING) & ~invisible
+    if undecayed == "raise" and other.any():
+        at = int(np.flatnonzero(other)[0])
+        raise _undecayed(int(contents.pdg[at]), int(contents.line[at]), path)
+    owner = np.repeat(np.arange(len(contents.counts)), contents.counts)
+    met_x, met_y = (
+        np.bincount(owner[invisible], component[invisible], len(contents.counts))
+        for component in contents.momenta.T[:2]
+    )
+    kept = kind != PADDING
+    columns = _columns(contents.momenta[kept]) | {
+        "kind": kind[kept],
+        "truth_id": contents.pdg[kept].astype(np.int32),
     }
-    faults = object_faults(pt, eta, columns["phi"], p[:, 3], columns["kind"])
-    for what, where in faults.items():
-        at = int(np.flatnonzero(where)[0])
-        text = ", ".join(f"{value:g}" for value in p[at])
-        raise EventError(path, f"{what}: (px, py, pz, E) = ({text})", line=lines[at], remedy="mend or drop the event")
+    context = {"MET": np.hypot(met_x, met_y), "phi_MET": wrapped(np.arctan2(met_y, met_x))}
+    weight = contents.weight * _scale(contents, luminosity, path)
+    _refuse(event_faults(weight, context["MET"], context["phi_MET"]), contents.begin, path)
     name = process or stem(path)
+    count = len(contents.counts)
     record = {
         "path": str(path),
         "sha256": checksum(path),
-        "events": len(counts),
-        "undecayed": {str(code): number for code, number in sorted(skipped.items())},
+        "events": count,
+        "skipped": contents.skipped,
+        "truncated": contents.truncated,
+        "undecayed": {str(code): number for code, number in sorted(Counter(contents.pdg[other].tolist()).items())},
+        "repeated": int(np.sum(contents.hard != np.arange(count))),
+    }
+    described = {
+        "cross_section_pb": contents.head.cross_section,
+        "cross_section_error_pb": contents.head.error,
+        "generated": count,
     }
     return Events(
-        particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), counts),
-        context=ak.zip({"MET": np.hypot(met[:, 0], met[:, 1]), "phi_MET": wrapped(np.arctan2(met[:, 1], met[:, 0]))}),
-        weight=np.array(weights) * (head.cross_section * 1000 * luminosity / total),
-        process=np.full(len(counts), name),
-        number=np.arange(len(counts)),
-        hard=np.arange(len(counts)),
+        particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.bincount(owner[kept], minlength=count)),
+        context=ak.zip(context),
+        weight=weight,
+        process=np.full(count, name),
+        number=np.arange(count),
+        hard=contents.hard,
         luminosity=luminosity,
-        provenance={
-            "files": [record],
-            "processes": {
-                name: {
-                    "cross_section_pb": head.cross_section,
-                    "cross_section_error_pb": head.error,
-                    "generated": len(counts),
-                }
-            },
-        },
+        provenance={"files": [record], "processes": {name: described}},
     )
 
 
-class _Head(NamedTuple):
-    comment: str
-    cross_section: float
-    error: float
-    lines: int
+def _contents(path: str | Path, *, tolerant: bool, detected: bool = False) -> _Contents:
+    """Everything in a file, checked; `detected` particles must have a pseudorapidity too."""
+    weight, momenta = array("d"), array("d")
+    begin, counts, pdg, line, hard = (array("q") for _ in range(5))
+    before: object = None
+    events = HardEvents(path, tolerant=tolerant)
+    for event in events:
+        particles = [(particle.pdg, particle.momentum) for particle in event.final]
+        hard.append(hard[-1] if particles and particles == before else len(counts))
+        before = particles
+        weight.append(event.weight)
+        begin.append(event.tag.line)
+        counts.append(len(particles))
+        for particle in event.final:
+            pdg.append(particle.pdg)
+            line.append(particle.line)
+            momenta.extend(particle.momentum)
+    if not counts:
+        what = "has no events" + (f": all {events.skipped} are damaged" if events.skipped else "")
+        raise EventError(path, what, remedy="an event file has at least one good event")
+    contents = _Contents(
+        head=events.head,
+        weight=np.array(weight),
+        begin=np.array(begin, dtype=np.int64),
+        counts=np.array(counts, dtype=np.int64),
+        pdg=np.array(pdg, dtype=np.int64),
+        momenta=np.array(momenta, dtype=np.float64).reshape(-1, 4),
+        line=np.array(line, dtype=np.int64),
+        hard=np.array(hard, dtype=np.int64),
+        skipped=events.skipped,
+        truncated=events.truncated,
+    )
+    faults = _faults(contents, detected)
+    if not tolerant:
+        _refuse(faults, contents.line, path)
+    contents = _without(contents, faults) if faults else contents
+    _scale(contents, 1.0, path)
+    return contents
 
 
-def _head(file: BufferedReader, path: str | Path) -> _Head:
-    """What stands up to the end of the `init` block, where the file is left."""
-    before: list[str] = []
-    number = 0
-    for raw in file:
-        number += 1
-        text = raw.decode("utf-8", "replace").strip()
-        if number == 1 and not text.startswith(("<LesHouchesEvents", "<?xml")):
-            what = f"is no Les Houches event file: it starts with {shorten(text)}"
-            raise EventError(path, what, line=1, remedy="the first line should be <LesHouchesEvents ...>")
-        if re.match(r"<init[\s>]", text):
-            break
-        before.append(text)
-    else:
-        raise EventError(path, "has no <init> block", remedy=CUT)
-    rows: list[list[float]] = []
-    for raw in file:
-        number += 1
-        text = raw.decode("utf-8", "replace").strip()
-        if text.startswith("</init"):
-            break
-        if not text or text.startswith(("#", "<")) or (rows and len(rows) > rows[0][-1]):
-            continue
-        rows.append(_floats(text, path, number))
-        if len(rows) == 1 and len(rows[0]) != 10:
-            raise EventError(path, f"the first line of <init> has {len(rows[0])} numbers, not 10", line=number)
-        if len(rows) > 1 and len(rows[-1]) < 2:
-            raise EventError(path, f"no cross section in {shorten(text)}", line=number)
-    if not rows or len(rows) != 1 + rows[0][-1]:
-        told = f"{rows[0][-1]:g}" if rows else "?"
-        raise EventError(path, f"<init> announces {told} processes and has {max(len(rows) - 1, 0)}", line=number)
-    cross_section = sum(row[0] for row in rows[1:])
-    if not np.isfinite(cross_section):
-        raise EventError(path, f"the cross section is {cross_section}", line=number)
-    comment = "\n".join(text for text in before if text and not re.fullmatch(r"<[^>]*>|<!--|-->", text))
-    return _Head(comment, cross_section, float(np.hypot.reduce([row[1] for row in rows[1:]])), number)
+def _kinds(pdg: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Codes of the objects that particles stand for, 0 for all that are no object of a detector."""
+    numbers, which = np.unique(pdg, return_inverse=True)
+    codes: NDArray[np.int8] = np.array([OBJECTS.get(number, PADDING) for number in numbers.tolist()], dtype=np.int8)
+    return codes[which]
 
 
-def _floats(text: str, path: str | Path, line: int) -> list[float]:
-    try:
-        return [float(word) for word in text.split()]
-    except ValueError as error:
-        raise EventError(path, f"no numbers: {shorten(text)}", line=line, remedy="the file is damaged") from error
+def _columns(momenta: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Momenta as a detector measures them."""
+    px, py, pz, energy = momenta.T
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        pt = np.hypot(px, py)
+        eta = np.arcsinh(pz / pt)
+    return {"pt": pt, "eta": eta, "phi": wrapped(np.arctan2(py, px)), "E": energy}
 
 
-class _Particle(NamedTuple):
-    line: int
-    pdg: int
-    status: int
-    momentum: tuple[float, float, float, float]
+def _faults(contents: _Contents, detected: bool) -> dict[str, NDArray[np.bool_]]:
+    """Where momenta of the final state are impossible, those of particles that no detector sees too."""
+    px, py, pz, energy = contents.momenta.T
+    with np.errstate(over="ignore"):
+        size = np.hypot(np.hypot(px, py), pz)
+    found = {
+        "negative energy": energy < 0,
+        "energy below |p|": energy < size * (1 - ROUNDING),
+        f"energy above {MAX_ENERGY:g} GeV": energy > MAX_ENERGY,
+    }
+    if detected:
+        kind = _kinds(contents.pdg)
+        seen = kind != PADDING
+        found["pT of 0, so that there is no pseudorapidity"] = seen & (px == 0) & (py == 0)
+        pt, eta, phi, energy = _columns(contents.momenta[seen]).values()
+        for what, where in object_faults(pt, eta, phi, energy, kind[seen]).items():
+            found.setdefault(what, np.zeros(len(kind), dtype=np.bool_))[seen] |= where
+    return {what: where for what, where in found.items() if where.any()}
 
 
-def _events(file: BufferedReader, path: str | Path, number: int) -> Iterator[tuple[float, list[_Particle]]]:
-    """Weight and particles of each event behind line `number`."""
-    wanted = 0
-    inside = ended = False
-    particles: list[_Particle] = []
-    weight = 0.0
-    for raw in file:
-        number += 1
-        text = raw.strip()
-        if not inside:
-            if re.match(rb"<event[\s>]", text):
-                inside, wanted, particles = True, -1, []
-            elif text.startswith(b"</LesHouchesEvents"):
-                ended = True
-                break
-            continue
-        if text.startswith(b"</event"):
-            if wanted != len(particles):
-                what = f"the event has {len(particles)} particles of {max(wanted, 0)} announced"
-                raise EventError(path, what, line=number, remedy="the file is damaged")
-            inside = False
-            yield weight, particles
-        elif not text or text.startswith((b"#", b"<")) or len(particles) == wanted:
-            continue
-        else:
-            values = _floats(text.decode("utf-8", "replace"), path, number)
-            least = 6 if wanted < 0 else 11
-            if len(values) < least:
-                what = f"{len(values)} numbers where {least} belong: {shorten(text.decode('utf-8', 'replace'))}"
-                raise EventError(path, what, line=number, remedy="the file is damaged")
-            if not all(map(math.isfinite, values[:2])):
-                raise EventError(path, "NaN or infinity where a whole number belongs", line=number)
-            if wanted < 0:
-                wanted, weight = int(values[0]), values[2]
-            else:
-                momentum = (values[6], values[7], values[8], values[9])
-                particles.append(_Particle(number, int(values[0]), int(values[1]), momentum))
-    if inside or not ended:
-        raise EventError(path, "has no </LesHouchesEvents>", line=number, remedy=CUT)
+def _without(contents: _Contents, faults: Mapping[str, NDArray[np.bool_]]) -> _Contents:
+    """The events without any of these faults, the others counted as skipped."""
+    owner = np.repeat(np.arange(len(contents.counts)), contents.counts)
+    bad = np.zeros(len(contents.counts), dtype=np.bool_)
+    bad[owner[np.logical_or.reduce(list(faults.values()))]] = True
+    kept, particles = np.flatnonzero(~bad), ~bad[owner]
+    return contents._replace(
+        **{name: getattr(contents, name)[kept] for name in ("weight", "begin", "counts")},
+        **{name: getattr(contents, name)[particles] for name in ("pdg", "momenta", "line")},
+        hard=np.searchsorted(kept, contents.hard[kept]),  # copies are as good or bad as the first
+        skipped=contents.skipped + int(np.sum(bad)),
+    )
+
+
+def _scale(contents: _Contents, luminosity: float, path: str | Path) -> float:
+    """Factor from the weights of the file to expected numbers of events."""
+    total, magnitude = float(np.sum(contents.weight)), float(np.sum(np.abs(contents.weight)))
+    expected = contents.head.cross_section * 1000 * luminosity
+    with np.errstate(all="ignore"):
+        scale = float(np.float64(expected) / total) if total else np.inf
+    if not np.isfinite(total) or not np.isfinite(scale) or abs(total) < MIN_WEIGHT_SUM * magnitude:
+        raise EventError(path, f"its event weights sum to {total:g}", remedy="no cross section can be shared out")
+    if scale < 0:
+        what = f"its event weights sum to {total:g}, but its cross section is {contents.head.cross_section:g} pb"
+        raise EventError(path, what, remedy="weights and cross section have the same sign")
+    return scale
+
+
+def _undecayed(code: int, line: int, path: str | Path) -> EventError:
+    """The error that a particle is no object of a detector."""
+    name = UNSTABLE.get(abs(code), "a particle")
+    what = f"{name} (PDG {code}) in the final state is no object a detector sees"
+    remedy = "decay and shower the file with `femtobarn simulate`, or leave such particles out and count them with "
+    remedy += "data.tolerant: true (--tolerant; in Python undecayed='skip')"
+    return EventError(path, what, line=line, remedy=remedy)
+
+
+def _refuse(faults: Mapping[str, NDArray[np.bool_]], lines: NDArray[np.int64], path: str | Path) -> None:
+    """Raise the fault that comes first in the file."""
+    if faults:
+        first = {what: int(np.flatnonzero(where)[0]) for what, where in faults.items()}
+        what = min(first, key=lambda what: first[what])
+        raise EventError(path, what, line=int(lines[first[what]]), remedy="mend or drop the event")

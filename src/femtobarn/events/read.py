@@ -97,7 +97,9 @@ def read(
                     )
                 case "lhe":
                     undecayed: Literal["skip", "raise"] = "skip" if tolerant else "raise"
-                    part = read_lhe(path, process=process, luminosity=luminosity, undecayed=undecayed)
+                    part = read_lhe(
+                        path, process=process, luminosity=luminosity, undecayed=undecayed, tolerant=tolerant
+                    )
                 case "parquet":
                     part = read_parquet(path, mapping, process=process)
                     weight = part.weight if mapping else part.expected(luminosity)
