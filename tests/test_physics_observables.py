@@ -2,8 +2,10 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import awkward as ak
 import numpy as np
 import pytest
 import vector
@@ -11,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from femtobarn.events import Padded
+from femtobarn.events.ragged import RaggedObjects
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PHOTON, POSITRON
-from femtobarn.physics.observables import observables
+from femtobarn.physics.observables import OBSERVABLES, EventQuantities, observables
 from tests.sample import make_events
 
 often = settings(max_examples=30, deadline=None, derandomize=True)
@@ -189,3 +192,69 @@ def test_more_padding_changes_nothing():
     tight, wide = observables(events.padded(), met, phi_met), observables(events.padded(40), met, phi_met)
     for name, column in tight.items():
         np.testing.assert_allclose(wide[name], column, rtol=1e-12, err_msg=name)
+
+
+def shuffled(events, seed: int):
+    """Events whose objects stand in a random order, with two of the same pT."""
+    rng = np.random.default_rng(seed)
+    counts = ak.num(events.particles)
+    order = ak.argsort(ak.unflatten(rng.random(int(ak.sum(counts))), counts), axis=1)
+    particles = ak.with_field(events.particles, np.round(events.particles.pt), "pt")[order]
+    return replace(events, particles=particles)[rng.permutation(len(events))]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda events: events, lambda events: shuffled(events, 1), lambda events: events[:0]]
+)
+def test_each_observable_of_ragged_objects_is_bit_by_bit_that_of_all_of_padded_ones(change):
+    events = change(make_events(300, seed=8))
+    met, phi_met = events.context.MET.to_numpy(), events.context.phi_MET.to_numpy()
+    together = observables(events.padded(), met, phi_met)
+    assert list(together) == list(OBSERVABLES)
+    for name, compute in OBSERVABLES.items():
+        alone = compute(EventQuantities(RaggedObjects(events.particles), met, phi_met))
+        assert alone.dtype == np.float64, name
+        assert alone.tobytes() == together[name].tobytes(), name
+
+
+def test_observables_agree_with_awkward():
+    events = shuffled(make_events(300, seed=9), 2)
+    met, phi_met = events.context.MET.to_numpy(), events.context.phi_MET.to_numpy()
+    quantities = EventQuantities(RaggedObjects(events.particles), met, phi_met)
+    kind, pt = events.particles.kind, events.particles.pt
+    is_jet, is_lepton = (kind == JET) | (kind == BJET), (kind >= ELECTRON) & (kind <= ANTIMUON)
+    expected = {
+        "n_jet": ak.sum(is_jet, axis=1),
+        "n_lep": ak.sum(is_lepton, axis=1),
+        "HT": ak.sum(pt[is_jet | is_lepton], axis=1),
+        "ST": ak.sum(pt[is_jet | is_lepton], axis=1) + events.context.MET,
+        "charge": ak.sum(is_lepton & (kind % 2 == 0), axis=1) - ak.sum(is_lepton & (kind % 2 == 1), axis=1),
+        "pt_jet1": ak.fill_none(ak.max(pt[is_jet], axis=1), 0),
+        "pt_bjet2": ak.fill_none(ak.pad_none(ak.sort(pt[kind == BJET], ascending=False), 2)[:, 1], 0),
+    }
+    for name, column in expected.items():
+        np.testing.assert_allclose(OBSERVABLES[name](quantities), ak.to_numpy(column), rtol=1e-13, err_msg=name)
+
+
+def test_an_observable_computes_what_it_needs_and_shares_it():
+    class Source:
+        """Objects that note what they are asked for."""
+
+        def __init__(self) -> None:
+            self.chosen: list[tuple[int, ...]] = []
+
+        def count(self, kinds: tuple[int, ...]) -> np.ndarray:
+            return np.array([len(kinds)])
+
+        def choose(self, kinds: tuple[int, ...]) -> Padded:
+            self.chosen.append(kinds)
+            return padded([Object(ELECTRON, 50), Object(POSITRON, 40)])
+
+    source = Source()
+    quantities = EventQuantities(source, np.array([30.0]), np.array([0.0]))
+    assert OBSERVABLES["n_jet"](quantities) == 2
+    assert OBSERVABLES["MET"](quantities) == 30
+    assert not source.chosen
+    for name in ("HT_lep", "charge", "m_ll_os_sf", "dm_Z", "mT"):
+        OBSERVABLES[name](quantities)
+    assert source.chosen == [(ELECTRON, POSITRON, MUON, ANTIMUON)]

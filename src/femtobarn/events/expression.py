@@ -1,39 +1,40 @@
-"""The language of selections: expressions on the numbers and objects of events, worked out column by column."""
+"""The language of selections: expressions on the numbers and objects of events, computed column by column."""
 
 from __future__ import annotations
 
 import ast
-import difflib
-import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.events.record import Padded
-from femtobarn.physics.objects import BJET, CHARGES, ELECTRONS, JET, JETS, LEPTONS, MUONS, NAMES, PHOTON
-
-#: Collections of objects by name.
-COLLECTIONS: dict[str, tuple[int, ...]] = {
-    "jet": JETS,
-    "bjet": (BJET,),
-    "ljet": (JET,),
-    "electron": ELECTRONS,
-    "muon": MUONS,
-    "lepton": LEPTONS,
-    "photon": (PHOTON,),
-    "object": tuple(range(1, len(NAMES))),
-}
-
-#: What each object of a collection has.
-ATTRIBUTES = ("pt", "eta", "phi", "E", "mass", "charge")
-
-#: Functions of a condition on objects, of a quantity of objects, and of any number.
-CONDITIONS, QUANTITIES, NUMBERS = ("count", "any", "all"), ("sum", "min", "max"), ("abs", "sqrt")
-
-#: Longer or deeper expressions are nobody's cut.
-LONGEST, DEEPEST = 10_000, 100
+from femtobarn.events import selection_hints as hints
+from femtobarn.events.selection_functions import (
+    CONDITIONS,
+    EXAMPLES,
+    FUNCTIONS,
+    NEEDED,
+    NUMBERS,
+    OBJECTS,
+    of_two,
+    reduced,
+)
+from femtobarn.events.selection_terms import Terms, a
+from femtobarn.events.selection_values import (
+    ATTRIBUTES,
+    MISSING,
+    OF_MISSING,
+    Momentum,
+    Value,
+    arithmetic,
+    condition,
+    contained,
+    delta_phi,
+    number,
+    of,
+    total,
+)
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: np.less,
@@ -48,351 +49,236 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Sub: np.subtract,
     ast.Mult: np.multiply,
     ast.Div: np.divide,
+    ast.Mod: np.remainder,
     ast.Pow: np.power,
 }
 
-
-class SelectionError(ValueError):
-    """A selection that cannot be understood: shows the expression and points at the place.
-
-    Args:
-        expression: the selection.
-        column: place of the trouble, from 0.
-        what: what is wrong with it and what would be right.
-    """
-
-    def __init__(self, expression: str, column: int, what: str) -> None:
-        self.expression, self.column = expression, column
-        super().__init__(f"{what}\n  {_one_line(expression)}\n  {' ' * column}^")
+Part = TypeVar("Part", Value, Momentum)
 
 
-class Value(NamedTuple):
-    """Numbers, truths or names: of each event, of each object of a collection (then with a second axis), or a constant.
-
-    `known` is False where there is no such number, as for the pT of a third lepton in an event with two.
-    """
-
-    values: NDArray[Any]
-    known: NDArray[np.bool_]
-    collection: str | None = None
-
-    @property
-    def kind(self) -> str:
-        return {"b": "condition", "U": "name"}.get(self.values.dtype.kind, "number")
-
-
-class Expression:
-    """A selection on events with some numbers and objects; `mask` says which events pass.
+class Expression(Terms):
+    """A selection on events with some numbers and objects; `mask` computes which events pass.
 
     Args:
         text: the selection.
-        number: the column of a name, or nothing where there is no such name.
-        names: names that `number` knows, to suggest from.
-        objects: the padded objects of the events, when they are needed.
+        columns: the numbers and objects of the events.
+
+    Raises:
+        SelectionError: the text is not in the grammar of the language.
     """
 
-    def __init__(
-        self,
-        text: str,
-        number: Callable[[str], NDArray[Any] | None],
-        names: Callable[[], Iterable[str]],
-        objects: Callable[[], Padded],
-    ) -> None:
-        self.text, self.number, self.names, self.objects = text, number, names, objects
-        self.tree = _parse(text)
-
     def mask(self) -> NDArray[np.bool_]:
-        """Which events pass; a single value where the selection is the same for all.
+        """True for the events that pass; a single value where the selection is the same for all.
 
         Raises:
             SelectionError: the expression is none of the language.
         """
         with np.errstate(all="ignore"):
             value = self._value(self.tree, 0)
-        if value.kind != "condition":
-            raise self._error(
-                self.tree, f"a selection is a condition, this is a {value.kind}; compare it with something"
-            )
+        if not isinstance(value, Value) or value.category != "condition":
+            what = f"a selection is a condition, this is {a(value.category)}; compare it with something"
+            raise self._error(self.tree, what)
         if value.collection is not None:
             what = f"this is a condition on each {value.collection}; put it into count(...), any(...) or all(...)"
             raise self._error(self.tree, what)
         return np.asarray(value.values, dtype=np.bool_)
 
-    def _error(self, node: ast.AST, what: str) -> SelectionError:
-        # ast counts bytes, people count characters
-        column = len(self.text.encode()[: getattr(node, "col_offset", 0)].decode(errors="replace"))
-        return SelectionError(self.text, column, what)
-
-    def _value(self, node: ast.expr, depth: int) -> Value:
-        if depth > DEEPEST:
-            raise self._error(node, f"more than {DEEPEST} brackets or operations inside each other")
-        work = getattr(self, f"_{type(node).__name__.lower()}", None)
-        if work is None:
-            raise self._error(node, f"{shown(node)} is not understood in a selection")
-        value: Value = work(node, depth + 1)
-        return value
-
-    def _constant(self, node: ast.Constant, depth: int) -> Value:
-        value = node.value
-        if isinstance(value, str):
-            return _of(np.array(value, dtype=np.str_), np.True_)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._error(node, f"{shown(node)} is neither a number nor a name in quotes")
-        try:
-            number = np.array(value, dtype=np.int64 if isinstance(value, int) and abs(value) < 2**62 else np.float64)
-        except OverflowError:
-            raise self._error(node, "the number is too large") from None
-        return _of(number, np.isfinite(number))
-
-    def _name(self, node: ast.Name, depth: int) -> Value:
-        if node.id in COLLECTIONS:
-            what = f"{node.id} needs a quantity: {', '.join(f'{node.id}.{name}' for name in ATTRIBUTES)}"
-            raise self._error(node, f"{what}; or count({node.id})")
-        column = self.number(node.id)
-        if column is None:
-            raise self._unknown(node, node.id, [*self.names(), *COLLECTIONS], "name")
-        known = np.isfinite(column) if column.dtype.kind == "f" else np.ones(len(column), dtype=np.bool_)
-        return _of(column, known)
-
-    def _unknown(self, node: ast.AST, name: str, names: Iterable[str], what: str) -> SelectionError:
-        near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
-        known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-        return self._error(node, f"no {what} {name!r}; {known}")
-
-    def _attribute(self, node: ast.Attribute, depth: int) -> Value:
-        if not isinstance(node.value, ast.Name) or node.value.id not in COLLECTIONS:
-            if isinstance(node.value, ast.Name):
-                raise self._unknown(node, node.value.id, COLLECTIONS, "collection of objects")
-            raise self._error(node, f"quantities belong to {', '.join(COLLECTIONS)}, as in jet.pt or jet.pt[0]")
-        if node.attr not in ATTRIBUTES:
-            raise self._unknown(node, node.attr, ATTRIBUTES, f"quantity of {node.value.id},")
-        values, mask = _quantity(self.objects(), node.value.id, node.attr)
-        return _of(values, mask, node.value.id)
-
-    def _subscript(self, node: ast.Subscript, depth: int) -> Value:
-        value = self._value(node.value, depth)
-        if value.collection is None or value.kind != "number":
-            raise self._error(node, "only a quantity of objects has an index, as in jet.pt[0]")
-        index = node.slice
-        sign = -1 if isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub) else 1
-        digit = index.operand if isinstance(index, ast.UnaryOp) and sign == -1 else index
-        if not isinstance(digit, ast.Constant) or type(digit.value) is not int:
-            raise self._error(index, "an index is a whole number: [0] is the hardest object, [-1] the softest")
-        counts = _chosen(self.objects(), value.collection).sum(axis=1)
-        wanted = sign * min(digit.value, 2**31)
-        place = wanted if wanted >= 0 else counts + wanted
-        there = (place >= 0) & (place < counts)
-        if not value.values.shape[1]:
-            return _of(np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_))
-        column = np.where(there, place, 0).astype(np.int64)[:, None]
-        return _of(
-            np.take_along_axis(value.values, column, axis=1)[:, 0],
-            there & np.take_along_axis(value.known, column, axis=1)[:, 0],
-        )
+    # --- operations
 
     def _unaryop(self, node: ast.UnaryOp, depth: int) -> Value:
         value = self._value(node.operand, depth)
         if isinstance(node.op, ast.Not):
-            self._expect(node.operand, value, "condition", "not")
-            return _of(~value.values, value.known, value.collection)
+            value = self._expect(node.operand, value, "condition", "not")
+            return of(~value.values, value.known, value.collection)
         if isinstance(node.op, ast.USub | ast.UAdd):
-            self._expect(node.operand, value, "number", "a sign")
-            return _of(-value.values if isinstance(node.op, ast.USub) else value.values, value.known, value.collection)
-        raise self._error(node, f"{shown(node)} is not understood in a selection")
+            value = self._expect(node.operand, value, "number", "a sign")
+            return value._replace(values=np.asarray(-value.values)) if isinstance(node.op, ast.USub) else value
+        raise self._error(node, f"{self._shown(node)} is not understood in a selection")
 
     def _boolop(self, node: ast.BoolOp, depth: int) -> Value:
-        word = "and" if isinstance(node.op, ast.And) else "or"
-        parts = [self._value(part, depth) for part in node.values]
-        for part, value in zip(node.values, parts, strict=True):
-            self._expect(part, value, "condition", word)
-        first, *others = self._together(node, parts)
-        values = first.values
-        for other in others:
-            values = values & other.values if word == "and" else values | other.values
-        return _of(values, np.ones_like(values), self._collection(parts))
+        word, work = ("and", np.logical_and) if isinstance(node.op, ast.And) else ("or", np.logical_or)
+        parts = (self._expect(part, self._value(part, depth), "condition", word) for part in node.values)
+        return self._folded(node, parts, work)
 
-    def _binop(self, node: ast.BinOp, depth: int) -> Value:
+    def _folded(self, node: ast.AST, parts: Iterable[Value], work: Callable[[Any, Any], Any]) -> Value:
+        """Many values made one, two at a time, so that not all of them are in memory at once."""
+        folded: Value | None = None
+        for part in parts:
+            if folded is None:
+                folded = part
+                continue
+            (left, right), collection = self._together(node, [folded, part])
+            folded = of(work(left.values, right.values), left.known & right.known, collection)
+        assert folded is not None
+        return folded
+
+    def _binop(self, node: ast.BinOp, depth: int) -> Value | Momentum:
         work = ARITHMETIC.get(type(node.op))
         if work is None:
-            raise self._error(node, f"{shown(node)}: the operations are + - * / **, and/or/not for conditions")
-        parts = [self._value(part, depth) for part in (node.left, node.right)]
-        for part, value in zip((node.left, node.right), parts, strict=True):
+            what = f"{self._shown(node)}: the operations are + - * / % **, and/or/not for conditions"
+            raise self._error(node, what)
+        first, second = self._value(node.left, depth), self._value(node.right, depth)
+        if isinstance(first, Momentum) and isinstance(second, Momentum):
+            if work is not np.add:
+                raise self._error(node, "objects are added by +, as in (jet[0] + jet[1]).mass")
+            return self._sum(node, [first, second])
+        parts = [
             self._expect(part, value, "number", "arithmetic")
-        left, right = self._together(node, parts)
-        values = work(left.values.astype(np.float64), right.values.astype(np.float64))
+            for part, value in ((node.left, first), (node.right, second))
+        ]
+        (left, right), collection = self._together(node, parts)
         # a division by zero gives no number, and a comparison with it is false
-        return _of(values, left.known & right.known & np.isfinite(values), self._collection(parts))
+        return number(arithmetic(work, left.values, right.values), left.known & right.known, collection)
 
     def _compare(self, node: ast.Compare, depth: int) -> Value:
         nodes = [node.left, *node.comparators]
-        passed: list[Value] = []
-        for operator, left, right in zip(node.ops, nodes[:-1], nodes[1:], strict=True):
-            if isinstance(operator, ast.In | ast.NotIn):
-                passed.append(self._in(left, right, isinstance(operator, ast.NotIn), depth))
+        passed = (
+            self._compared(node, operator, left, right, depth)
+            for operator, left, right in zip(node.ops, nodes[:-1], nodes[1:], strict=True)
+        )
+        return self._folded(node, passed, np.logical_and)
+
+    def _compared(self, node: ast.Compare, operator: ast.cmpop, left: ast.expr, right: ast.expr, depth: int) -> Value:
+        self._unquoted(left, right)
+        if isinstance(operator, ast.In | ast.NotIn):
+            return self._in(left, right, isinstance(operator, ast.NotIn), depth)
+        work = COMPARISONS.get(type(operator))
+        if work is None:
+            raise self._error(left, "comparisons are < <= > >= == != in, not in")
+        values = [self._value(part, depth) for part in (left, right)]
+        if momenta := [part for part, value in zip((left, right), values, strict=True) if isinstance(value, Momentum)]:
+            raise self._bare(momenta[0])
+        parts = [value for value in values if isinstance(value, Value)]
+        categories = [part.category for part in parts]
+        if categories[0] != categories[1] or "condition" in categories:
+            what = f"a {categories[0]} cannot be compared with a {categories[1]}"
+            if "condition" in categories:
+                what += "; join conditions with and, or"
+            elif any(isinstance(part, ast.Constant) for part in (left, right)):
+                what += "; numbers stand without quotes, names in quotes"
+            raise self._error(left, what)
+        if "name" in categories and not isinstance(operator, ast.Eq | ast.NotEq):
+            raise self._error(left, "names are compared with ==, != or in")
+        (first, second), collection = self._together(node, parts)
+        return condition(work(first.values, second.values) & first.known & second.known, collection)
+
+    def _unquoted(self, left: ast.expr, right: ast.expr) -> None:
+        """Complain about names without quotes beside `process`."""
+        for side, other in ((left, right), (right, left)):
+            if not (isinstance(side, ast.Name) and side.id == "process"):
                 continue
-            work = COMPARISONS.get(type(operator))
-            if work is None:
-                raise self._error(left, "comparisons are < <= > >= == != in, not in")
-            parts = [self._value(part, depth) for part in (left, right)]
-            kinds = {part.kind for part in parts}
-            if len(kinds) > 1 or "condition" in kinds:
-                what = f"a {parts[0].kind} cannot be compared with a {parts[1].kind}"
-                raise self._error(left, what + ("; join conditions with and, or" if "condition" in kinds else ""))
-            if "name" in kinds and not isinstance(operator, ast.Eq | ast.NotEq):
-                raise self._error(left, "names are compared with ==, != or in")
-            first, second = self._together(node, parts)
-            values = np.asarray(work(first.values, second.values) & first.known & second.known)
-            passed.append(_of(values, np.ones_like(values), self._collection(parts)))
-        first, *others = self._together(node, passed)
-        values = first.values
-        for other in others:
-            values = values & other.values
-        return _of(values, np.ones_like(values), self._collection(passed))
+            for item in other.elts if isinstance(other, ast.Tuple | ast.List | ast.Set) else [other]:
+                words = [node for node in ast.walk(item) if isinstance(node, ast.Name)]
+                calls = [node for node in ast.walk(item) if isinstance(node, ast.Call)]
+                if words and not calls and not any(self._is_known(word) for word in words):
+                    raise self._error(item, f"names stand in quotes: '{self._shown(item)}'")
 
     def _in(self, left: ast.expr, right: ast.expr, without: bool, depth: int) -> Value:
+        if isinstance(right, ast.Constant):
+            what = f"as in process in ('ttW', 'ttZ'); a list of one has a comma: ({self._shown(right)},)"
+            raise self._error(right, f"behind `in` stands a list in brackets, {what}")
         if not isinstance(right, ast.Tuple | ast.List | ast.Set):
             raise self._error(right, "behind `in` stands a list in brackets, as in process in ('ttW', 'ttZ')")
         value = self._value(left, depth)
-        items = [self._value(item, depth) for item in right.elts]
-        for item, node in zip(items, right.elts, strict=True):
-            if item.values.ndim or item.kind != value.kind:
-                raise self._error(node, f"in the list stand {value.kind}s, and only constants")
-        found = np.zeros(value.values.shape, dtype=np.bool_)
-        for item in items:
-            found = found | (value.values == item.values)
-        values = (~found if without else found) & value.known
-        return _of(np.asarray(values), np.ones_like(values), value.collection)
+        if isinstance(value, Momentum):
+            raise self._bare(left)
+        items = []
+        for node in right.elts:
+            item = self._value(node, depth)
+            if not isinstance(item, Value) or item.values.ndim or item.category != value.category:
+                raise self._error(node, f"in the list stand {value.category}s, and only constants")
+            items.append(item.values)
+        found = contained(value.values, items)
+        return condition((~found if without else found) & value.known, value.collection)
 
-    def _call(self, node: ast.Call, depth: int) -> Value:
-        known = (*CONDITIONS, *QUANTITIES, *NUMBERS)
+    # --- functions
+
+    def _call(self, node: ast.Call, depth: int) -> Value | Momentum:
         if not isinstance(node.func, ast.Name):
-            raise self._error(node, f"only functions can be called: {', '.join(known)}")
+            raise self._error(node, hints.method(node, self._shown, FUNCTIONS))
         name = node.func.id
-        if name not in known:
-            raise self._unknown(node, name, known, "function")
-        if node.keywords or not node.args or (len(node.args) > 1 and name not in ("min", "max")):
-            raise self._error(node, f"{name} takes one argument")
+        if name not in FUNCTIONS:
+            raise self._error(node, hints.unknown_function(name, node, self._shown, FUNCTIONS, ATTRIBUTES))
+        if node.keywords or not node.args or any(isinstance(part, ast.Starred) for part in node.args):
+            raise self._error(node, f"{name} takes arguments in brackets, as in {EXAMPLES[name]}")
+        if name in OBJECTS:
+            return self._of_objects(node, name, depth)
+        if len(node.args) > 1 and name not in ("min", "max"):
+            raise self._error(node, f"{name} takes one argument, as in {EXAMPLES[name]}")
+        if len(node.args) > 1:
+            work = np.minimum if name == "min" else np.maximum
+            parts = (self._expect(part, self._value(part, depth), "number", name) for part in node.args)
+            return self._folded(node, parts, work)
         argument = node.args[0]
-        if name == "count" and isinstance(argument, ast.Name) and argument.id in COLLECTIONS:
-            return _number(_chosen(self.objects(), argument.id).sum(axis=1))
-        parts = [self._value(part, depth) for part in node.args]
-        for part, value in zip(node.args, parts, strict=True):
-            self._expect(part, value, "condition" if name in CONDITIONS else "number", name)
+        value = self._value(argument, depth)
+        if name == "count" and isinstance(value, Momentum) and value.collection is not None:
+            return number(self.columns.collection(value.collection).counts)
+        value = self._expect(argument, value, "condition" if name in CONDITIONS else "number", name)
         if name in NUMBERS:
-            values = {"abs": np.abs, "sqrt": np.sqrt}[name](parts[0].values)
-            return _of(values, parts[0].known & np.isfinite(values), parts[0].collection)
-        if len(parts) > 1:
-            values, known_ = parts[0].values, parts[0].known
-            for other in self._together(node, parts)[1:]:
-                values = {"min": np.minimum, "max": np.maximum}[name](values, other.values)
-                known_ = known_ & other.known
-            return _of(values, known_, self._collection(parts))
-        return self._reduced(node, name, parts[0])
+            return number(NUMBERS[name](value.values), value.known, value.collection)
+        return self._reduced(node, name, value)
 
     def _reduced(self, node: ast.Call, name: str, value: Value) -> Value:
-        """One number or truth an event from those of its objects."""
+        """One number or condition per event from those of its objects."""
         if value.collection is None:
-            example = f"{name}(jet.pt > 50)" if name in CONDITIONS else f"{name}(jet.pt)"
-            raise self._error(node, f"{name} works on objects, as in {example}")
-        mask = _chosen(self.objects(), value.collection)
-        if name == "count":
-            return _number((value.values & mask).sum(axis=1))
-        if name in CONDITIONS:
-            truths = (value.values & mask).any(axis=1) if name == "any" else (value.values | ~mask).all(axis=1)
-            return _of(truths, np.ones_like(truths))
-        if name == "sum":
-            return _number(np.where(value.known, value.values, 0).sum(axis=1))
-        empty = np.inf if name == "min" else -np.inf
-        filled = np.where(value.known, value.values, empty)
-        values = filled.min(axis=1, initial=empty) if name == "min" else filled.max(axis=1, initial=empty)
-        return _number(values)
+            raise self._error(node, f"{name} works on objects, as in {EXAMPLES[name]}")
+        return reduced(name, value, self.columns.collection(value.collection))
 
-    def _expect(self, node: ast.expr, value: Value, kind: str, user: str) -> None:
-        if value.kind != kind:
-            raise self._error(node, f"{user} needs a {kind}, {shown(node)} is a {value.kind}")
+    def _of_objects(self, node: ast.Call, name: str, depth: int) -> Value:
+        """Mass of objects together; distances, angles and transverse mass of two."""
+        if len(node.args) != 2 and name != "mass":
+            raise self._error(node, f"{name} takes two objects, as in {EXAMPLES[name]}")
+        parts = [self._momentum(part, name, depth) for part in node.args]
+        if name == "delta_phi" and all(isinstance(part, Value) for part in parts):
+            (first, second), collection = self._together(node, [part for part in parts if isinstance(part, Value)])
+            return number(delta_phi(first.values, second.values), first.known & second.known, collection)
+        momenta = []
+        for part, momentum in zip(node.args, parts, strict=True):
+            if isinstance(momentum, Value):
+                angles = " or two angles" if name == "delta_phi" else ""
+                raise self._error(part, f"{name} takes objects{angles}, as in {EXAMPLES[name]}")
+            lacking = [quantity for quantity in NEEDED[name] if quantity not in momentum.quantities]
+            if lacking:
+                raise self._error(part, f"{MISSING} has pT and phi alone; {name} needs {lacking[0]} too")
+            momenta.append(momentum)
+        if name == "mass":
+            momentum = momenta[0] if len(momenta) == 1 else self._sum(node, momenta)
+            return number(momentum["mass"], momentum.known, momentum.collection)
+        (one, two), collection = self._paired(node, momenta)
+        return of_two(name, one, two, collection)
 
-    def _collection(self, parts: list[Value]) -> str | None:
-        return next((part.collection for part in parts if part.collection is not None), None)
+    def _momentum(self, node: ast.expr, name: str, depth: int) -> Value | Momentum:
+        """An argument of a function of objects, of which MET is one."""
+        if isinstance(node, ast.Name) and node.id == MISSING:
+            met, phi = (self.columns.number(column) for column in (MISSING, f"phi_{MISSING}"))
+            assert met is not None
+            assert phi is not None
+            columns = {"pt": np.asarray(met, dtype=np.float64), "phi": np.asarray(phi, dtype=np.float64)}
+            known = np.isfinite(columns["pt"]) & np.isfinite(columns["phi"])
+            return Momentum(columns.__getitem__, known, None, OF_MISSING)
+        value = self._value(node, depth)
+        return value if isinstance(value, Momentum) else self._expect(node, value, "number", name)
 
-    def _together(self, node: ast.AST, parts: list[Value]) -> list[Value]:
-        """Values that can be combined: numbers of events are repeated for objects of one and the same collection."""
+    def _sum(self, node: ast.expr, momenta: list[Momentum]) -> Momentum:
+        together, collection = self._paired(node, momenta)
+        return total(together, collection)
+
+    def _paired(self, node: ast.expr, momenta: list[Momentum]) -> tuple[list[Momentum], str | None]:
+        """Momenta that can be combined: at most one of them stands for each object of a collection."""
+        collections = [momentum.collection for momentum in momenta if momentum.collection is not None]
+        if len(collections) > 1 and len(set(collections)) == 1:
+            name = collections[0]
+            what = f"pairs of {name}s are not formed; give one an index, as in delta_r({name}, {name}[0])"
+            raise self._error(node, f"{what}, or use m_ll_os_sf, m_ll_ss, m_bb, dr_ll_min, dr_bb_min")
+        return self._together(node, momenta)
+
+    def _together(self, node: ast.AST, parts: Sequence[Part]) -> tuple[list[Part], str | None]:
+        """Values that can be combined: those of events are repeated for the objects of one and the same collection."""
         collections = sorted({part.collection for part in parts if part.collection is not None})
         if len(collections) > 1:
-            raise self._error(
-                node, f"{' and '.join(collections)} stand side by side; combine objects of one collection"
-            )
+            what = f"{' and '.join(collections)} stand side by side; combine objects of one collection"
+            raise self._error(node, f"{what}, or give one an index, as {collections[1]}[0]")
         if not collections:
-            return parts
-        return [
-            part._replace(
-                values=part.values[:, None] if part.collection is None and part.values.ndim else part.values,
-                known=part.known[:, None] if part.collection is None and np.ndim(part.known) else part.known,
-            )
-            for part in parts
-        ]
-
-
-def shown(node: ast.AST) -> str:
-    """Source of a part of an expression, short."""
-    text = ast.unparse(node)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _parse(text: str) -> ast.expr:
-    if len(text) > LONGEST:
-        raise SelectionError(text[:60], 0, f"a selection of more than {LONGEST} characters")
-    if not text.strip():
-        raise SelectionError(text, 0, "the selection is empty; for all events leave it out")
-    if "#" in text:
-        raise SelectionError(text, text.index("#"), "comments are not understood in a selection")
-    line = "".join(" " if letter.isspace() else letter for letter in text)
-    start = len(line) - len(line.lstrip())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(line[start:], mode="eval").body
-    except SyntaxError as error:
-        # an expression that stops too early has no place of its own
-        column = min(start + error.offset - 1, len(text)) if error.offset else len(text.rstrip())
-        raise SelectionError(text, column, f"cannot be read: {error.msg}") from None
-    except (ValueError, MemoryError, RecursionError, OverflowError) as error:
-        raise SelectionError(text, 0, f"cannot be read: {error}") from None
-    for node in ast.walk(tree):
-        if hasattr(node, "col_offset"):
-            node.col_offset += start
-    return tree
-
-
-def _of(values: Any, known: Any, collection: str | None = None) -> Value:
-    """A value, its scalars wrapped up as arrays, which numpy's functions do not return for them."""
-    return Value(np.asarray(values), np.asarray(known, dtype=np.bool_), collection)
-
-
-def _number(values: NDArray[Any]) -> Value:
-    return _of(values, np.isfinite(values))
-
-
-def _chosen(objects: Padded, collection: str) -> NDArray[np.bool_]:
-    """Which of the slots of a collection hold an object; the objects stand first."""
-    counted = (np.isin(objects.kind, COLLECTIONS[collection]) & objects.mask).sum(axis=1)
-    chosen: NDArray[np.bool_] = np.arange(int(counted.max(initial=0))) < counted[:, None]
-    return chosen
-
-
-def _quantity(objects: Padded, collection: str, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A quantity of the objects of a collection, hardest first, and where there is one."""
-    wanted = np.isin(objects.kind, COLLECTIONS[collection]) & objects.mask
-    mask = _chosen(objects, collection)
-    order = np.argsort(~wanted, axis=1, kind="stable")[:, : mask.shape[1]]
-    if name == "mass":
-        along = objects.pt * np.sinh(objects.eta)
-        values = np.sqrt(np.maximum((objects.E - along) * (objects.E + along) - objects.pt**2, 0))
-    elif name == "charge":
-        values = np.asarray(CHARGES)[objects.kind]
-    else:
-        values = getattr(objects, name)
-    return np.where(mask, np.take_along_axis(values, order, axis=1), 0), mask
+            return list(parts), None
+        collection = self.columns.collection(collections[0])
+        return [part.repeated(collection) for part in parts], collections[0]

@@ -11,6 +11,8 @@ import numpy as np
 import vector
 from numpy.typing import NDArray
 
+from femtobarn.events.selection import select
+
 vector.register_awkward()
 
 #: What every particle carries.
@@ -102,8 +104,6 @@ class Events:
         Raises:
             SelectionError: the expression cannot be understood.
         """
-        from femtobarn.events.selection import select  # it is made of events itself
-
         return self[select(self, expression)]
 
     @property

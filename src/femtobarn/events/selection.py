@@ -7,32 +7,62 @@ Units are GeV and radians.
   of the context, `weight`, `number` and `hard`.
 - `process`, compared with names: `process == "tttt"`, `process in ("ttW", "ttZ")`.
 - Objects, hardest first: `jet` (b-tagged ones included), `bjet`, `ljet` (not b-tagged), `electron`, `muon`, `lepton`,
-  `photon`, `object` (all), each with `pt, eta, phi, E, mass, charge`: `jet.pt[0]` is the hardest one's, `jet.pt[-1]`
-  the softest one's. A comparison with an object that is not there is false.
-- `count(jet.pt > 50)`, `any(...)`, `all(...)` of a condition on objects; `sum(jet.pt)`, `min`, `max` of a quantity.
-  The sum over no object is 0, `all` is true of none, a comparison with `min` or `max` over none is false.
-- `and`, `or`, `not`, chained comparisons, `+ - * / **`, `abs(...)`, `sqrt(...)`, `min(a, b)`, `max(a, b)`. A comparison
-  with the root of a negative number or a quotient by zero is false.
+  `photon`, `object` (all), each with `pt, eta, phi, E, mass, charge`: `jet.pt[0]` or `jet[0].pt` is the hardest one's,
+  `jet.pt[-1]` the softest one's. A comparison with an object that is not there is false.
+- `count(jet.pt > 50)`, `any(...)`, `all(...)` of a condition on objects, `count(jet)` of all; `sum(jet.pt)`, `min`,
+  `max` of a quantity. The sum over no object is 0, `all` is true of none, a comparison with `min` or `max` over none is
+  false.
+- Objects together: `(jet[0] + jet[1]).mass`, likewise `pt, eta, phi, E`; `mass(jet[0], jet[1], ...)` is the same.
+- Two objects: `delta_r(jet[0], lepton[0])`, `delta_eta(...)`, `delta_phi(...)`, the latter two of the first minus the
+  second, angles in [-π, π), and the transverse mass `mT(lepton[0], MET)`. `MET` stands for the missing momentum in
+  `delta_phi` and `mT`; `delta_phi` takes two angles too, `delta_phi(jet.phi[0], phi_MET)`.
+- One of the objects may be a whole collection: `min(delta_r(jet, lepton[0])) > 0.4`, `any(mass(jet, lepton[0]) < 150)`.
+- `and`, `or`, `not`, chained comparisons, `+ - * / % **`, `min(a, b)`, `max(a, b)`, `abs(...)`, `sqrt`, `exp`, `log`
+  (natural), `log10`, `sin`, `cos`, `tan`, `sinh`, `cosh`, `tanh`. A comparison with a number that does not exist is
+  false: the root or logarithm of a negative number, a quotient or remainder by zero.
+
+Each number is computed when a selection asks for it, from the columns that it needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.events.expression import Expression, SelectionError
-from femtobarn.events.record import MISSING_MOMENTUM, Events, Padded
-from femtobarn.physics.observables import observables
+from femtobarn.events.expression import Expression
+from femtobarn.events.ragged import Collection, RaggedObjects
+from femtobarn.events.selection_syntax import SelectionError
+from femtobarn.events.selection_values import COLLECTIONS
+from femtobarn.physics.observables import OBSERVABLES, EventQuantities
 
 __all__ = ["SelectionError", "Step", "check", "cutflow", "select"]
 
 #: Columns of the record that a selection may use.
 OWN = ("weight", "number", "hard", "process")
+
+
+@runtime_checkable
+class EventTable(Protocol):
+    """Events as `femtobarn.events.Events` holds them."""
+
+    @property
+    def particles(self) -> ak.Array: ...
+    @property
+    def context(self) -> ak.Array: ...
+    @property
+    def weight(self) -> NDArray[np.float64]: ...
+    @property
+    def process(self) -> NDArray[Any]: ...
+    @property
+    def number(self) -> NDArray[np.int64]: ...
+    @property
+    def hard(self) -> NDArray[np.int64]: ...
+    def __len__(self) -> int: ...
 
 
 class Step(NamedTuple):
@@ -43,16 +73,16 @@ class Step(NamedTuple):
     expected: float
 
 
-def select(events: Events, expression: str) -> NDArray[np.bool_]:
+def select(events: EventTable, expression: str) -> NDArray[np.bool_]:
     """Which events pass a selection; `events.select("n_jet >= 6")` keeps them.
 
     Raises:
         SelectionError: the expression cannot be understood; it points at the place and names what there is.
     """
-    return _Columns(events).mask(expression)
+    return _Columns.of(events).mask(expression)
 
 
-def cutflow(events: Events, cuts: Mapping[str, str]) -> tuple[list[Step], NDArray[np.bool_]]:
+def cutflow(events: EventTable, cuts: Mapping[str, str]) -> tuple[list[Step], NDArray[np.bool_]]:
     """Events and expected yield after each cut upon the cuts before, and which events pass them all.
 
     Args:
@@ -64,7 +94,7 @@ def cutflow(events: Events, cuts: Mapping[str, str]) -> tuple[list[Step], NDArra
     Raises:
         SelectionError: a cut cannot be understood.
     """
-    columns = _Columns(events)
+    columns = _Columns.of(events)
     left = np.ones(len(events), dtype=np.bool_)
     steps = [Step("all", len(events), float(events.weight.sum()))]
     for name, expression in cuts.items():
@@ -82,60 +112,79 @@ def check(expression: str, context: Sequence[str] | None = None) -> None:
     Raises:
         SelectionError: the expression cannot be understood.
     """
-    nothing = _Columns(_no_events(tuple(context or ())))
-
-    def column(name: str) -> NDArray[Any] | None:
-        found = nothing.number(name)
-        return np.zeros(0) if found is None and context is None else found
-
-    Expression(expression, column, nothing.names, lambda: nothing.padded).mask()
+    Expression(expression, _no_events(None if context is None else tuple(context))).mask()
 
 
 class _Columns:
-    """What an expression can ask of events, worked out once and when asked for."""
+    """The numbers and objects of events, each read or computed once and when it is needed.
 
-    def __init__(self, events: Events) -> None:
-        self.events = events
+    Args:
+        particles: objects of the events, as in `Events`.
+        context: one record per event.
+        record: the columns of `OWN`.
+    """
+
+    def __init__(self, particles: ak.Array, context: ak.Array, record: Mapping[str, NDArray[Any]]) -> None:
+        self.context, self.record = context, record
+        self.objects = RaggedObjects(particles)
+        self._computed: dict[str, NDArray[Any]] = {}
+
+    @classmethod
+    def of(cls, events: EventTable) -> _Columns:
+        return cls(events.particles, events.context, {name: getattr(events, name) for name in OWN})
 
     @cached_property
-    def padded(self) -> Padded:
-        return self.events.padded()
+    def quantities(self) -> EventQuantities:
+        return EventQuantities(self.objects, *(np.asarray(self.context[name]) for name in ("MET", "phi_MET")))
 
     @cached_property
-    def observables(self) -> Mapping[str, NDArray[np.float64]]:
-        met, phi = (np.asarray(self.events.context[name], dtype=np.float64) for name in MISSING_MOMENTUM)
-        return observables(self.padded, met, phi)
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*OBSERVABLES, *OWN, *self.context.fields]))
 
-    def names(self) -> list[str]:
-        return [*_observable_names(), *OWN, *(set(self.events.context.fields) - set(MISSING_MOMENTUM))]
+    def names(self) -> tuple[str, ...]:
+        return self._names
 
     def number(self, name: str) -> NDArray[Any] | None:
+        if name not in self._names:
+            return None
+        if name not in self._computed:
+            self._computed[name] = self._column(name)
+        return self._computed[name]
+
+    def _column(self, name: str) -> NDArray[Any]:
         if name in OWN:
-            column: NDArray[Any] = getattr(self.events, name)
-            return column
-        if name in self.events.context.fields:
-            return np.asarray(ak.to_numpy(self.events.context[name]))
-        return self.observables[name] if name in _observable_names() else None
+            column = np.asarray(self.record[name])
+            return column.astype(np.str_) if name == "process" else column
+        if name not in self.context.fields:
+            return OBSERVABLES[name](self.quantities)
+        try:
+            return np.asarray(ak.to_numpy(self.context[name]))
+        except ValueError:  # lists of several lengths
+            return np.zeros((self.objects.n_events, 0))
+
+    def collection(self, name: str) -> Collection:
+        return self.objects.choose(COLLECTIONS[name])
 
     def mask(self, expression: str) -> NDArray[np.bool_]:
-        passed = Expression(expression, self.number, self.names, lambda: self.padded).mask()
-        return np.broadcast_to(passed, len(self.events)).copy()
+        passed = Expression(expression, self).mask()
+        return np.broadcast_to(passed, self.objects.n_events).copy()
+
+
+class _Unknown(_Columns):
+    """The columns of events whose context is not known yet, so that any name may be a number."""
+
+    def number(self, name: str) -> NDArray[Any] | None:
+        column = super().number(name)
+        return np.zeros(0) if column is None else column
 
 
 @lru_cache
-def _no_events(context: tuple[str, ...] = ()) -> Events:
-    numbers = np.zeros(0, dtype=np.int64)
+def _no_events(context: tuple[str, ...] | None) -> _Columns:
     columns = dict.fromkeys(("pt", "eta", "phi", "E"), np.zeros(0)) | {"kind": np.zeros(0, dtype=np.int8)}
-    return Events(
-        particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), numbers),
-        context=ak.zip(dict.fromkeys((*MISSING_MOMENTUM, *context), np.zeros(0))),
-        weight=np.zeros(0),
-        process=np.zeros(0, dtype="<U1"),
-        number=numbers,
-        hard=numbers,
+    numbers = np.zeros(0, dtype=np.int64)
+    record = {"weight": np.zeros(0), "number": numbers, "hard": numbers, "process": np.zeros(0, dtype="<U1")}
+    return (_Unknown if context is None else _Columns)(
+        ak.unflatten(ak.zip(columns), numbers),
+        ak.zip(dict.fromkeys(("MET", "phi_MET", *(context or ())), np.zeros(0))),
+        record,
     )
-
-
-@lru_cache
-def _observable_names() -> tuple[str, ...]:
-    return tuple(_Columns(_no_events()).observables)

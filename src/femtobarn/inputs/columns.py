@@ -14,8 +14,9 @@ from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.constituents import NEEDS, OBJECTS
 from femtobarn.inputs.interactions import INTERACTIONS, check
 from femtobarn.physics import lorentz, substructure
+from femtobarn.physics.object_arrays import Chosen, choose
 from femtobarn.physics.objects import PADDING, SLOTS
-from femtobarn.physics.observables import Chosen, choose, observables
+from femtobarn.physics.observables import observables
 
 #: What stands in the columns of each slot: GeV and radians.
 KINEMATICS = ("E", "pt", "eta", "phi")

@@ -1,76 +1,276 @@
 """Observables: the variables a physicist cuts on, from the objects of an event.
 
-Numpy, one value an event, for selection expressions and for the BDT. Where an event lacks what a variable asks for (no
-lepton, fewer than two b-jets), the variable is 0.
+One function per quantity, numpy, one value per event, for selection expressions and for the BDT. Where an event lacks
+what a variable asks for (no lepton, fewer than two b-jets), the variable is 0.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from femtobarn.physics.constants import TWO_PI, Z_MASS
+from femtobarn.physics.constants import Z_MASS
+from femtobarn.physics.object_arrays import (
+    Event,
+    Objects,
+    ObjectSource,
+    PaddedObjects,
+    pair_distance,
+    pair_mass,
+    total_mass,
+    transverse_mass,
+)
 from femtobarn.physics.objects import BJET, CHARGES, ELECTRONS, JETS, LEPTONS, MUONS, PHOTON
 
-Event: TypeAlias = Float[np.ndarray, " events"]
 T = TypeVar("T", bound=np.generic)
 
 #: Leading objects whose transverse momenta are variables of their own.
 LEADING = {"jet": 6, "bjet": 4, "lep": 3}
 
 
-@runtime_checkable
-class Objects(Protocol):
-    """Objects in rectangular arrays (events, slots), as `femtobarn.events.Padded` has them."""
+class EventQuantities:
+    """The jets, leptons and missing momentum of events, and the pairs that several observables share.
 
-    @property
-    def pt(self) -> NDArray[np.float64]: ...
-    @property
-    def eta(self) -> NDArray[np.float64]: ...
-    @property
-    def phi(self) -> NDArray[np.float64]: ...
-    @property
-    def E(self) -> NDArray[np.float64]: ...
-    @property
-    def kind(self) -> NDArray[np.int64]: ...
-    @property
-    def mask(self) -> NDArray[np.bool_]: ...
+    Each of them is computed when it is first used, and kept as long as this object is.
+
+    Args:
+        source: the objects of the events.
+        met: missing transverse momentum in GeV.
+        phi_met: its azimuth.
+    """
+
+    def __init__(self, source: ObjectSource, met: Event, phi_met: Event) -> None:
+        self.source = source
+        self.met = np.asarray(met, dtype=np.float64)
+        self.phi_met = np.asarray(phi_met, dtype=np.float64)
+
+    @cached_property
+    def jets(self) -> Objects:
+        """All jets, b-tagged ones included, hardest first."""
+        return self.source.choose(JETS)
+
+    @cached_property
+    def bjets(self) -> Objects:
+        """B-tagged jets, hardest first."""
+        return self.source.choose((BJET,))
+
+    @cached_property
+    def leptons(self) -> Objects:
+        """Electrons and muons, hardest first."""
+        return self.source.choose(LEPTONS)
+
+    @cached_property
+    def lepton_charge(self) -> NDArray[np.float64]:
+        """Charges of the leptons, (events, leptons)."""
+        return np.asarray(CHARGES, dtype=np.float64)[self.leptons.kind]
+
+    @cached_property
+    def lepton_pairs(self) -> NDArray[np.bool_]:
+        """True for each pair of leptons once, (events, leptons, leptons)."""
+        return _pairs(self.leptons.mask)
+
+    @cached_property
+    def same_sign(self) -> NDArray[np.bool_]:
+        """True for pairs of leptons with the same charge."""
+        return self.lepton_pairs & (self.lepton_charge[:, :, None] * self.lepton_charge[:, None, :] > 0)
+
+    @cached_property
+    def lepton_masses(self) -> NDArray[np.float64]:
+        """Mass in GeV of each pair of leptons."""
+        return pair_mass(self.leptons)
+
+    @cached_property
+    def off_z(self) -> NDArray[np.float64]:
+        """Distance in GeV of each opposite-sign, same-flavour pair from the Z mass; infinite for other pairs."""
+        electron = np.isin(self.leptons.kind, ELECTRONS)
+        same_flavour = electron[:, :, None] == electron[:, None, :]
+        opposite = self.lepton_charge[:, :, None] * self.lepton_charge[:, None, :] < 0
+        return np.where(self.lepton_pairs & opposite & same_flavour, np.abs(self.lepton_masses - Z_MASS), np.inf)
+
+    @cached_property
+    def bjet_pairs(self) -> NDArray[np.bool_]:
+        """True for each pair of b-jets once."""
+        return _pairs(self.bjets.mask)
+
+    @cached_property
+    def bjet_distances(self) -> NDArray[np.float64]:
+        """ΔR of each pair of b-jets."""
+        return pair_distance(self.bjets)
 
 
-class Chosen(NamedTuple):
-    """Some of the objects of every event, hardest first, in no more slots than they need; zeros behind them."""
-
-    pt: Float[np.ndarray, "events objects"]
-    eta: Float[np.ndarray, "events objects"]
-    phi: Float[np.ndarray, "events objects"]
-    E: Float[np.ndarray, "events objects"]
-    kind: Int[np.ndarray, "events objects"]
-    mask: Bool[np.ndarray, "events objects"]
+def n_jet(events: EventQuantities) -> Event:
+    """Number of jets, b-tagged ones included."""
+    return _number(events, JETS)
 
 
-def choose(objects: Objects, kinds: tuple[int, ...], most: int | None = None) -> Chosen:
-    """The objects of some kinds, hardest first; at most `most` of them, which then is the number of slots."""
-    wanted = np.isin(objects.kind, kinds) & objects.mask
-    width = int(wanted.sum(axis=1).max(initial=0)) if most is None else most
-    hardness = np.where(wanted, -objects.pt, np.inf)
-    order = np.argsort(hardness, axis=1, kind="stable")[:, :width]
-    real = np.take_along_axis(wanted, order, axis=1)
-    if real.shape[1] < width:
-        behind = ((0, 0), (0, width - real.shape[1]))
-        order, real = np.pad(order, behind), np.pad(real, behind)
-    columns = (
-        np.where(real, np.take_along_axis(column, order, axis=1), 0) if column.shape[1] else np.zeros(real.shape)
-        for column in (objects.pt, objects.eta, objects.phi, objects.E, objects.kind)
-    )
-    pt, eta, phi, energy, kind = columns
-    return Chosen(pt, eta, phi, energy, kind.astype(np.int64), real)
+def n_bjet(events: EventQuantities) -> Event:
+    """Number of b-tagged jets."""
+    return _number(events, (BJET,))
+
+
+def n_lep(events: EventQuantities) -> Event:
+    """Number of electrons and muons."""
+    return _number(events, LEPTONS)
+
+
+def n_electron(events: EventQuantities) -> Event:
+    """Number of electrons and positrons."""
+    return _number(events, ELECTRONS)
+
+
+def n_muon(events: EventQuantities) -> Event:
+    """Number of muons and antimuons."""
+    return _number(events, MUONS)
+
+
+def n_photon(events: EventQuantities) -> Event:
+    """Number of photons."""
+    return _number(events, (PHOTON,))
+
+
+def charge(events: EventQuantities) -> Event:
+    """Sum of the charges of the leptons."""
+    return np.asarray(events.lepton_charge.sum(axis=1))
+
+
+def n_ss(events: EventQuantities) -> Event:
+    """Number of same-sign pairs among the leptons, of any flavour."""
+    return np.asarray(_flat(events.same_sign).sum(axis=1).astype(np.float64))
+
+
+def ht_jet(events: EventQuantities) -> Event:
+    """Scalar sum of the pT of jets, in GeV."""
+    return np.asarray(events.jets.pt.sum(axis=1))
+
+
+def ht_lep(events: EventQuantities) -> Event:
+    """Scalar sum of the pT of leptons, in GeV."""
+    return np.asarray(events.leptons.pt.sum(axis=1))
+
+
+def ht(events: EventQuantities) -> Event:
+    """Scalar sum of the pT of jets and leptons, in GeV."""
+    return np.asarray(ht_jet(events) + ht_lep(events))
+
+
+def st(events: EventQuantities) -> Event:
+    """Scalar sum of the pT of jets, leptons and missing momentum, in GeV."""
+    return np.asarray(ht(events) + events.met)
+
+
+def met(events: EventQuantities) -> Event:
+    """Missing transverse momentum in GeV."""
+    return events.met
+
+
+def phi_met(events: EventQuantities) -> Event:
+    """Azimuth of the missing transverse momentum in radians."""
+    return events.phi_met
+
+
+def m_t(events: EventQuantities) -> Event:
+    r"""Transverse mass of the hardest lepton and the missing momentum, in GeV.
+
+    .. math:: \sqrt{2 p_T^\ell\, \mathrm{MET}\, (1 - \cos \Delta\phi)}
+    """
+    return transverse_mass(_slot(events.leptons.pt, 0), _slot(events.leptons.phi, 0), events.met, events.phi_met)
+
+
+def m_ll_os_sf(events: EventQuantities) -> Event:
+    """Mass of the opposite-sign, same-flavour lepton pair closest to the Z mass, in GeV."""
+    return _at_smallest(events.off_z, events.lepton_masses)
+
+
+def dm_z(events: EventQuantities) -> Event:
+    """Distance of that pair's mass from the Z mass in GeV; the Z mass without such a pair."""
+    return _smallest(events.off_z, Z_MASS)
+
+
+def m_ll_ss(events: EventQuantities) -> Event:
+    """Mass of the hardest same-sign lepton pair, in GeV."""
+    return _first(events.same_sign, events.lepton_masses)
+
+
+def dr_ll_min(events: EventQuantities) -> Event:
+    """Smallest ΔR of two leptons."""
+    return _smallest(np.where(events.lepton_pairs, pair_distance(events.leptons), np.inf), 0.0)
+
+
+def leading_pt(events: EventQuantities, *, collection: str, place: int) -> Event:
+    """The pT in GeV of the hardest object of a collection (place 0), the second (place 1), ...
+
+    Args:
+        events: the events.
+        collection: a key of `LEADING`.
+        place: from 0.
+    """
+    objects = {"jet": lambda: events.jets, "bjet": lambda: events.bjets, "lep": lambda: events.leptons}[collection]()
+    return _slot(objects.pt, place)
+
+
+def m_jets(events: EventQuantities) -> Event:
+    """Mass of all jets together, in GeV."""
+    return total_mass(events.jets)
+
+
+def m_bb(events: EventQuantities) -> Event:
+    """Mass of the two hardest b-jets, in GeV."""
+    return _first(events.bjet_pairs, pair_mass(events.bjets))
+
+
+def dr_bb_min(events: EventQuantities) -> Event:
+    """Smallest ΔR of two b-jets."""
+    return _smallest(np.where(events.bjet_pairs, events.bjet_distances, np.inf), 0.0)
+
+
+def dr_bb_mean(events: EventQuantities) -> Event:
+    """Mean ΔR of the pairs of b-jets."""
+    pairs = events.bjet_pairs
+    mean: NDArray[np.float64] = (events.bjet_distances * pairs).sum(axis=(1, 2)) / np.maximum(pairs.sum(axis=(1, 2)), 1)
+    return mean
+
+
+#: The observables by name, in the order of the BDT's columns.
+OBSERVABLES: dict[str, Callable[[EventQuantities], Event]] = {
+    "n_jet": n_jet,
+    "n_bjet": n_bjet,
+    "n_lep": n_lep,
+    "n_electron": n_electron,
+    "n_muon": n_muon,
+    "n_photon": n_photon,
+    "charge": charge,
+    "n_ss": n_ss,
+    "HT": ht,
+    "HT_jet": ht_jet,
+    "HT_lep": ht_lep,
+    "ST": st,
+    "MET": met,
+    "phi_MET": phi_met,
+    "mT": m_t,
+    "m_ll_os_sf": m_ll_os_sf,
+    "dm_Z": dm_z,
+    "m_ll_ss": m_ll_ss,
+    "dr_ll_min": dr_ll_min,
+    **{
+        f"pt_{collection}{place + 1}": partial(leading_pt, collection=collection, place=place)
+        for collection, count in LEADING.items()
+        for place in range(count)
+    },
+    "m_jets": m_jets,
+    "m_bb": m_bb,
+    "dr_bb_min": dr_bb_min,
+    "dr_bb_mean": dr_bb_mean,
+}
 
 
 def observables(objects: Objects, met: Event, phi_met: Event) -> dict[str, NDArray[np.float64]]:
-    r"""The variables of every event by name; multiplicities and charges are whole numbers in float64.
+    r"""All variables of every event by name; multiplicities and charges are whole numbers in float64.
+
+    `OBSERVABLES` has a function for each of them, for those who need a few.
 
     - `n_jet` (b-tagged ones included), `n_bjet`, `n_lep`, `n_electron`, `n_muon`, `n_photon`;
     - `charge`: sum of the leptons' charges; `n_ss`: same-sign pairs among the leptons, of any flavour;
@@ -89,109 +289,17 @@ def observables(objects: Objects, met: Event, phi_met: Event) -> dict[str, NDArr
         met: missing transverse momentum in GeV.
         phi_met: its azimuth.
     """
-    jets, bjets, leptons = (choose(objects, kinds) for kinds in (JETS, (BJET,), LEPTONS))
-    charge = np.asarray(CHARGES, dtype=np.float64)[leptons.kind]
-    same_sign, z_like = _lepton_pairs(leptons, charge)
-    masses, distances = pair_mass(leptons), pair_distance(leptons)
-    apart = pair_distance(bjets)
-    both = _pairs(bjets.mask)
-    scalar = {"HT_jet": jets.pt.sum(axis=1), "HT_lep": leptons.pt.sum(axis=1)}
-    off_z = np.where(z_like, np.abs(masses - Z_MASS), np.inf)
-    return {
-        "n_jet": _count(jets.mask),
-        "n_bjet": _count(bjets.mask),
-        "n_lep": _count(leptons.mask),
-        "n_electron": _count(np.isin(leptons.kind, ELECTRONS)),
-        "n_muon": _count(np.isin(leptons.kind, MUONS)),
-        "n_photon": _count((objects.kind == PHOTON) & objects.mask),
-        "charge": charge.sum(axis=1),
-        "n_ss": _count(_flat(same_sign)),
-        "HT": scalar["HT_jet"] + scalar["HT_lep"],
-        **scalar,
-        "ST": scalar["HT_jet"] + scalar["HT_lep"] + met,
-        "MET": np.asarray(met, dtype=np.float64),
-        "phi_MET": np.asarray(phi_met, dtype=np.float64),
-        "mT": transverse_mass(_slot(leptons.pt, 0), _slot(leptons.phi, 0), met, phi_met),
-        "m_ll_os_sf": _at_smallest(off_z, masses),
-        "dm_Z": _smallest(off_z, Z_MASS),
-        "m_ll_ss": _first(same_sign, masses),
-        "dr_ll_min": _smallest(np.where(_pairs(leptons.mask), distances, np.inf), 0.0),
-        **{
-            f"pt_{name}{slot + 1}": _slot(chosen.pt, slot)
-            for name, chosen in (("jet", jets), ("bjet", bjets), ("lep", leptons))
-            for slot in range(LEADING[name])
-        },
-        "m_jets": total_mass(jets),
-        "m_bb": _first(both, pair_mass(bjets)),
-        "dr_bb_min": _smallest(np.where(both, apart, np.inf), 0.0),
-        "dr_bb_mean": (apart * both).sum(axis=(1, 2)) / np.maximum(both.sum(axis=(1, 2)), 1),
-    }
+    events = EventQuantities(PaddedObjects(objects), met, phi_met)
+    return {name: compute(events) for name, compute in OBSERVABLES.items()}
 
 
-def transverse_mass(pt: Event, phi: Event, met: Event, phi_met: Event) -> Event:
-    r"""Transverse mass in GeV of a lepton and the missing transverse momentum; that of a W ends at the W's mass.
-
-    .. math:: m_T = \sqrt{2 p_T\, \mathrm{MET}\, (1 - \cos \Delta\phi)}
-    """
-    # 1 - cos, without the cancellation at small angles
-    transverse: NDArray[np.float64] = 2 * np.sqrt(pt * met) * np.abs(np.sin((phi - phi_met) / 2))
-    return transverse
-
-
-def total_mass(chosen: Chosen) -> Event:
-    """Invariant mass in GeV of the sum of all chosen objects of each event."""
-    return _root(_mass2(*(component.sum(axis=1) for component in _light_cone(chosen))))
-
-
-def pair_mass(chosen: Chosen) -> Float[np.ndarray, "events objects objects"]:
-    """Invariant mass in GeV of every pair of chosen objects, as in `femtobarn.physics.pairwise.mass2`."""
-    summed = (component[:, :, None] + component[:, None, :] for component in _light_cone(chosen))
-    return _root(_mass2(*summed))
-
-
-def pair_distance(chosen: Chosen) -> Float[np.ndarray, "events objects objects"]:
-    """ΔR in pseudorapidity and azimuth of every pair of chosen objects."""
-    around = np.abs(chosen.phi[:, :, None] - chosen.phi[:, None, :]) % TWO_PI
-    around = np.minimum(around, TWO_PI - around)
-    along = chosen.eta[:, :, None] - chosen.eta[:, None, :]
-    distance: NDArray[np.float64] = np.sqrt(along**2 + around**2)
-    return distance
-
-
-def _lepton_pairs(leptons: Chosen, charge: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pairs have the same sign, and which the opposite sign and the same flavour."""
-    pairs = _pairs(leptons.mask)
-    product = charge[:, :, None] * charge[:, None, :]
-    electron = np.isin(leptons.kind, ELECTRONS)
-    same_flavour = electron[:, :, None] == electron[:, None, :]
-    return pairs & (product > 0), pairs & (product < 0) & same_flavour
+def _number(events: EventQuantities, kinds: tuple[int, ...]) -> NDArray[np.float64]:
+    return events.source.count(kinds).astype(np.float64)
 
 
 def _pairs(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Each pair of real objects once: the harder first."""
     return np.triu(mask[:, :, None] & mask[:, None, :], k=1)
-
-
-def _light_cone(chosen: Chosen) -> tuple[NDArray[np.float64], ...]:
-    """E + pz, E - pz, px, py in GeV."""
-    pz = chosen.pt * np.sinh(chosen.eta)
-    return chosen.E + pz, chosen.E - pz, chosen.pt * np.cos(chosen.phi), chosen.pt * np.sin(chosen.phi)
-
-
-def _mass2(
-    plus: NDArray[np.float64], minus: NDArray[np.float64], px: NDArray[np.float64], py: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return plus * minus - px**2 - py**2
-
-
-def _root(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    root: NDArray[np.float64] = np.sqrt(np.maximum(value, 0))
-    return root
-
-
-def _count(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    count: NDArray[np.float64] = mask.sum(axis=1).astype(np.float64)
-    return count
 
 
 def _flat(pairs: NDArray[T]) -> NDArray[T]:
