@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from femtobarn.events import EventError, Events, read_darkmachines, write_darkmachines
 from femtobarn.events import darkmachines as module
 from femtobarn.events.bulk import _thousandth
+from femtobarn.events.files import MAX_LINE_BYTES
+from femtobarn.events.lines import careful
 from femtobarn.physics.objects import NAMES
 from tests.same_events import assert_same
 from tests.sample import make_events
@@ -176,6 +178,71 @@ def test_errors_name_file_line_text_and_remedy(tmp_path, case):
     assert events.provenance["files"][0]["skipped"] == 1
 
 
+SPREADSHEETS = {
+    "comment": ("# made by me\n" + GOOD, "'# made by me' is a comment"),
+    "commented event": ("#" + GOOD, "is a comment"),
+    "header": ("event ID; process ID; event weight; MET; METphi; obj1, E1, pt1, eta1, phi1\n" + GOOD, "a header"),
+    "short header": ("id;process;weight;met;phi\n" + GOOD, "a header"),
+    "quotes": (";".join(f'"{field}"' for field in GOOD.strip().split(";")) + "\n", "in quotes"),
+    "decimal comma": (changed("0.5;50000;-1.25", "0,5;50000,0;-1,25"), "decimal comma.*decimal point"),
+    "decimal comma in objects": (GOOD.replace("110000,100000,-0.4,1.5", "110000,0,100000,0,-0,4,1,5"), "decimal comma"),
+    "commas": (GOOD.replace(";", ","), "separated by commas.*semicolons"),
+    "tabs": (GOOD.replace(";", "\t"), "separated by tabs"),
+    "rounded number": (changed("7;tttt", "1.23457E+12;tttt"), "was rounded"),
+    "hexadecimal number": (changed("7;tttt", "0x10;tttt"), "hexadecimal"),
+    "hexadecimal energy": (changed("110000", "0x1p17"), "hexadecimal"),
+    "old ends of line": (GOOD.replace("\n", "\r") * 3, "carriage return alone.*tr"),
+}
+
+
+@pytest.mark.parametrize("case", SPREADSHEETS)
+def test_what_spreadsheets_make_of_a_file_is_named(tmp_path, case):
+    text, message = SPREADSHEETS[case]
+    path = tmp_path / "events.csv"
+    path.write_text(text, newline="")
+    with pytest.raises(EventError, match=rf"events\.csv:1: .*{message}"):
+        read_darkmachines(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_named_with_its_remedy(tmp_path, encoding):
+    path = tmp_path / "events.csv"
+    path.write_text(GOOD, encoding=encoding)
+    for tolerant in (False, True):
+        with pytest.raises(EventError, match=r"1: is UTF-16 text .*iconv"):
+            read_darkmachines(path, tolerant=tolerant)
+
+
+def test_event_numbers_stay_integers(tmp_path):
+    path = tmp_path / "events.csv"
+    numbers = [2**53 + 1, 2**63 - 1, -(2**63)]
+    path.write_text("".join(GOOD.replace("7;", f"{number};", 1) for number in numbers))
+    assert read_darkmachines(path).number.tolist() == numbers
+    assert careful(path.read_bytes(), 1, path, None, False)[0].number.tolist() == numbers
+    path.write_text(GOOD.replace("7;", f"{2**63};", 1))
+    with pytest.raises(EventError, match=rf"1: event ID '{2**63}' is no whole number of 64 bits"):
+        read_darkmachines(path)
+
+
+def test_a_line_without_end_is_refused_before_it_is_in_memory(tmp_path):
+    path = tmp_path / "events.csv.gz"
+    path.write_bytes(gzip.compress(GOOD.encode() + b"0" * (5 * MAX_LINE_BYTES), 1))
+    for tolerant in (False, True):
+        with pytest.raises(EventError, match=r"2: the line that begins with '0+' has no end within 8 MB"):
+            read_darkmachines(path, tolerant=tolerant)
+
+
+def test_tolerant_keeps_the_whole_lines_of_a_compressed_file_that_was_cut(tmp_path):
+    path = tmp_path / "events.csv.gz"
+    lines = [GOOD.replace("7;", f"{number};", 1) for number in range(300)]
+    path.write_bytes(gzip.compress("".join(lines).encode(), 0)[: 200 * len(GOOD)])
+    with pytest.raises(EventError, match="ends early"):
+        read_darkmachines(path)
+    events = read_darkmachines(path, tolerant=True)
+    assert 150 < len(events) < 250
+    assert events.provenance["files"][0]["skipped"] == 1
+
+
 def test_the_first_fault_is_reported_whatever_its_sort(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text(GOOD + changed("110000", "-110000").replace("7;", "8;") + "9;x\n")
@@ -206,6 +273,8 @@ def test_the_same_number_in_another_process_is_no_duplicate(tmp_path):
     "same",
     [
         GOOD.replace("\n", ";\n"),
+        GOOD.replace("\n", ";;;;\n"),
+        "\ufeff" + GOOD,
         GOOD.replace(";", "; ").replace(",", ", "),
         GOOD.replace("\n", "\r\n"),
         GOOD.replace("110000", "1.1e+05"),

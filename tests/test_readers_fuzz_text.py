@@ -11,8 +11,11 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from femtobarn.events import Events, lhe_info, read_lhe
+from femtobarn.events import Events, lhe_info, read_darkmachines, read_lhe, write_darkmachines
+from femtobarn.events.bulk import fast
+from femtobarn.events.lines import careful
 from tests.fuzzing import N_MUTANTS, fuzz
+from tests.sample import make_events
 
 LHE = b"""<LesHouchesEvents version="3.0">
 <header>
@@ -132,3 +135,57 @@ def test_damaged_compressed_files_are_refused(tmp_path, n_mutants):
         np.testing.assert_allclose(ak.flatten(events.particles.E).to_numpy()[:2], [54.1, 13.0])
 
     fuzz(read_lhe, packed, tmp_path / "events.lhe.gz", n_mutants, check=same)
+
+
+WORDS = {"j": 1, "b": 2, "e-": 3, "e+": 4, "m-": 5, "m+": 6, "g": 7}
+
+
+def darkmachines(folder: Path) -> bytes:
+    """A sound file of a few events."""
+    path = folder / "sound.csv"
+    write_darkmachines(make_events(6, most=5), path)
+    return path.read_bytes()
+
+
+def is_whole_text(events: Events, content: bytes) -> None:
+    """Every line of the file is an event, with the numbers and objects of the line."""
+    lines = [line for line in content.decode("utf-8", "replace").split("\n") if line.strip()]
+    assert len(events) == len(lines), f"{len(events)} events of {len(lines)} lines"
+    for event, line in enumerate(lines):
+        number, process, weight, met, _, *objects = [field.strip() for field in line.rstrip("; \r\t").split(";")]
+        assert (events.number[event], events.process[event]) == (int(number), process)
+        np.testing.assert_allclose(
+            [events.weight[event], events.context.MET[event]], [float(weight), float(met) / 1000]
+        )
+        values = [[word.strip() for word in words.split(",")] for words in objects]
+        particles = events.particles[event]
+        assert particles.kind.tolist() == [WORDS[word] for word, *_ in values], "objects are missing"
+        np.testing.assert_allclose(particles.E, [float(energy) / 1000 for _, energy, *_ in values])
+        np.testing.assert_allclose(particles.eta, [float(eta) for *_, eta, _ in values])
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+def test_damaged_text_is_refused_or_read_in_full(tmp_path, n_mutants):
+    """And whether all lines are read at once or one by one makes no difference."""
+
+    def read(path: Path) -> Events:
+        content = path.read_bytes()
+        block = fast(content, 1, None)
+        if block is not None:
+            careful_block, _ = careful(content, 1, path, None, False)
+            for name, column in block._asdict().items():
+                np.testing.assert_array_equal(column, getattr(careful_block, name), err_msg=name)
+        return read_darkmachines(path)
+
+    result = fuzz(read, darkmachines(tmp_path), tmp_path / "events.csv", n_mutants, check=is_whole_text)
+    assert 0 < result.n_accepted < result.n_refused
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+def test_what_is_read_tolerantly_of_damaged_text_is_sound(tmp_path, n_mutants):
+    def counted(events: Events, content: bytes) -> None:
+        lines = sum(bool(line.strip()) for line in content.split(b"\n"))
+        assert len(events) + events.provenance["files"][0]["skipped"] == lines
+
+    path = tmp_path / "events.csv"
+    fuzz(lambda path: read_darkmachines(path, tolerant=True), darkmachines(tmp_path), path, n_mutants, check=counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from femtobarn.physics.objects import PADDING
 
 #: Decimal numbers of this many digits are told apart by a float64.
 DIGITS = 15
+
+#: Arrow reads such numbers, which the format does not have.
+HEXADECIMAL = re.compile(rb"0[xX]")
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -36,7 +40,7 @@ def fast(text: bytes, line: int, unit: Unit | None) -> Block | None:
     for untidy, tidy in ((b"\r\n", b"\n"), (b"; ", b";"), (b", ", b","), (b";\n", b"\n")):
         if untidy in text:
             text = text.replace(untidy, tidy)
-    if not text.endswith(b"\n"):
+    if not text.endswith(b"\n") or HEXADECIMAL.search(text):
         return None
     raw = np.frombuffer(text, dtype=np.uint8).copy()
     newline = np.flatnonzero(raw == ord("\n"))

@@ -84,7 +84,8 @@ def read_darkmachines(
         if not tolerant:
             same = (whole.number == whole.number[at]) & (whole.process == whole.process[at])
             what = f"event {whole.number[at]} of {whole.process[at]} was on line {whole.line[same][0]} already"
-            remedy = "number the events of a process differently, or read with tolerant=True to keep the first"
+            remedy = "number the events of a process differently, or keep the first of them with data.tolerant: true "
+            remedy += "(--tolerant; in Python tolerant=True)"
             raise EventError(path, what, line=int(whole.line[at]), remedy=remedy)
         skipped += int(np.sum(again))
         events = events[~again]
@@ -195,7 +196,7 @@ def _blocks(path: str | Path, tolerant: bool) -> Iterator[tuple[bytes, int]]:
         line += text.count(b"\n", 0, end)
         rest = text[end:]
         if len(rest) > MAX_LINE_BYTES:
-            beginning = shorten(rest[:40].decode("utf-8", "replace"))
+            beginning = shorten(rest[:20].decode("utf-8", "replace"))
             what = f"the line that begins with {beginning} has no end within {MAX_LINE_BYTES >> 20} MB"
             raise EventError(path, what, line=line, remedy="no event has so many objects; is it a text file?")
     if rest.strip():

@@ -80,7 +80,8 @@ def refuse_utf16(path: str | Path, start: bytes) -> None:
     Raises:
         EventError: the first bytes of the file are those of UTF-16.
     """
-    if start.startswith(UTF16_MARKS) or (len(start) >= 4 and start[1:4:2] == b"\0\0" and b"\0" not in start[0:4:2]):
+    zeros = [place for place, byte in enumerate(start[:4]) if not byte]
+    if start.startswith(UTF16_MARKS) or zeros in ([1, 3], [0, 2]):
         what = "is UTF-16 text (two bytes a character), as spreadsheets and PowerShell write it"
         raise EventError(path, what, line=1, remedy="save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
 

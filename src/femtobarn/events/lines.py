@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.faults import event_faults, object_faults
+from femtobarn.events.spreadsheets import cause
 from femtobarn.physics import objects as codes
 
 Unit = Literal["MeV", "GeV"]
@@ -35,7 +36,7 @@ HARDEST = 50_000.0
 
 FIELDS = ("event ID", "process ID", "weight", "MET", "phi_MET")
 VALUES = ("object", "E", "pT", "eta", "phi")
-INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+INTEGER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,4}))?")
 
 
@@ -84,7 +85,7 @@ def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, toleran
             rows.append(_row(raw, line + offset, path, unit))
         except EventError as error:
             if not tolerant:
-                failed = error
+                failed = _explained(error, raw)
                 break
             skipped += 1
     block = _block(rows)
@@ -99,6 +100,12 @@ def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, toleran
         skipped += len(bad)
         block = _block([row for at, row in enumerate(rows) if at not in bad])
     return block, skipped
+
+
+def _explained(error: EventError, raw: bytes) -> EventError:
+    """The error with its cause, where a spreadsheet or an editor made the line so."""
+    known = cause(raw.decode("utf-8", "replace"))
+    return error if known is None else EventError(error.path, known.what, line=error.line, remedy=known.remedy)
 
 
 def decimal(text: str, places: int = 0) -> float:
@@ -161,13 +168,17 @@ def _row(raw: bytes, line: int, path: str | Path, unit: Unit | None) -> _Row:
 
     places = 0 if unit == "GeV" else -3
     fields = [field.strip() for field in text.split(";")]
-    if len(fields) > len(FIELDS) and not fields[-1]:
+    while len(fields) > len(FIELDS) and not fields[-1]:  # spreadsheets fill all lines up to the longest
         fields.pop()
     if len(fields) < len(FIELDS):
         what = f"truncated line: {shorten(text)} has {len(fields)} of the fields {'; '.join(FIELDS)}"
         raise wrong(what, "complete or drop the line")
     if not INTEGER.fullmatch(fields[0]):
         raise wrong(f"event ID {shorten(fields[0])} is no whole number", "mend or drop the line")
+    digits = fields[0].lstrip("+-0")
+    if len(digits) > 19 or not -(2**63) <= int(fields[0]) < 2**63:  # Python reads no more than 4300 digits
+        what = f"event ID {shorten(fields[0])} is no whole number of 64 bits"
+        raise wrong(what, f"number events between {-(2**63)} and {2**63 - 1}")
     if not is_name(fields[1]):
         raise wrong(f"process ID {shorten(fields[1])} is no name", "name a process with printable characters, no comma")
     event = (number("weight", fields[2]), number("MET", fields[3], places), number("phi_MET", fields[4]))
@@ -212,5 +223,6 @@ def _error(fault: Fault, rows: list[_Row], counts: NDArray[np.int64], path: str 
         text = row.text.split(";")[len(FIELDS) + inside].strip()
     remedy = "mend or drop the line"
     if fault.what.startswith("wrong unit"):
-        remedy = "say the unit of the file with unit='GeV' or unit='MeV'"
+        unit = "GeV" if "MeV" in fault.what else "MeV"
+        remedy = f"if the file is in {unit}, set data.unit: {unit} (or --unit {unit}; in Python unit='{unit}')"
     return EventError(path, f"{fault.what}: {shorten(text)}", line=row.line, remedy=remedy)
