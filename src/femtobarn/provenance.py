@@ -8,11 +8,13 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from femtobarn.events.atomic import atomic_write_bytes, remove_leftovers, unchecked
 
 PACKAGES = ("torch", "numpy", "awkward", "lightgbm", "pyarrow")
 
@@ -56,47 +58,92 @@ def command() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, check: Callable[[], object] = unchecked) -> None:
     """Writes a text so that it is either complete or not there, whenever the process may be killed."""
-    write_bytes(path, text.encode())
+    atomic_write_bytes(path, text.encode(), check=check)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, check: Callable[[], object] = unchecked) -> None:
     """Writes a file so that it is either complete or not there, whenever the process may be killed."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    atomic_write_bytes(path, content, check=check)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, check: Callable[[], object] = unchecked) -> None:
     """Writes JSON that a person can read, complete or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", check=check)
+
+
+class OpenFolder:
+    """A folder as it was opened, so that nothing is written into another folder that takes its place.
+
+    Args:
+        path: of the folder; it stays open until `close`, which keeps its number on the disk from being given away.
+
+    Raises:
+        OSError: no such folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.handle = os.open(path, os.O_RDONLY) if os.name == "posix" else None
+        self._identity = os.fstat(self.handle) if self.handle is not None else os.stat(path)
+
+    def check(self) -> None:
+        """Makes sure that the folder at this path is the one that was opened.
+
+        Raises:
+            RuntimeError: it was deleted, or another one stands there.
+        """
+        try:
+            same = os.path.samestat(os.stat(self.path), self._identity)
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise RuntimeError(
+                f"{self.path} was deleted, moved or replaced while this process worked in it, so nothing more is "
+                "written there; leave a folder alone until its process has ended, and start the command again"
+            )
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        if self.handle is not None:
+            os.close(self.handle)
+            self.handle = None
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def opened(folder: Path) -> Iterator[OpenFolder]:
+    """A folder to write to, kept open until the block ends."""
+    held = OpenFolder(folder)
+    try:
+        yield held
+    finally:
+        held.close()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[OpenFolder]:
     """Keeps other processes out of a folder; a killed process lets go by dying.
+
+    The lock is that of the folder itself, not of its path: give `check` of the result to whatever writes into it.
 
     Raises:
         RuntimeError: another process is at work in the folder.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with opened(folder) as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+        except ImportError:  # Windows has no such locks
+            yield held
+            return
+        assert held.handle is not None
+        try:
+            fcntl.flock(held.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RuntimeError(f"another process is at work in {folder}; wait for it or end it") from None
-        yield
-    finally:
-        os.close(handle)
+        held.check()  # it may have been replaced before the lock
+        remove_leftovers(folder)
+        yield held
 
 
 def _commit(root: Path) -> str | None:
