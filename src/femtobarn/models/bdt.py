@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from femtobarn.events.atomic import atomic_write_bytes, unchecked
 from femtobarn.inputs.encoded import Sizes
 from femtobarn.models.registry import model
+from femtobarn.models.treetext import check_trees
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -159,9 +161,12 @@ class BDT:
 
         Raises:
             RuntimeError: before `fit` or `load`.
+            ValueError: another number of columns than the trees were grown on.
         """
         if self.booster is None:
             raise RuntimeError("no trees yet: fit or load first")
+        if x.ndim != 2 or x.shape[1] != self.booster.num_feature():
+            raise ValueError(f"the trees were grown on {self.booster.num_feature()} columns; got an array {x.shape}")
         raw = np.asarray(self.booster.predict(x), dtype=np.float64)
         return np.stack([1 - raw, raw], axis=1) if raw.ndim == 1 else raw
 
@@ -183,21 +188,36 @@ class BDT:
         gains = zip(self.booster.feature_name(), self.booster.feature_importance("gain"), strict=True)
         return dict(sorted(((name, float(gain)) for name, gain in gains), key=lambda item: -item[1]))
 
-    def save(self, path: Path | str) -> None:
-        """Write the trees as LightGBM's text, whole or not at all."""
+    def save(self, path: Path | str, *, check: Callable[[], object] = unchecked) -> None:
+        """Write the trees as LightGBM's text, whole or not at all.
+
+        Args:
+            path: the file.
+            check: see `femtobarn.events.atomic.atomic_write`.
+
+        Raises:
+            RuntimeError: before `fit` or `load`.
+        """
         if self.booster is None:
             raise RuntimeError("no trees yet: fit or load first")
-        partial = Path(f"{path}.partial")
-        partial.write_text(self.booster.model_to_string())
-        os.replace(partial, path)
+        atomic_write_bytes(path, self.booster.model_to_string().encode(), check=check)
 
     def load(self, path: Path | str) -> BDT:
         """Read trees that `save` wrote, and return self.
 
+        The text is checked before LightGBM reads it, which ends the process on some damaged files.
+
         Raises:
-            ValueError: the trees were grown for another number of classes.
+            ValueError: not such a file, a damaged one, or the trees were grown for another number of classes.
         """
-        booster = lightgbm.Booster(model_str=Path(path).read_text())
+        remedy = "copy the file again, or train again"
+        if not Path(path).is_file():
+            raise ValueError(f"{path} is {'a folder' if Path(path).is_dir() else 'missing'}; {remedy}")
+        try:
+            text = Path(path).read_bytes().decode()
+            booster = lightgbm.Booster(model_str=check_trees(text))
+        except (ValueError, lightgbm.basic.LightGBMError) as error:
+            raise ValueError(f"{path} holds no trees of femtobarn: {error}; {remedy}") from None
         outputs = max(2, booster.num_model_per_iteration())
         if outputs != self.outputs:
             raise ValueError(f"{path} tells {outputs} classes apart, not {self.outputs}")
