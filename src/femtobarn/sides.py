@@ -190,8 +190,7 @@ class Stored:
 
     def _pieces(self) -> Iterator[Events]:
         """The events as records, a few at a time."""
-        shards = self.source.index.sides[self.source.side]
         for number in sorted({shard for shard, _ in self.source.groups}):
-            for events in stream_parquet(self.source.folder / shards[number].file, SCORED):
+            for events in stream_parquet(self.source.shard(number), SCORED):
                 some = subset(events, self.source.fraction)
                 yield some[np.isin(some.process, self.processes)]

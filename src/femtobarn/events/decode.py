@@ -6,9 +6,9 @@ in memory that processes share, and in the files of the cache.
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from femtobarn.events.atomic import atomic_write
 from femtobarn.events.errors import EventError
 from femtobarn.events.record import MISSING_MOMENTUM
+
+#: Column with the energies of the objects, or that of a compact file.
+ENERGY, MASS = "E", "mass"
 
 #: What is left free on a disk at least, in bytes: a cache is no reason to fill it.
 FREE = 1 << 30
 
-#: Arrays begin at multiples of this.
+#: Arrays begin at multiples of this, which is also the length of the end of a cache file: a checksum and zeros.
 ALIGNED = 64
+
+#: Version of the arrays in cache files.
+VERSION = 2
+
+#: What helps if a shard is damaged.
+REMEDY = "copy the folder again, or prepare the events again (femtobarn prepare)"
 
 
 class Column(NamedTuple):
@@ -37,6 +47,20 @@ class Column(NamedTuple):
     def bytes(self) -> int:
         """Of one event."""
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+
+class Cache(NamedTuple):
+    """A file that keeps the arrays of a row group, with a checksum of them and of where they come from.
+
+    Args:
+        path: the file.
+        origin: names the row group by the checksum of its shard; a file of another origin is made again.
+        verified: size and time of change of every file that was compared with its checksum, by its path.
+    """
+
+    path: Path
+    origin: str
+    verified: dict[Path, tuple[int, int]]
 
 
 Columns = dict[str, Column]
@@ -79,41 +103,85 @@ def views(buffer: Any, of: Columns, count: int) -> Arrays:
 
 
 def group(
-    file: Path, number: int, rows: int, processes: Sequence[str], of: Columns, tracks: Sequence[str], cache: Path | None
+    file: Callable[[], Path],
+    number: int,
+    rows: int,
+    processes: Sequence[str],
+    of: Columns,
+    tracks: Sequence[str],
+    cache: Cache | None,
 ) -> Arrays:
     """A row group of a shard as arrays; they are there until the next one is asked for, or longer.
 
     Args:
-        file: the shard.
+        file: returns the shard; not called where the cache has the arrays.
         number: of the row group.
         rows: events in it.
         processes: names, in the order of their indices.
         of: from `columns`.
         tracks: what is known of the tracks, by name.
-        cache: file to take the arrays from, or to write them to; None neither reads nor writes one.
+        cache: file to take the arrays from, or to write them to; None neither reads nor writes one. A file that is
+            damaged, or of another row group, is made again.
 
     Raises:
         EventError: the shard is damaged.
     """
-    if cache is not None and cache.is_file() and cache.stat().st_size == size(of, rows):
-        return views(np.memmap(cache, np.uint8, "r"), of, rows)
-    found = views(bytearray(size(of, rows)), of, rows)
-    _decode(file, number, processes, tracks, found)
+    key = "" if cache is None else f"{VERSION} {cache.origin} {rows} {list(processes)} {of} {list(tracks)}"
+    if cache is not None and (kept := _kept(cache, key, size(of, rows))) is not None:
+        return views(kept, of, rows)
+    memory = bytearray(size(of, rows))
+    found = views(memory, of, rows)
+    shard = file()
+    try:
+        _decode(shard, number, processes, tracks, found)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        if isinstance(error, EventError):
+            raise
+        what = f"row group {number} cannot be read as the index describes it ({error})"
+        raise EventError(shard, what, remedy=REMEDY) from None
     if cache is not None:
-        _keep(found, of, cache)
+        _keep(memory, key, cache.path)
+    return found
+
+
+def read_group(file: Path, number: int, names: Sequence[str]) -> pa.Table:
+    """Columns of a row group of a shard, whose pages are compared with their checksums.
+
+    Raises:
+        EventError: the shard is damaged.
+    """
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
+            there = parquet.schema_arrow.names
+            chosen = [name if name != ENERGY or name in there else MASS for name in names]
+            return parquet.read_row_group(number, chosen, use_threads=False)
+    except (pa.ArrowException, OSError, IndexError) as error:
+        what = f"row group {number} cannot be read ({str(error).splitlines()[0]})"
+        raise EventError(file, what, remedy=REMEDY) from None
+
+
+def process_codes(table: pa.Table, processes: Sequence[str], file: Path) -> NDArray[np.int16]:
+    """Index of the process of each event.
+
+    Raises:
+        EventError: a process that the index does not name.
+    """
+    column = table["process"].combine_chunks()
+    names = column.dictionary.to_pylist()
+    strange = [name for name in names if name not in processes]
+    if strange:
+        raise EventError(file, f"holds events of {strange[0]!r}, which the index does not name", remedy=REMEDY)
+    codes = np.array([processes.index(name) for name in names], dtype=np.int16)
+    found: NDArray[np.int16] = codes[column.indices.to_numpy()]
     return found
 
 
 def _decode(file: Path, number: int, processes: Sequence[str], tracks: Sequence[str], out: Arrays) -> None:
-    try:
-        with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
-            energy = "E" if "E" in parquet.schema_arrow.names else "mass"
-            lists = ["pt", "eta", "phi", energy, "kind", *tracks]
-            flat = [*MISSING_MOMENTUM, "weight", "number", "hard", "process"]
-            table = parquet.read_row_group(number, [*lists, *flat], use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        what = f"row group {number} cannot be read ({str(error).splitlines()[0]})"
-        raise EventError(file, what, remedy="copy the folder again, or prepare it anew") from error
+    lists = ["pt", "eta", "phi", ENERGY, "kind", *tracks]
+    flat = [*MISSING_MOMENTUM, "weight", "number", "hard", "process"]
+    table = read_group(file, number, [*lists, *flat])
+    energy = ENERGY if ENERGY in table.column_names else MASS
+    lists[3] = energy
     rows, slots = out["kind"].shape
     offsets = table["pt"].combine_chunks().offsets.to_numpy()
     counts = np.diff(offsets)
@@ -132,7 +200,7 @@ def _decode(file: Path, number: int, processes: Sequence[str], tracks: Sequence[
     momenta[:, 0] = pt * np.cos(phi)
     momenta[:, 1] = pt * np.sin(phi)
     momenta[:, 2] = pt * np.sinh(eta)
-    momenta[:, 3] = last if energy == "E" else np.sqrt((pt * np.cosh(eta)) ** 2 + last**2)
+    momenta[:, 3] = last if energy == ENERGY else np.sqrt((pt * np.cosh(eta)) ** 2 + last**2)
     out["momenta"].reshape(-1, 4)[there] = momenta
     out["kind"].reshape(-1)[there] = objects("kind")
     for place, name in enumerate(tracks):
@@ -141,25 +209,41 @@ def _decode(file: Path, number: int, processes: Sequence[str], tracks: Sequence[
         out["context"][:, place] = table[name].to_numpy()
     for name in ("weight", "number", "hard"):
         out[name][:] = table[name].to_numpy()
-    process = table["process"].combine_chunks()
-    codes = np.array([processes.index(name) for name in process.dictionary.to_pylist()], dtype=np.int16)
-    out["process"][:] = codes[process.indices.to_numpy()]
+    out["process"][:] = process_codes(table, processes, file)
 
 
-def _keep(found: Arrays, of: Columns, cache: Path) -> None:
+def _kept(cache: Cache, key: str, bytes_: int) -> NDArray[np.uint8] | None:
+    """The arrays in a file of the cache; None if there is none, or it is not what was kept for this row group."""
+    try:
+        stat = cache.path.stat()
+        if stat.st_size != bytes_ + ALIGNED:
+            return None
+        content = np.memmap(cache.path, np.uint8, "r")
+    except (OSError, ValueError):
+        return None
+    state = stat.st_size, stat.st_mtime_ns
+    if cache.verified.get(cache.path) != state:
+        if content[bytes_:].tobytes() != _ending(content[:bytes_].data, key):
+            return None
+        cache.verified[cache.path] = state
+    return content
+
+
+def _keep(memory: bytearray, key: str, cache: Path) -> None:
     """Writes the arrays to a file of the cache, whole or not at all; a disk that is full or read-only has none."""
-    half = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(cache.parent).free < FREE + size(of, len(found["kind"])):
+        if shutil.disk_usage(cache.parent).free < FREE + len(memory):
             return
-        with open(half, "wb") as file:
-            for name in of:
-                content = found[name].tobytes()
-                file.write(content)
-                file.write(bytes(-len(content) % ALIGNED))
-            os.replace(half, cache)
+        with atomic_write(cache, durable=False) as file:
+            file.write(memory)
+            file.write(_ending(memoryview(memory), key))
     except OSError:
         pass
-    finally:
-        half.unlink(missing_ok=True)
+
+
+def _ending(content: memoryview, key: str) -> bytes:
+    """The end of a cache file: a checksum of the arrays and of their origin."""
+    digest = hashlib.sha256(key.encode())
+    digest.update(content)
+    return digest.digest().ljust(ALIGNED, b"\0")

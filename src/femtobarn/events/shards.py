@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from femtobarn.events.atomic import partial_path, remove_leftovers
 from femtobarn.events.errors import EventError
 from femtobarn.events.files import checksum
 from femtobarn.events.parquet import KEY, as_table, layout
@@ -103,23 +103,28 @@ class Index:
 
         Raises:
             FileNotFoundError: no such folder, or it was not completed.
-            EventError: not an index, one of a later version, or a shard is missing or has another size.
+            EventError: not an index, one of a later version or one that was changed or damaged, or a shard is missing
+                or has another size.
         """
         path = Path(folder) / INDEX
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no prepared events: there is no {INDEX} in it (femtobarn prepare)")
+        remedy = "copy the folder again, or prepare the events again (femtobarn prepare)"
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = json.loads(path.read_bytes().decode())
             version = told["version"]
             if version > VERSION:
                 what = f"was written by a later version of this package (layout {version})"
                 raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
+            if told["fingerprint"] != fingerprint_of(told):
+                what = "was changed or damaged after it was written (its fingerprint is of other contents)"
+                raise EventError(path, what, remedy=remedy)
             told["sides"] = {name: [Shard(**shard) for shard in told["sides"][name]] for name in SIDES}
             index = cls(**told)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, EventError):
                 raise
-            raise EventError(path, f"is no index of prepared events ({error})", remedy="prepare them again") from error
+            raise EventError(path, f"is no index of prepared events ({error})", remedy=remedy) from None
         for shard in (shard for shards in index.sides.values() for shard in shards):
             file = Path(folder) / shard.file
             size = file.stat().st_size if file.is_file() else None
@@ -144,6 +149,12 @@ class Index:
     def _sum(self, of_shards: list[list[float]]) -> dict[str, float]:
         totals = np.array(of_shards, dtype=np.float64).reshape(-1, len(self.processes)).sum(0)
         return dict(zip(self.processes, totals.tolist(), strict=True))
+
+
+def fingerprint_of(index: Mapping[str, Any]) -> str:
+    """SHA-256 over the content of an index, which names the SHA-256 of every shard."""
+    text = json.dumps({**index, "fingerprint": ""}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_shards(
@@ -179,7 +190,10 @@ def write_shards(
     folder = Path(folder)
     if folder.exists():
         raise ValueError(f"{folder} is there already; delete it or choose another folder")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder.parent)
+    part = partial_path(folder)
+    part.mkdir()  # which follows no link that somebody left at this name
     try:
         spool = _Spool(part / "spool", fractions, shards, compact)
         with spool:
@@ -210,8 +224,7 @@ def write_shards(
             selection=selection,
             provenance=json.loads(json.dumps(told)),
         )
-        text = json.dumps(asdict(index), sort_keys=True)
-        index = Index(**{**vars(index), "fingerprint": hashlib.sha256(text.encode()).hexdigest()})
+        index = replace(index, fingerprint=fingerprint_of(asdict(index)))
         (part / INDEX).write_text(json.dumps(asdict(index)), encoding="utf-8")
         part.rename(folder)
     finally:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from femtobarn.events import decode
-from femtobarn.events.decode import Arrays, Columns
-from femtobarn.events.shards import Index
+from femtobarn.events.decode import Arrays, Cache, Columns
+from femtobarn.events.errors import EventError
+from femtobarn.events.files import checksum
+from femtobarn.events.shards import Index, Shard
 from femtobarn.events.split import lots
 
 
@@ -30,6 +31,7 @@ class Source:
         groups: shard and number of each row group that the fraction reaches into.
         counts: events by row group and process.
         magnitude: sum of the absolute weights of each process.
+        verified: size and time of change of every shard that was compared with its checksum, by its path.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Source:
     groups: list[tuple[int, int]]
     counts: NDArray[np.int64]
     magnitude: NDArray[np.float64]
+    verified: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -71,16 +74,27 @@ class Source:
         groups = [(n, at) for n, shard in enumerate(shards[:whole]) for at in range(len(shard.groups))]
         counts = [shards[n].groups[at] for n, at in groups]
         magnitude = np.zeros(len(index.processes))
+        verified: dict[Path, tuple[int, int]] = {}
         for shard in shards[:whole]:
             magnitude += shard.magnitude
         if whole < len(shards) and whole < fraction * len(shards):
+            file = _verify(folder / shards[whole].file, shards[whole], verified)
             for at in range(len(shards[whole].groups)):
-                process, weight, kept = _cut(folder / shards[whole].file, at, index.processes, fraction)
+                process, weight, kept = _cut(file, at, index.processes, fraction)
                 groups.append((whole, at))
                 counts.append(np.bincount(process[kept], minlength=len(index.processes)).tolist())
                 magnitude += np.bincount(process[kept], np.abs(weight[kept]), len(index.processes))
         table = np.array(counts, dtype=np.int64).reshape(-1, len(index.processes))
-        return cls(folder, index, side, slots, double, fraction, cache, groups, table, magnitude)
+        return cls(folder, index, side, slots, double, fraction, cache, groups, table, magnitude, verified)
+
+    def shard(self, number: int) -> Path:
+        """The file of a shard, compared with its checksum when it is asked for the first time, or has changed.
+
+        Raises:
+            EventError: the file is missing, or was changed or damaged.
+        """
+        shard = self.index.sides[self.side][number]
+        return _verify(self.folder / shard.file, shard, self.verified)
 
     @property
     def columns(self) -> Columns:
@@ -91,9 +105,11 @@ class Source:
         """A row group, and its rows that belong to the fraction, process by process."""
         n, at = self.groups[number]
         shard = self.index.sides[self.side][n]
-        cache = None if self.cache is None else self.cache / f"{self.side}-{n:04d}-{at:04d}.bin"
+        cache = None
+        if self.cache is not None:
+            cache = Cache(self.cache / f"{self.side}-{n:04d}-{at:04d}.bin", f"{shard.sha256}/{at}", self.verified)
         found = decode.group(
-            self.folder / shard.file,
+            lambda: self.shard(n),
             at,
             sum(shard.groups[at]),
             self.index.processes,
@@ -108,13 +124,25 @@ class Source:
         return found, kept[np.argsort(process[kept], kind="stable")]
 
 
+def _verify(file: Path, shard: Shard, verified: dict[Path, tuple[int, int]]) -> Path:
+    """Reads a whole shard once: checksums of pages leave out what says how to read them."""
+    try:
+        stat = file.stat()
+        state = stat.st_size, stat.st_mtime_ns
+        if verified.get(file) != state and checksum(file) != shard.sha256:
+            what = "cannot be read as it was written: its SHA-256 is not the one in the index"
+            raise EventError(file, what, remedy=decode.REMEDY)
+    except OSError as error:
+        raise EventError(file, f"cannot be read ({error.strerror})", remedy=decode.REMEDY) from None
+    verified[file] = state
+    return file
+
+
 def _cut(
     file: Path, group: int, processes: list[str], fraction: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     """Process and weight of the events of a row group, and which of them belong to a fraction."""
-    with pq.ParquetFile(file) as parquet:
-        table = parquet.read_row_group(group, ["process", "weight", "hard"])
-    names = table["process"].to_pylist()
-    process = np.array([processes.index(name) for name in names], dtype=np.int64)
+    table = decode.read_group(file, group, ["process", "weight", "hard"])
+    process = decode.process_codes(table, processes, file).astype(np.int64)
     kept = lots(processes, process, table["hard"].to_numpy(), "subset") < fraction
     return process, table["weight"].to_numpy(), kept
