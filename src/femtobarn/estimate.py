@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 
 from femtobarn import provenance
 from femtobarn.display import duration
-from femtobarn.evaluation.runs import META
+from femtobarn.evaluation.runs import META, read_meta
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs
 from femtobarn.inputs.columns import columns
@@ -162,7 +161,7 @@ def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: floa
         wall: seconds from the start of the first to the end of the last run.
     """
     due = [one for one in planned if found.seconds.get(one.name, 0.0) > 0]
-    metas = [json.loads((one.folder / META).read_text("utf-8")) for one in due if (one.folder / META).is_file()]
+    metas = [read_meta(one.folder).content for one in due if (one.folder / META).is_file()]
     took = sum(meta["seconds"] for meta in metas)
     told: dict[str, Any] = {
         "runs": len(due),

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from femtobarn import provenance
 from femtobarn.events import Events
+from femtobarn.events.checksums import write_checked_json
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
 from femtobarn.inputs import OBJECTS, columns
 from femtobarn.models import BDT
-from femtobarn.trained import Trained
+from femtobarn.trained import Trained, require_trained
 from femtobarn.training import use_threads
 
 
@@ -40,7 +41,16 @@ def explain(
         ValueError: no trained run in the folder, its events have changed since, or they are jets.
     """
     folder = Path(folder)
-    trained = Trained.load(folder)
+    require_trained(folder)
+    with provenance.opened(folder) as held:
+        result = _explained(Trained.load(folder), folder, events, seed, progress)
+        write_checked_json(folder / EXPLAIN, result, check=held.check)
+    return result
+
+
+def _explained(
+    trained: Trained, folder: Path, events: int, seed: int, progress: Callable[[str], None]
+) -> dict[str, Any]:
     if trained.experiment.inputs.features != OBJECTS:
         raise ValueError(f"{folder}: only models of the objects of events are explained, no jet tagger")
     progress("reading the events")
@@ -63,15 +73,13 @@ def explain(
     else:
         use_threads(trained.experiment.training.threads)
         found = explain_network(trained.model, trained.task, batch, tally, watch)
-    result = {
+    return {
         "label": trained.experiment.label,
         "signal": list(trained.task.signal),
         "events": {name: int((chosen.process == name).sum()) for name in tally.groups if name in chosen.processes},
         "seed": seed,
         **found,
     }
-    provenance.write_json(folder / EXPLAIN, result)
-    return result
 
 
 def choose(events: Events, most: int, seed: int) -> NDArray[np.intp]:

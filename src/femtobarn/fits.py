@@ -20,6 +20,7 @@ from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.shifts import FOLDER, read_shifts
+from femtobarn.events.checksums import write_checked_json
 from femtobarn.events.files import checksum
 from femtobarn.events.shifts import DIRECTIONS, SOURCES
 
@@ -73,9 +74,12 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
         "yields": {name: values[0].tolist() for name, values in filled.yields.items()},
         "errors": {name: values.tolist() for name, values in filled.errors.items()},
     }
-    with provenance.alone(folder):
-        provenance.write_json(folder / WORKSPACE, workspace(filled, settings.systematic, variations=shapes))
-        provenance.write_json(folder / FIT, told)
+    with provenance.alone(folder) as lock:
+        if checksum(folder / SCORES) != told["scores"]:
+            raise RuntimeError(f"{folder} was judged anew while its scores were fitted; fit them again")
+        form = workspace(filled, settings.systematic, variations=shapes)
+        provenance.write_json(folder / WORKSPACE, form, check=lock.check)
+        write_checked_json(folder / FIT, told, check=lock.check)
     return told
 
 

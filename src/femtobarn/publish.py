@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 import femtobarn
-from femtobarn.evaluation.runs import METRICS
+from femtobarn.evaluation.runs import METRICS, WEIGHTS, read_metrics
 from femtobarn.events.files import checksum
 from femtobarn.export import Facts, Scorer
 from femtobarn.export.card import Card, card
@@ -25,7 +24,7 @@ from femtobarn.physics.objects import KINDS, NAMES
 from femtobarn.provenance import write_text
 from femtobarn.sample import prepare
 from femtobarn.source import Data
-from femtobarn.trained import WEIGHTS, Trained
+from femtobarn.trained import Trained
 
 MODEL, CARD = "model.onnx", "MODEL.md"
 
@@ -79,7 +78,7 @@ def export(folder: str | Path, output: str | Path | None = None, *, tolerance: f
         os.replace(half, path)
     finally:
         half.unlink(missing_ok=True)
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else None
+    metrics = read_metrics(folder).content if (folder / METRICS).is_file() else None
     known = Card(
         file=path.name,
         size=size,

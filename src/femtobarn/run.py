@@ -7,12 +7,12 @@
     scores.parquet       the held-out events
     metrics.json         the judgement; written last by `evaluate`
 
-Every file is there whole or not at all. A killed training goes on from its last epoch to the same numbers.
+Every file is there whole or not at all. A killed training goes on from its last epoch to the same numbers. Checksums of
+all files stand in `meta.json` and `metrics.json`, and are compared whenever the run is loaded.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,22 +20,38 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save
+import yaml
 
 from femtobarn import experiment as experiments
 from femtobarn import provenance
 from femtobarn.cost import cost
 from femtobarn.evaluation import judge
-from femtobarn.evaluation.runs import CONFIG, HISTORY, META, METRICS, SCORES
+from femtobarn.evaluation.runs import (
+    CONFIG,
+    CONFIG_CHECKSUM,
+    HISTORY,
+    JUDGE_AGAIN,
+    META,
+    METRICS,
+    SCORES,
+    TREES,
+    WEIGHTS,
+    config_checksum,
+    read_metrics,
+)
+from femtobarn.events.atomic import unchecked
+from femtobarn.events.checksums import compare_checksums, write_checked_json
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Inputs
 from femtobarn.models import BDT, Network
+from femtobarn.provenance import OpenFolder
 from femtobarn.sample import Sample, prepare
 from femtobarn.start import Source, begin, source, told
 from femtobarn.tasks import Calibration, calibrate
-from femtobarn.trained import TREES, WEIGHTS, Trained, as_scores, build, is_trained, load_network, score
+from femtobarn.trained import Trained, as_scores, build, is_trained, load_network, require_trained, score
 from femtobarn.training import Epoch, Start, choose, fit, parallel
 from femtobarn.training.settings import INCIDENTAL
+from femtobarn.training.tensorfile import save_tensors
 
 __all__ = [
     "Progress",
@@ -87,7 +103,7 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
     Raises:
         ValueError: the folder holds another experiment (the message shows the differences), the data lack a process or
             column, or the weights to begin with are of another network (the message shows the keys).
-        RuntimeError: another process is at work in the folder.
+        RuntimeError: another process is at work in the folder, or it was deleted or replaced meanwhile.
     """
     folder = Path(folder)
     with parallel.joined(experiment.training.device):
@@ -95,8 +111,8 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
             _help(experiment, folder)
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        with provenance.alone(folder):
-            _claim(experiment, folder)
+        with provenance.alone(folder) as lock:
+            _claim(experiment, lock)
             due = not is_trained(folder)
             parallel.of_first(float(due))  # the others wait to hear it
             if due:
@@ -104,12 +120,13 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
                 begun = source(experiment)
                 sample = prepare(experiment)
                 grow = partial(_train_network, begun) if experiment.model.is_network else _train_trees
-                history, model = grow(experiment, sample, folder, progress)
+                history, model = grow(experiment, sample, lock, progress)
                 found = _calibration(experiment, sample, model)
-                provenance.write_json(folder / HISTORY, history)
+                provenance.write_json(folder / HISTORY, history, check=lock.check)
                 costs = cost(Trained(experiment, {}, model, sample.task), sample.test.head().batch)
                 facts = _meta(experiment, sample, history, model, found) | costs | told(begun)
-                provenance.write_json(folder / META, facts)
+                files = (HISTORY, WEIGHTS if experiment.model.is_network else TREES)
+                write_checked_json(folder / META, facts, files=files, check=lock.check)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
 
@@ -132,11 +149,14 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
         what `metrics.json` holds; see `femtobarn.evaluation.judge`.
 
     Raises:
-        ValueError: no trained run in the folder, or its events have changed since.
+        ValueError: no trained run in the folder, a file of it was changed or damaged, or its events have changed since.
+        RuntimeError: another process is at work in the folder, or it was deleted or replaced meanwhile.
     """
     folder = Path(folder)
-    trained = Trained.load(folder)
-    with provenance.alone(folder):
+    require_trained(folder)
+    with provenance.alone(folder) as lock:
+        trained = Trained.load(folder)
+        learned = WEIGHTS if trained.experiment.model.is_network else TREES
         if not is_finished(folder):
             experiment = trained.experiment
             progress(Step("judging"))
@@ -145,10 +165,14 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
             events, logits = trained.judged(sample.test, table)
             said = trained.task.scores(logits)
             scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, sample.yields)
-            scores.write(folder / SCORES)
-            provenance.write_json(folder / METRICS, judge(scores, experiment.evaluation))
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    return metrics
+            scores.write(folder / SCORES, check=lock.check)
+            metrics = judge(scores, experiment.evaluation)
+            write_checked_json(folder / METRICS, metrics, files=(SCORES, learned), check=lock.check)
+        recorded = read_metrics(folder)
+        if recorded.checked:
+            compare_checksums(folder, recorded.files, (SCORES, learned), JUDGE_AGAIN)
+    judgement: dict[str, Any] = recorded.content
+    return judgement
 
 
 def is_finished(folder: Path) -> bool:
@@ -162,30 +186,45 @@ def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
     return {path: change for path, change in found.items() if path not in INCIDENTAL_PATHS}
 
 
-def _claim(experiment: Experiment, folder: Path) -> None:
+def _claim(experiment: Experiment, lock: OpenFolder) -> None:
     """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
+    folder = lock.path
     if (folder / CONFIG).is_file():
         found = differences(experiment, folder)
         begun = any((folder / name).exists() for name in (CHECKPOINT, HISTORY, META, METRICS, WEIGHTS, TREES))
         if begun and any(not path.startswith("evaluation.") for path in found):
             lines = "\n".join(f"  {path}: {change}" for path, change in found.items())
-            raise ValueError(f"{folder} holds another experiment; choose another folder or delete it:\n{lines}")
+            remedy = "choose another folder or delete it"
+            raise ValueError(f"{folder} holds another experiment; {remedy}:\n{lines}{_longer(experiment, folder)}")
         if not found:
             return
         (folder / METRICS).unlink(missing_ok=True)
     elif any((folder / name).exists() for name in (META, METRICS, WEIGHTS, TREES)):
         raise ValueError(f"{folder} holds files of a run, but no {CONFIG}; choose another folder")
-    provenance.write_text(folder / CONFIG, experiments.dump(experiment))
+    provenance.write_text(folder / CONFIG, experiments.dump(experiment), check=lock.check)
+
+
+def _longer(experiment: Experiment, folder: Path) -> str:
+    """How to go on from a finished training that is asked for more epochs."""
+    before = experiments.load(folder / CONFIG)
+    if not (is_trained(folder) and before.model.is_network and experiment.model.is_network):
+        return ""
+    if experiment.training.epochs <= before.training.epochs:
+        return ""
+    return (
+        f"\nIts training of {before.training.epochs} epochs is finished, and its learning rate has run out. To go on "
+        f"from its weights, train in another folder with model.start={folder} and as many epochs as should be added."
+    )
 
 
 def _train_network(
-    begun: Source | None, experiment: Experiment, sample: Sample, folder: Path, progress: Progress
+    begun: Source | None, experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
 ) -> tuple[list[dict[str, Any]], Network]:
     network, start = _network(experiment, sample, begun)
     history: list[dict[str, Any]] = []
     best = float("inf")
     settings = experiment.training
-    for epoch in _fit(network, start, experiment, sample, folder):
+    for epoch in _fit(network, start, experiment, sample, lock.path, lock.check):
         history.append(
             {
                 "epoch": epoch.number,
@@ -194,8 +233,7 @@ def _train_network(
         )
         best = min(best, epoch.valid_loss)
         progress(Step("training", epoch.number, settings.epochs, epoch.train_loss, epoch.valid_loss, best))
-    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    provenance.write_bytes(folder / WEIGHTS, save(weights))
+    save_tensors(lock.path / WEIGHTS, network.state_dict(), check=lock.check)
     return history, network
 
 
@@ -209,7 +247,14 @@ def _network(experiment: Experiment, sample: Sample, begun: Source | None) -> tu
     return network, Start()
 
 
-def _fit(network: Network, start: Start, experiment: Experiment, sample: Sample, folder: Path) -> Iterator[Epoch]:
+def _fit(
+    network: Network,
+    start: Start,
+    experiment: Experiment,
+    sample: Sample,
+    folder: Path,
+    check: Callable[[], object] = unchecked,
+) -> Iterator[Epoch]:
     train, valid = (side.data(sample.task, experiment.training) for side in (sample.train, sample.validation))
     return fit(
         network,
@@ -220,11 +265,12 @@ def _fit(network: Network, start: Start, experiment: Experiment, sample: Sample,
         seed=experiment.seed,
         checkpoint=folder / CHECKPOINT,
         start=start,
+        check=check,
     )
 
 
 def _train_trees(
-    experiment: Experiment, sample: Sample, folder: Path, progress: Progress
+    experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
 ) -> tuple[list[dict[str, Any]], BDT]:
     table = sample.table(experiment.inputs)
     sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(sample.task.outputs)
@@ -250,7 +296,7 @@ def _train_trees(
         experiment.training.threads,
         watch,
     )
-    trees.save(folder / TREES)
+    trees.save(lock.path / TREES, check=lock.check)
     return history, trees
 
 
@@ -274,6 +320,7 @@ def _meta(
         "test": len(sample.test),
     }
     return {
+        CONFIG_CHECKSUM: config_checksum(yaml.safe_load(experiments.dump(experiment))),
         "label": experiment.label,
         "model": experiment.model.name,
         "seed": experiment.seed,

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from femtobarn import provenance
 from femtobarn.evaluation.runs import SAFETY
 from femtobarn.events import Events
+from femtobarn.events.checksums import write_checked_json
 from femtobarn.events.emissions import with_soft, with_split
 from femtobarn.inputs import OBJECTS
 from femtobarn.inputs.constituents import suits
-from femtobarn.trained import Trained
+from femtobarn.trained import Trained, require_trained
 
 #: Shares of the jet's pT of the soft particle, and angles of the splitting.
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -44,7 +45,14 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
         ValueError: no trained run in the folder, one of events, or its events have changed since.
     """
     folder = Path(folder)
-    trained = Trained.load(folder)
+    require_trained(folder)
+    with provenance.opened(folder) as held:
+        result = _safety(Trained.load(folder), folder, events, seed)
+        write_checked_json(folder / SAFETY, result, check=held.check)
+    return result
+
+
+def _safety(trained: Trained, folder: Path, events: int, seed: int) -> dict[str, Any]:
     seen = trained.experiment.inputs
     if seen.features == OBJECTS:
         raise ValueError(f"{folder}: only jet taggers are tested; this model looks at the objects of events")
@@ -56,9 +64,7 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
         odds: NDArray[np.float64] = trained.task.log_odds(trained.outputs(trained.batch(jets)).double()).numpy()
         return odds
 
-    result = {"label": trained.experiment.label, "events": len(chosen), "seed": seed, **changes(log_odds, chosen, seed)}
-    provenance.write_json(folder / SAFETY, result)
-    return result
+    return {"label": trained.experiment.label, "events": len(chosen), "seed": seed, **changes(log_odds, chosen, seed)}
 
 
 def changes(number: Number, jets: Events, seed: int = 1) -> dict[str, Any]:

@@ -30,7 +30,7 @@ import numpy as np
 
 from femtobarn import document, provenance
 from femtobarn.document import ConfigError
-from femtobarn.evaluation.runs import META
+from femtobarn.evaluation.runs import META, TRAIN_AGAIN, read_meta
 from femtobarn.experiment import Experiment
 from femtobarn.search import Search, before, changed, settings, suggest
 from femtobarn.study import Planned
@@ -151,7 +151,7 @@ class Scan:
         found = []
         for one in self._trials(search):
             folder = self._folder(search, one.number)
-            meta = json.loads((folder / META).read_text(encoding="utf-8")) if is_trained(folder) else {}
+            meta = read_meta(folder).content if is_trained(folder) else {}
             tried = settings(search, one.number, one.params)
             reason = str(one.user_attrs.get("reason", ""))
             found.append(Result(one.number, tried, one.value, reason, meta))
@@ -262,8 +262,10 @@ def objective(folder: Path) -> float:
     probabilities and depends on its own gamma; there the network's outputs are first turned into probabilities
     (`femtobarn.tasks.losses.unfocal`), so that all trials are measured alike.
     """
-    meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    return float(meta["calibration"]["before"])
+    try:
+        return float(read_meta(folder).content["calibration"]["before"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / META} lacks the loss of its validation events ({error}); {TRAIN_AGAIN}") from None
 
 
 def best(results: Sequence[Result]) -> Result | None:

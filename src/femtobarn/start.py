@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from femtobarn import experiment as experiments
-from femtobarn.evaluation.runs import CONFIG, META
+from femtobarn.evaluation.runs import CONFIG, META, TRAIN_AGAIN, WEIGHTS, read_config, read_meta
 from femtobarn.events.files import checksum
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Inputs, Sizes
 from femtobarn.models import Network, find, weaver
-from femtobarn.trained import WEIGHTS
+from femtobarn.trained import read_weights
 from femtobarn.training import Start
 
 
@@ -160,10 +158,14 @@ def _of_run(path: Path) -> Source:
         raise ValueError(f"model.start: {folder} holds boosted trees, no network")
     file = folder / WEIGHTS if path.is_dir() else path
     try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"model.start: {file} is no file of weights ({error})") from None
-    meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = read_meta(folder)
+        read_config(folder, meta)
+        weights = read_weights(file, meta)
+    except ValueError as error:
+        raise ValueError(f"model.start: {error}") from None
+    classes = meta.content.get("classes")
+    if not isinstance(classes, Mapping):
+        raise ValueError(f"model.start: {folder / META} lacks the classes of the network; {TRAIN_AGAIN}")
     return Source(
         path=file,
         sha256=checksum(file),
@@ -173,7 +175,7 @@ def _of_run(path: Path) -> Source:
         settings={name: value for name, value in other.model.settings.items() if "dropout" not in name},
         features=other.inputs.features,
         interactions=other.inputs.interactions,
-        classes=tuple(meta["classes"]),
+        classes=tuple(classes),
         weights=weights,
     )
 

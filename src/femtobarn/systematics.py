@@ -24,10 +24,11 @@ from femtobarn.evaluation import Evaluation, by_model, load_run
 from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shifts
 from femtobarn.events import SHIFTS, Events, select, shift
+from femtobarn.events.checksums import write_checked_json
 from femtobarn.events.files import checksum
 from femtobarn.events.shifts import parts
 from femtobarn.inputs import OBJECTS, Batch, make_batch
-from femtobarn.provenance import alone, write_json
+from femtobarn.provenance import alone
 from femtobarn.run import Progress, Step
 from femtobarn.sample import Sample
 from femtobarn.trained import Trained
@@ -92,7 +93,7 @@ def shift_run(
     cuts = region(sample, trained.experiment.data.selection)
     nominal = run.scores
     seen = trained.experiment.inputs.slots, trained.experiment.model.momenta
-    with alone(folder):
+    with alone(folder) as lock:
         scores = {}
         for place, name in enumerate(names):
             progress(Step(name, place, len(names)))
@@ -105,9 +106,10 @@ def shift_run(
         found = judge_shifts(nominal, scores, settings)
         (folder / FOLDER).mkdir(exist_ok=True)
         for name, one in scores.items():
-            one.write(folder / FOLDER / f"{name}.parquet")
+            one.write(folder / FOLDER / f"{name}.parquet", check=lock.check)
         about = {"settings": run.metrics["settings"], "scores": checksum(folder / SCORES), "cuts": cuts}
-        write_json(folder / SUMMARY, about | found)
+        files = [f"{FOLDER}/{name}.parquet" for name in scores]
+        write_checked_json(folder / SUMMARY, about | found, files=files, check=lock.check)
     return about | found
 
 

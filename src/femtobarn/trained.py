@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from femtobarn import experiment as experiments
 from femtobarn.evaluation import Scores
-from femtobarn.evaluation.runs import CONFIG, META
+from femtobarn.evaluation.runs import (
+    CONFIG,
+    META,
+    TRAIN_AGAIN,
+    TREES,
+    WEIGHTS,
+    read_config,
+    read_meta,
+)
 from femtobarn.events import Events
+from femtobarn.events.checksums import CheckedJson, compare_checksums
 from femtobarn.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.columns import columns
@@ -29,8 +36,7 @@ from femtobarn.tasks import Classifier
 from femtobarn.training import choose, use_threads
 from femtobarn.training.devices import on
 from femtobarn.training.feeds import outputs
-
-WEIGHTS, TREES = "weights.safetensors", "trees.txt"
+from femtobarn.training.tensorfile import load_tensors
 
 
 def is_trained(folder: Path) -> bool:
@@ -83,26 +89,25 @@ class Trained:
 
     @classmethod
     def load(cls, folder: str | Path) -> Trained:
-        """The trained run in a folder.
+        """The trained run in a folder; its files are compared with the checksums in `meta.json`.
 
         Raises:
-            ValueError: no trained run in the folder.
+            ValueError: no trained run in the folder, or a file is missing, was changed or damaged.
         """
         folder = Path(folder)
-        if not (folder / CONFIG).is_file():
-            raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
-        if not is_trained(folder):
-            raise ValueError(f"the training in {folder} is not finished; `femtobarn train` goes on with it")
+        require_trained(folder)
         experiment = experiments.load(folder / CONFIG)
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        task = Classifier(experiment.task, **meta["task"])
+        meta = read_meta(folder)
+        read_config(folder, meta)
+        task = _task(experiment, meta, folder)
         if experiment.model.is_network:
             network = build(experiment, task.outputs)
-            network.load_state_dict(load_file(folder / WEIGHTS))
-            return cls(experiment, meta, network.eval(), task)
+            set_weights(network, read_weights(folder / WEIGHTS, meta), folder / WEIGHTS)
+            return cls(experiment, meta.content, network.eval(), task)
+        compare_checksums(folder, meta.files, [TREES], TRAIN_AGAIN)
         sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(task.outputs)
         trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
-        return cls(experiment, meta, trees, task)
+        return cls(experiment, meta.content, trees, task)
 
     def sample(self, folder: Path) -> Sample:
         """The events of the run in this folder, shared out as they were for its training.
@@ -110,8 +115,11 @@ class Trained:
         Raises:
             ValueError: they have changed since.
         """
+        recorded = self.meta.get("inputs")
+        if not isinstance(recorded, Mapping) or "fingerprint" not in recorded:
+            raise ValueError(f"{folder / META} lacks the fingerprint of the events; {TRAIN_AGAIN}")
         found = prepare(self.experiment)
-        if found.fingerprint != self.meta["inputs"]["fingerprint"]:
+        if found.fingerprint != recorded["fingerprint"]:
             raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
         return found
 
@@ -144,6 +152,61 @@ class Trained:
         use_threads(settings.threads)
         device = choose(settings.device)
         return outputs(self.model.to(device), on(device, batch)).cpu()
+
+
+def require_trained(folder: Path) -> None:
+    """Makes sure that there is a trained run in a folder.
+
+    Raises:
+        ValueError: there is none; the message says how far it is.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
+    if not is_trained(folder):
+        raise ValueError(f"the training in {folder} is not finished; `femtobarn train` goes on with it")
+
+
+def read_weights(path: Path, meta: CheckedJson) -> dict[str, Tensor]:
+    """Weights of a trained network, compared with their checksums.
+
+    Args:
+        path: the safetensors file of a run.
+        meta: of the run, from `femtobarn.evaluation.runs.read_meta`.
+
+    Raises:
+        ValueError: no such file, or it was changed or damaged.
+    """
+    if path.is_file():  # anything else is named below
+        compare_checksums(path.parent, meta.files, [path.name], TRAIN_AGAIN)
+    return load_tensors(path, "file of weights", TRAIN_AGAIN)[0]
+
+
+def set_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Gives a network the weights of a file.
+
+    Raises:
+        ValueError: names, shapes or types are not those of the network; the message names the first.
+    """
+    for name, value in network.state_dict().items():
+        right = f"{list(value.shape)} of {value.dtype}"
+        if name not in weights:
+            raise ValueError(f"{path} lacks {name}, {right}; {TRAIN_AGAIN}")
+        if weights[name].shape != value.shape or weights[name].dtype != value.dtype:
+            there = f"{list(weights[name].shape)} of {weights[name].dtype}"
+            raise ValueError(f"{path} holds {name} as {there}, but the network of the run has {right}; {TRAIN_AGAIN}")
+    if more := sorted(set(weights) - set(network.state_dict())):
+        raise ValueError(f"{path} holds {more[0]}, which the network of the run lacks; {TRAIN_AGAIN}")
+    try:
+        network.load_state_dict(dict(weights))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} is of another network than the run: {error}; {TRAIN_AGAIN}") from None
+
+
+def _task(experiment: Experiment, meta: CheckedJson, folder: Path) -> Classifier:
+    try:
+        return Classifier(experiment.task, **meta.content["task"])
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError(f"{folder / META} does not say what the run classifies ({error}); {TRAIN_AGAIN}") from None
 
 
 def build(experiment: Experiment, outputs: int) -> Network:

@@ -1,8 +1,7 @@
-"""Run: a finished run folder, read back."""
+"""Run: a finished run folder, read back and compared with the checksums in `meta.json` and `metrics.json`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,34 @@ from typing import Any
 import yaml
 
 from femtobarn.evaluation.scores import Scores
+from femtobarn.events.checksums import (
+    CheckedJson,
+    compare_checksums,
+    content_checksum,
+    read_checked_json,
+    read_json,
+)
 from femtobarn.events.files import checksum
+from femtobarn.training.settings import INCIDENTAL
 
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
 STUDY = "study.yaml"
 WORKSPACE, FIT = "workspace.json", "fit.json"
 SAFETY = "safety.json"
 FILES = (CONFIG, META, HISTORY, SCORES, METRICS)
+
+#: What a training has learned: of a network, of boosted trees.
+WEIGHTS, TREES = "weights.safetensors", "trees.txt"
+
+#: Key of `meta.json`: the checksum of what in `config.yaml` decides the training.
+CONFIG_CHECKSUM = "config_sha256"
+
+#: Keys of `config.yaml` that may change after a training: where files lie, which the fingerprint of the events makes
+#: harmless, and what changes no result.
+FREE_KEYS = {"data": {"files", "prepared"}, "model": {"start"}, "training": INCIDENTAL}
+
+TRAIN_AGAIN = "copy the run folder again, or delete it and train again"
+JUDGE_AGAIN = f"copy the run folder again, or delete its {METRICS} and judge it again with `femtobarn train`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,32 +76,93 @@ def load_run(path: Path) -> Run:
     """A finished run.
 
     Raises:
-        ValueError: no run folder, an unfinished run (`metrics.json` is written last), or a file that can't be read.
+        ValueError: no run folder, an unfinished run (`metrics.json` is written last), or a file that can't be read or
+            was changed or damaged after it was written.
     """
     if not (path / CONFIG).is_file():
         raise ValueError(f"{path} is no run folder: there is no {CONFIG} in it")
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise ValueError(f"{path} is an unfinished run ({', '.join(missing)} missing); finish it or leave it out")
-    meta = _read(path / META)
-    absent = [name for name in ("label", "seed") if name not in meta]
+    meta = read_meta(path)
+    absent = [name for name in ("label", "seed") if name not in meta.content]
     if absent:
-        raise ValueError(f"{path / META} lacks {', '.join(absent)}; it has {', '.join(meta)}")
-    metrics = _read(path / METRICS)
-    fit = _read(path / FIT) if (path / FIT).is_file() else None
-    if fit is not None and (fit["settings"] != metrics["settings"] or fit["scores"] != checksum(path / SCORES)):
-        fit = None  # judged anew since
+        raise ValueError(f"{path / META} lacks {', '.join(absent)}; it has {', '.join(meta.content)}")
+    if type(meta.content["seed"]) is not int:
+        raise ValueError(f"{path / META}: the seed is {meta.content['seed']!r}, not a whole number; {TRAIN_AGAIN}")
+    config = read_config(path, meta)
+    metrics = read_metrics(path)
+    learned = [name for name in (WEIGHTS, TREES) if (path / name).is_file()]
+    compare_checksums(path, meta.files, [HISTORY, *learned], TRAIN_AGAIN)
+    compare_checksums(path, metrics.files, [SCORES, *learned], JUDGE_AGAIN)
     return Run(
         path=path,
-        label=str(meta["label"]),
-        seed=int(meta["seed"]),
-        config=_read(path / CONFIG),
-        meta=meta,
-        history=_read(path / HISTORY),
+        label=str(meta.content["label"]),
+        seed=meta.content["seed"],
+        config=config,
+        meta=meta.content,
+        history=_history(path / HISTORY),
         scores=Scores.read(path / SCORES),
-        metrics=metrics,
-        fit=fit,
+        metrics=metrics.content,
+        fit=_fit(path, metrics.content),
     )
+
+
+def read_meta(folder: Path) -> CheckedJson:
+    """What `meta.json` of a run holds, and the checksums of its other files.
+
+    Raises:
+        ValueError: it can't be read, or was changed or damaged.
+    """
+    return read_checked_json(folder / META, TRAIN_AGAIN)
+
+
+def read_metrics(folder: Path) -> CheckedJson:
+    """What `metrics.json` of a run holds, and the checksums of the files that were judged.
+
+    Raises:
+        ValueError: it can't be read, was changed or damaged, or is no judgement.
+    """
+    metrics = read_checked_json(folder / METRICS, JUDGE_AGAIN)
+    if not isinstance(metrics.content.get("settings"), dict):
+        raise ValueError(f"{folder / METRICS} lacks the settings of a judgement; {JUDGE_AGAIN}")
+    if metrics.checked:
+        asked = _mapping(_read(folder / CONFIG), folder / CONFIG).get("evaluation")
+        changed = _changed(metrics.content["settings"], asked)
+        if changed:
+            raise ValueError(
+                f"{folder / CONFIG} has another {', '.join(changed)} than {METRICS} was made with; set it as before, "
+                f"or delete {METRICS} and judge the run again with `femtobarn train`"
+            )
+    return metrics
+
+
+def read_config(folder: Path, meta: CheckedJson) -> Mapping[str, Any]:
+    """The experiment of a run as its `config.yaml` has it.
+
+    Args:
+        folder: of the run.
+        meta: from `read_meta`.
+
+    Raises:
+        ValueError: it can't be read, or says otherwise than when the run was trained.
+    """
+    config = _mapping(_read(folder / CONFIG), folder / CONFIG)
+    if meta.content.get(CONFIG_CHECKSUM, config_checksum(config)) != config_checksum(config):
+        raise ValueError(
+            f"{folder / CONFIG} was changed or damaged after the training: it is not the experiment that {META} is of; "
+            "set it as before, or train the changed experiment in another folder"
+        )
+    return config
+
+
+def config_checksum(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the part of an experiment that decides its training: all but the evaluation and `FREE_KEYS`."""
+    kept = {name: value for name, value in config.items() if name != "evaluation"}
+    for name, free in FREE_KEYS.items():
+        if isinstance(kept.get(name), Mapping):
+            kept[name] = {key: value for key, value in kept[name].items() if key not in free}
+    return content_checksum(_plain(kept))
 
 
 def run_folders(paths: Iterable[Path]) -> list[Path]:
@@ -110,9 +191,50 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
+def _fit(path: Path, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `femtobarn fit` found, unless the run was judged anew since."""
+    if not (path / FIT).is_file():
+        return None
+    fit: Mapping[str, Any] = read_checked_json(path / FIT, "delete it and run `femtobarn fit` again").content
+    current = fit.get("settings") == metrics["settings"] and fit.get("scores") == checksum(path / SCORES)
+    return fit if current else None
+
+
+def _history(path: Path) -> Sequence[Mapping[str, Any]]:
+    history = read_json(path, TRAIN_AGAIN)
+    sound = isinstance(history, list) and all(
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), int | float) for name in ("epoch", "train_loss", "valid_loss"))
+        for entry in history
+    )
+    if not sound:
+        raise ValueError(f"{path} is no list of epochs with train_loss and valid_loss; {TRAIN_AGAIN}")
+    return list(history)
+
+
+def _changed(before: Mapping[str, Any], now: Any) -> list[str]:
+    """Settings of a judgement that both sides have, with different values."""
+    now = _plain(now) if isinstance(now, Mapping) else {}
+    return [f"evaluation.{key}" for key, value in before.items() if key in now and now[key] != value]
+
+
+def _plain(value: Any) -> Any:
+    """A value of YAML as JSON has it: YAML knows dates, and keys that are no text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, str | int | float | None) else repr(value)
+
+
+def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{path} can't be read: it holds no keys and values; {TRAIN_AGAIN}")
+    return value
+
+
 def _read(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
     try:
-        return yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} can't be read: {error}") from error
+        return yaml.safe_load(path.read_bytes().decode())
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} can't be read: {error}") from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from femtobarn.events.atomic import atomic_write, unchecked
 
 PREFIX = "probability_"
 COLUMNS = ("process", "number", "hard", "weight", "score")
@@ -94,49 +96,86 @@ class Scores:
         """True for events of a signal process."""
         return np.isin(self.process, self.signal)
 
-    def write(self, path: Path) -> None:
-        """Writes `scores.parquet`; the file is either complete or not there."""
+    def checksum(self) -> str:
+        """SHA-256 of all columns, the signal and the luminosity, whatever the layout of a file."""
+        about = [list(self.signal), float(self.luminosity), list(self.probabilities), self.process.tolist()]
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for name, dtype in (("number", "<i8"), ("hard", "<i8"), ("weight", "<f8"), ("score", "<f4")):
+            digest.update(getattr(self, name).astype(dtype).tobytes())
+        for column in self.probabilities.values():
+            digest.update(column.astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def write(self, path: Path, *, check: Callable[[], object] = unchecked) -> None:
+        """Writes `scores.parquet`; the file is either complete or not there.
+
+        Args:
+            path: the file.
+            check: see `femtobarn.events.atomic.atomic_write`.
+        """
         columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
         columns["process"] = pa.array(self.process.tolist()).dictionary_encode()
         columns |= {PREFIX + name: column for name, column in self.probabilities.items()}
-        about = json.dumps({"signal": list(self.signal), "luminosity": self.luminosity})
-        table = pa.table(columns).replace_schema_metadata({METADATA: about.encode()})
-        partial = path.with_name(path.name + ".partial")
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
+        about = {"signal": list(self.signal), "luminosity": self.luminosity, "checksum": self.checksum()}
+        table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about).encode()})
+        with atomic_write(path, check=check) as file:
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
     @classmethod
     def read(cls, path: Path) -> Scores:
         """Reads what `write` wrote.
 
         Raises:
-            ValueError: not a Parquet file with these columns, or without the names of the signal processes.
+            ValueError: not a Parquet file with these columns, without the names of the signal processes, or changed or
+                damaged after it was written.
         """
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} is no readable Parquet file ({error})") from error
+        table = _table(path)
         missing = [name for name in COLUMNS if name not in table.column_names]
         if missing:
             raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(table.column_names)}")
         metadata = table.schema.metadata or {}
         if METADATA not in metadata:
             raise ValueError(f"{path} does not say which processes are signal: not written by femtobarn")
-        about = json.loads(metadata[METADATA])
         try:
-            return cls(
+            about = json.loads(metadata[METADATA])
+            scores = cls(
                 process=np.array(table["process"].to_pylist(), dtype=np.str_),
-                number=table["number"].to_numpy().astype(np.int64),
-                hard=table["hard"].to_numpy().astype(np.int64),
-                weight=table["weight"].to_numpy().astype(np.float64),
-                score=table["score"].to_numpy().astype(np.float32),
+                number=_column(table, "number", np.int64),
+                hard=_column(table, "hard", np.int64),
+                weight=_column(table, "weight", np.float64),
+                score=_column(table, "score", np.float32),
                 signal=tuple(about["signal"]),
                 probabilities={
-                    name.removeprefix(PREFIX): table[name].to_numpy().astype(np.float32)
+                    name.removeprefix(PREFIX): _column(table, name, np.float32)
                     for name in table.column_names
                     if name.startswith(PREFIX)
                 },
                 luminosity=float(about["luminosity"]),
             )
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException) as error:
+            raise ValueError(f"{path}: {error}") from None
+        if about.get("checksum", scores.checksum()) != scores.checksum():
+            raise ValueError(f"{path} was changed or damaged after it was written (its SHA-256 differs)")
+        return scores
+
+
+def _table(path: Path) -> pa.Table:
+    """A Parquet file whose pages are compared with their checksums."""
+    if not path.is_file():
+        raise ValueError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; it holds the scores of a run")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read()
+    except (pa.ArrowException, OSError, MemoryError, OverflowError, ValueError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is no readable Parquet file ({text})") from None
+
+
+def _column(table: pa.Table, name: str, dtype: type[np.generic]) -> NDArray[Any]:
+    """A column of numbers of this kind, without gaps."""
+    column = table[name]
+    kind = column.type
+    right = pa.types.is_integer(kind) or (pa.types.is_floating(kind) and issubclass(dtype, np.floating))
+    if not right or column.null_count:
+        raise ValueError(f"{name} holds {kind}{' with gaps' if column.null_count else ''}, not plain numbers")
+    return np.asarray(column.to_numpy()).astype(dtype)

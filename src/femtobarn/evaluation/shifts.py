@@ -7,7 +7,6 @@ same replicas.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +23,13 @@ from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import Evaluation
 from femtobarn.evaluation.significance import significance
+from femtobarn.events.checksums import compare_checksums, read_checked_json
 from femtobarn.events.files import checksum
 
 #: In the run folder: the numbers, and a folder with the scores of the shifted events, one file a shift.
 SUMMARY, FOLDER = "shifts.json", "shifts"
+
+REMEDY = f"delete {SUMMARY} and run `femtobarn shifts` again"
 
 Vector = NDArray[np.float64]
 
@@ -101,16 +103,17 @@ def read_shifts(folder: Path) -> Mapping[str, Any] | None:
     """What `femtobarn shifts` has found for a run; None if it was not run, or the run was judged anew since.
 
     Raises:
-        ValueError: the file can't be read.
+        ValueError: the file can't be read, or it or the scores of a shift were changed or damaged.
     """
     path = folder / SUMMARY
     if not path.is_file():
         return None
-    try:
-        told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} can't be read: {error}") from error
-    return told if told.get("scores") == checksum(folder / SCORES) else None
+    told = read_checked_json(path, REMEDY)
+    if told.content.get("scores") != checksum(folder / SCORES):
+        return None
+    compare_checksums(folder, told.files, told.files, REMEDY)
+    shifts: Mapping[str, Any] = told.content
+    return shifts
 
 
 def effect(runs: Sequence[Mapping[str, Any]], shift: str, metric: Metric) -> Measurement:

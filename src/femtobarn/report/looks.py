@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.measurement import AUC
+from femtobarn.events.checksums import read_checked_json
 from femtobarn.explain import EXPLAIN, MIXTURE
 from femtobarn.explain.show import contrasted, merged
 from femtobarn.report.style import WIDTH, Look, Picture, process_looks
@@ -34,7 +34,7 @@ def explained(rows: Sequence[ModelResult]) -> dict[str, Found]:
     for row in rows:
         path = next((run.path / EXPLAIN for run in row.runs if (run.path / EXPLAIN).is_file()), None)
         if path is not None:
-            found[row.label] = json.loads(path.read_text(encoding="utf-8"))
+            found[row.label] = read_checked_json(path, "delete it and run `femtobarn explain` again").content
     return found
 
 

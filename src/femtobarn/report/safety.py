@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from femtobarn.evaluation import Comparison
 from femtobarn.evaluation.runs import SAFETY
+from femtobarn.events.checksums import read_checked_json
 from femtobarn.report.style import WIDTH, Look, legend_below
 
 #: What was found for each training, by model.
@@ -30,7 +30,7 @@ def safety_of(comparison: Comparison) -> Found:
     """What `femtobarn safety` found, for the models of which all trainings have it."""
     paths = {row.label: [run.path / SAFETY for run in row.runs] for row in comparison.rows}
     return {
-        label: [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        label: [read_checked_json(path, "delete it and run `femtobarn safety` again").content for path in files]
         for label, files in paths.items()
         if all(path.is_file() for path in files)
     }

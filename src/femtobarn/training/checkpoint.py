@@ -1,50 +1,66 @@
-"""Checkpoint: the state of a training in one safetensors file, written whole or not at all; no pickle."""
+"""Checkpoint: the state of a training in one safetensors file with a checksum, written whole or not at all; no pickle.
+
+A damaged checkpoint is an error, never a training from the first epoch without a word: the user decides.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from femtobarn.events.atomic import unchecked
+from femtobarn.training.tensorfile import load_tensors, save_tensors
 
 #: Key of the JSON text among the metadata of the file.
 FACTS = "femtobarn"
 
+WHAT, REMEDY = "checkpoint of a training", "delete it to start anew, from the first epoch"
 
-def save(path: Path, facts: Mapping[str, Any], **states: Mapping[str, Tensor]) -> None:
-    """Write groups of named tensors and JSON facts; a kill at any moment leaves the old file or the new one."""
-    # clones, because safetensors refuses tensors that share memory
-    tensors = {
-        f"{group}/{name}": value.detach().clone() for group, state in states.items() for name, value in state.items()
-    }
+
+def save(
+    path: Path,
+    facts: Mapping[str, Any],
+    *,
+    check: Callable[[], object] = unchecked,
+    **states: Mapping[str, Tensor],
+) -> None:
+    """Write groups of named tensors and JSON facts; a kill at any moment leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        facts: what JSON can hold.
+        check: called before and after the state is written beside the old file; its error leaves the old file.
+        states: tensors by group.
+    """
+    check()
+    tensors = {f"{group}/{name}": value for group, state in states.items() for name, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial, metadata={FACTS: json.dumps(facts)})
-    os.replace(partial, path)
+    save_tensors(path, tensors, {FACTS: json.dumps(facts)}, check=check)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """The facts and the groups of tensors that `save` wrote, on the processor.
 
     Raises:
-        ValueError: the file is not such a checkpoint.
+        ValueError: the file is not such a checkpoint, or was changed or damaged.
     """
+    tensors, texts = load_tensors(path, WHAT, REMEDY)
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()[FACTS])
-            groups: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118  # not a dict
-                group, _, name = key.partition("/")
-                groups.setdefault(group, {})[name] = file.get_tensor(key)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no checkpoint of a training ({error}); delete it to start anew") from error
+        facts = json.loads(texts[FACTS])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no {WHAT} ({error}); {REMEDY}") from None
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path} is no {WHAT} (it holds {facts!r:.40}); {REMEDY}")
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = value
     return facts, groups
 
 

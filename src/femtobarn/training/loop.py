@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from femtobarn.events.atomic import unchecked
 from femtobarn.inputs.stream import Stream
 from femtobarn.training import checkpoint as files
 from femtobarn.training import parallel
@@ -39,6 +40,7 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     start: Start = Start(),  # noqa: B008  # frozen
+    check: Callable[[], object] = unchecked,
 ) -> Iterator[Epoch]:
     """Train a network in place, epoch by epoch; when it ends, or the caller breaks, the network holds the best weights.
 
@@ -55,6 +57,7 @@ def fit(
         seed: of shuffling and dropout; the weights the network starts from are the caller's.
         checkpoint: file for the state after each epoch, and within long ones; None keeps none.
         start: which of those weights were learned elsewhere; none if not given.
+        check: called before the checkpoint is written; see `femtobarn.training.checkpoint.save`.
 
     Raises:
         ValueError: no events, or a checkpoint of another training or of one that began with other weights.
@@ -72,6 +75,7 @@ def fit(
     home = next(network.parameters()).device
     feeds = feed(train, device), feed(valid, device)
     training = _Run(network.to(device), loss, *feeds, settings, seed, checkpoint, start)
+    training.check = check
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
     parallel.same(nn.ModuleList([network, training.judged]), training.facts())
@@ -116,6 +120,7 @@ class _Run:
         self.begun = Begun()
         self.saved = time.monotonic()
         self.best: dict[str, Tensor] | None = None
+        self.check: Callable[[], object] = unchecked
 
     @property
     def judged(self) -> nn.Module:
@@ -201,6 +206,7 @@ class _Run:
         files.save(
             self.checkpoint,
             {"identity": self.identity(), "history": history, "begun": asdict(begun), "optimizer": plain},
+            check=self.check,
             network=self.network.state_dict(),
             average={} if self.average is None else self.average.network.state_dict(),
             best=self.best or {},
