@@ -43,7 +43,7 @@ import torch
 import femtobarn
 from femtobarn import provenance
 from femtobarn.events import Events
-from femtobarn.events.shards import write_shards
+from femtobarn.events.shards import fingerprint_of, write_shards
 from femtobarn.events.source import Source
 from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
@@ -190,7 +190,7 @@ def grown(folder: Path, gigabytes: float, small: Path) -> int:
             file = f"train/{copy:04d}-{number:04d}.parquet"
             shutil.copyfile(small / shard["file"], folder / file)
             index["sides"]["train"].append({**shard, "file": file})
-    index["fingerprint"] = f"{gigabytes} GB of copies"
+    index["fingerprint"] = fingerprint_of(index)
     (folder / "index.json").write_text(json.dumps(index))
     return sum(sum(map(sum, shard["groups"])) for shard in index["sides"]["train"])
 

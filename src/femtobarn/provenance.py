@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -85,8 +86,9 @@ class OpenFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.handle = os.open(path, os.O_RDONLY) if os.name == "posix" else None
+        self.handle = os.open(path, os.O_RDONLY) if os.name == "posix" else None  # Windows opens no folders
         self._identity = os.fstat(self.handle) if self.handle is not None else os.stat(path)
+        self._end = weakref.finalize(self, os.close, self.handle) if self.handle is not None else lambda: None
 
     def check(self) -> None:
         """Makes sure that the folder at this path is the one that was opened.
@@ -106,9 +108,7 @@ class OpenFolder:
 
     def close(self) -> None:
         """Lets go of the folder."""
-        if self.handle is not None:
-            os.close(self.handle)
-            self.handle = None
+        self._end()
 
 
 @contextmanager

@@ -93,6 +93,7 @@ class Scan:
         self._asked: dict[str, Any] = {}
         self.stopped: set[str] = set()  # labels of searches in which a training failed in an unforeseen way
         (folder / PROCESSES).mkdir(parents=True, exist_ok=True)
+        self.opened = provenance.OpenFolder(folder)
         with self._alone():
             self._claim()
             # with a path from the root: the lock is a symbolic link to it
@@ -110,6 +111,7 @@ class Scan:
         (self.folder / PROCESSES / self.owner).unlink(missing_ok=True)
         if self._life is not None:
             os.close(self._life)
+        self.opened.close()
 
     def open(self) -> list[Trial]:
         """The trials that are not concluded, as far as they can be named: their settings come when their turn does."""
@@ -214,6 +216,7 @@ class Scan:
         return self.folder / search.label / f"trial-{number:03d}"
 
     def _tell(self, trial: Trial, loss: float, reason: str = "") -> None:
+        self.opened.check()
         asked = self._asked.pop(trial.name)
         if reason:
             asked.set_user_attr("reason", reason)
@@ -247,9 +250,11 @@ class Scan:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        self.opened.check()  # a trial belongs to the journal that it was asked of
         lock = self.optuna.storages.journal.JournalFileOpenLock(str(self.folder / "asking"))
         lock.acquire()
         try:
+            self.opened.check()
             yield
         finally:
             lock.release()

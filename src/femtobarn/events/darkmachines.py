@@ -9,9 +9,9 @@ Source: Aarrestad et al., *The Dark Machines Anomaly Score Challenge*, arXiv:210
 from __future__ import annotations
 
 import gzip
-import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.events.atomic import atomic_write
 from femtobarn.events.bulk import fast
 from femtobarn.events.errors import EventError, TruncatedError, shorten
 from femtobarn.events.faults import wrapped
@@ -145,18 +146,13 @@ def write_darkmachines(events: Events, path: str | Path, *, unit: Unit = "MeV") 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     packed = target.suffix == ".gz"
-    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with gzip.open(half, "wt", encoding="utf-8") if packed else open(half, "w", encoding="utf-8") as file:
-            for name, process, weight, met, angle, begin, end in rows:
-                parts = [str(name), process, repr(weight), number(met), repr(angle)]
-                parts += [
-                    f"{words[i]},{number(energy[i])},{number(pt[i])},{eta[i]!r},{phi[i]!r}" for i in range(begin, end)
-                ]
-                file.write(";".join(parts) + "\n")
-        os.replace(half, target)
-    finally:
-        half.unlink(missing_ok=True)
+    with atomic_write(target) as whole, gzip.open(whole, "wb") if packed else nullcontext(whole) as file:
+        for name, process, weight, met, angle, begin, end in rows:
+            parts = [str(name), process, repr(weight), number(met), repr(angle)]
+            parts += [
+                f"{words[i]},{number(energy[i])},{number(pt[i])},{eta[i]!r},{phi[i]!r}" for i in range(begin, end)
+            ]
+            file.write(f"{';'.join(parts)}\n".encode())
 
 
 def _in_mev(value: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from femtobarn.events.atomic import atomic_write
 from femtobarn.events.errors import EventError
 from femtobarn.events.faults import event_faults, object_faults, track_faults, wrapped
 from femtobarn.events.files import checksum
@@ -51,12 +51,8 @@ def write_parquet(events: Events, path: str | Path, *, compact: bool = False) ->
     table = as_table(events, compact=compact)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    half = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(table, half, **layout(table.schema, level=19 if compact else 3))
-        os.replace(half, target)
-    finally:
-        half.unlink(missing_ok=True)
+    with atomic_write(target) as file:
+        pq.write_table(table, file, **layout(table.schema, level=19 if compact else 3))
 
 
 def as_table(events: Events, *, compact: bool = False) -> pa.Table:

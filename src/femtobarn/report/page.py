@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from femtobarn.evaluation.published import published_table
 from femtobarn.evaluation.table import subscripts
 from femtobarn.evaluation.tables import pair_tables
 from femtobarn.events import Events
+from femtobarn.events.atomic import atomic_write_bytes
 from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.facts import facts
 from femtobarn.report.looks import PREFIX
@@ -104,7 +104,5 @@ def report(
         style=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, output)
+    atomic_write_bytes(output, text.encode())
     return output
