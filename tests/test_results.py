@@ -18,14 +18,20 @@ from tests.sample import make_events
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def script(tmp_path, monkeypatch):
-    """The script, writing into a folder of its own."""
-    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
+def imported(name: str):
+    """A script of the folder docs."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """The script, writing into a folder of its own."""
+    module = imported("results")
     (tmp_path / "README.md").write_text("a\n<!-- results: x -->\nold\n<!-- end of results -->\nb\n")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
@@ -78,3 +84,13 @@ def test_the_readme_shows_the_shipped_study_alone(script, runs, tmp_path, monkey
     assert "| ParT |" in told
     assert "\nold\n" not in told
     assert "AUC against each background" not in told
+
+
+def test_pages_carry_the_fingerprint_of_the_shipped_events():
+    script = imported("fingerprints")
+    mentions = script.mentions()
+    assert len(mentions) >= 10
+    assert {mention.sample for mention in mentions} == {"four-top", "top-tagging"}
+    for mention in mentions:
+        remedy = f"{mention.page.name}, line {mention.line + 1}: python docs/fingerprints.py --write"
+        assert mention.digits == script.today(mention.sample), remedy

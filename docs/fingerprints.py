@@ -1,0 +1,106 @@
+"""Brings the fingerprints of events on the pages of docs/results, and in the README, to today's definition.
+
+    python docs/fingerprints.py
+    python docs/fingerprints.py --write
+
+A page names its events by the first digits of a SHA-256 over all of them (`femtobarn.sample.fingerprint`). Its
+definition has changed: up to 2026-11-26 numbers counted to the last bit, in which processors differ. A fingerprint is
+rewritten only where the file of the shipped events is, byte for byte, the one that the page was committed with; all
+other numbers of a page stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import femtobarn
+from femtobarn import study
+from femtobarn.sample import fingerprint
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: A fingerprint on a page, with the command before it that made the page.
+PRINT = re.compile(r"events of SHA-256 `([0-9a-f]{16})…`")
+COMMAND = re.compile(r"femtobarn (?:study|scan) (\S+?)[ `,]")
+
+
+class Mention(NamedTuple):
+    """A fingerprint on a page: the page, its line, the digits, and the shipped sample that it is of."""
+
+    page: Path
+    line: int
+    digits: str
+    sample: str
+
+
+def mentions() -> list[Mention]:
+    """All fingerprints on the pages.
+
+    Raises:
+        ValueError: a page with a fingerprint that does not say which study it is of, or not of a shipped sample.
+    """
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs" / "results").glob("*.md"))):
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines()):
+            for digits in PRINT.findall(line):
+                command = COMMAND.search(line)
+                if command is None:
+                    raise ValueError(f"{page}, line {number + 1}: no study beside the fingerprint {digits}")
+                found.append(Mention(page, number, digits, sample_of(command[1])))
+    return found
+
+
+@lru_cache
+def sample_of(name: str) -> str:
+    """Name of the shipped sample that a study reads."""
+    source = ROOT / name if (ROOT / name).is_file() else name
+    samples = {planned.experiment.data.sample for planned in study.plan(study.load(source), "runs")}
+    (sample,) = samples
+    if sample is None:
+        raise ValueError(f"{name} reads files of its own, which are not at hand")
+    return str(sample)
+
+
+@lru_cache
+def today(sample: str) -> str:
+    """First digits of the fingerprint of a shipped sample, by today's definition."""
+    return fingerprint(femtobarn.shipped(sample))[:16]
+
+
+@lru_cache
+def is_same_file(page: Path, digits: str, sample: str) -> bool:
+    """True if the sample's file is the one of the commit that brought these digits to the page."""
+    file = f"src/femtobarn/data/{sample}.parquet"
+    commits = _git("log", "--format=%H", f"-S{digits}", "--", str(page.relative_to(ROOT))).split()
+    return bool(commits) and _git("rev-parse", f"{commits[-1]}:{file}") == _git("hash-object", file)
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def main(write: bool) -> None:
+    """Tells which pages have another fingerprint, and rewrites them on request."""
+    for mention in mentions():
+        place = f"{mention.page.relative_to(ROOT)}, line {mention.line + 1}: {mention.sample}, {mention.digits}"
+        if mention.digits == today(mention.sample):
+            print(f"{place}, as today")
+        elif not is_same_file(mention.page, mention.digits, mention.sample):
+            print(f"{place}: other events than today's {today(mention.sample)}, or an unknown page; left alone")
+        else:
+            print(f"{place}: the same file, {today(mention.sample)} today{', rewritten' if write else ''}")
+            if write:
+                text = mention.page.read_text(encoding="utf-8")
+                mention.page.write_text(text.replace(mention.digits, today(mention.sample)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Fingerprints of events on the pages of docs/results.")
+    parser.add_argument("--write", action="store_true", help="rewrite those of an older definition")
+    main(parser.parse_args().write)
