@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from femtobarn.events import EventError, Events, read_darkmachines, write_darkmachines
 from femtobarn.events import darkmachines as module
 from femtobarn.events.bulk import _thousandth
+from femtobarn.events.faults import MAX_ENERGY
 from femtobarn.events.files import MAX_LINE_BYTES
 from femtobarn.events.lines import careful
 from femtobarn.physics.objects import NAMES
@@ -92,7 +93,7 @@ def samples(draw: st.DrawFn) -> Events:
         particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), counts),
         context=ak.zip(
             {
-                "MET": numbers(st.floats(0, 1e300), events),
+                "MET": numbers(st.floats(0, MAX_ENERGY), events),
                 "phi_MET": numbers(inside, events),
             }
         ),

@@ -79,6 +79,8 @@ def test_jets_of_several_files_have_numbers_of_their_own(tmp_path):
         ({"E_0": None}, "has no column 'E_0'"),
         ({"labels": {"is_signal_new": None}}, "has no column 'is_signal_new'; it has E_0, PX_0"),
         ({"labels": {"is_signal_new": np.arange(12)}}, "row 2: the label 2 is unknown; QCD is 0 and top is 1"),
+        ({"PX_0": np.full(12, 1e12), "E_0": np.full(12, 1e12)}, r"row 0: energy above 1e\+09 GeV"),
+        ({f"{name}_0": np.zeros(12) for name in ("E", "PX", "PY", "PZ")}, "stands for no object, in front of entry"),
         ({"E_0": np.full(12, np.nan)}, "row 0: NaN or infinity: E of a constituent"),
         ({"E_0": np.full(12, 1e-3)}, r"row 0: energy below \|p\|"),
         ({"E_0": np.full(12, -1.0)}, "row 0: negative energy"),
@@ -147,9 +149,14 @@ def test_quark_gluon(tmp_path):
     [
         ({"X": None}, "has no array 'X'; it has y"),
         ({"y": np.arange(10)}, "row 2: the label 2 is unknown; gluon is 0 and quark is 1"),
+        ({"y": np.full(10, 0.7)}, "row 0: the label 0.7 is unknown; gluon is 0 and quark is 1"),
         ({"y": np.zeros(3)}, r"X has the shape \(10, 15, 4\) and y \(3,\)"),
         ({"X": np.full((10, 3, 4), 17.0)}, "row 0: a particle of PDG number 17"),
         ({"X": np.full((10, 3, 4), np.nan)}, "a particle of PDG number nan"),
+        ({"X": np.tile([5.0, 0, 0, -1.9], (10, 3, 1))}, "row 0: a particle of PDG number -1.9; PDG numbers are whole"),
+        ({"X": np.tile([5.0, 0, 0, 12.0], (10, 3, 1))}, "row 0: a particle of PDG number 12; known are photons"),
+        ({"X": np.tile([5.0, 0, 99.0, 22.0], (10, 3, 1))}, "row 0: phi outside ±4π"),
+        ({"X": np.tile([-5.0, 0, 0, 22.0], (10, 3, 1))}, "row 0: negative pT: a particle has -5"),
         ({"X": np.tile([np.nan, 0, 0, 22.0], (10, 3, 1))}, "row 0: NaN or infinity"),
         ({"X": np.zeros((10, 3, 4))}, "row 0: a jet without constituents"),
     ],
@@ -216,7 +223,7 @@ def test_jetclass(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"part_d0val": None}, "has no branch 'part_d0val'; it has npart_px, part_px"),
+        ({"part_energy": None}, "has no branch 'part_energy'; its tree 'tree' has npart_px, part_px"),
         ({"label_QCD": np.ones(9, np.int32)}, "row 0: 2 of its labels label_QCD, label_Hbb, label_Tbl are set"),
         ({"label_QCD": np.zeros(9, np.int32)}, "row 1: 0 of its labels"),
     ],

@@ -51,8 +51,8 @@ class Data(Strict):
         files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
             process each and do not say which.
         format: darkmachines, parquet, lhe, top_tagging, quark_gluon or jetclass, where the suffix does not tell.
-        unit: of energies in text, where it is not MeV.
-        tolerant: leave out lines that can't be used, and count them, instead of stopping there.
+        unit: of energies in text, where it is not MeV; in jets and foreign Parquet, where it is not GeV.
+        tolerant: leave out lines and rows that can't be used, and count them, instead of stopping there.
         mapping: for flat Parquet of another layout, which column holds what.
         selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
         luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.

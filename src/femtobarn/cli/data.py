@@ -113,10 +113,11 @@ def inspect(
     luminosity: Annotated[float, typer.Option(min=0, help="For the expected yields, in 1/fb.")] = 100.0,
     process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
     tolerant: Annotated[
-        bool, typer.Option("--tolerant", help="Leave out and count bad lines and undecayed particles.")
+        bool, typer.Option("--tolerant", help="Leave out and count bad lines, bad rows and undecayed particles.")
     ] = False,
     unit: Annotated[
-        Literal["MeV", "GeV"] | None, typer.Option(help="Of energies in Dark Machines text; MeV if not given.")
+        Literal["MeV", "GeV"] | None,
+        typer.Option(help="Of energies; MeV in Dark Machines text and GeV in tables if not given."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:

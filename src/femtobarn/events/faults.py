@@ -1,4 +1,4 @@
-"""What no detector can have measured: NaN, negative energies, E below |p|, angles that are no radians."""
+"""Faults of events: NaN, negative or too large energies, E below |p|, angles that are no radians."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from femtobarn.physics.objects import KINDS
 
 #: E may lie this far below |p|, relatively: numbers of four digits pass, swapped columns and mixed units do not.
 ROUNDING = 1e-3
+
+#: Largest energy in GeV: its fourth power, which pairs of four-momenta make, still fits into float32.
+MAX_ENERGY = 1e9
+
+#: Largest |eta|: that of a particle with MAX_ENERGY and a pT of 1e-6 GeV is 35, and sinh(90) does not fit into float32.
+MAX_ETA = 50.0
+
+#: Largest impact parameter in mm and error of one.
+MAX_TRACK = 1e9
 
 
 def wrapped(phi: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -36,9 +45,11 @@ def object_faults(
             "NaN or infinity": ~finite,
             "negative energy": energy < 0,
             "negative pT": pt < 0,
+            f"energy above {MAX_ENERGY:g} GeV, too large for networks": finite & (np.maximum(energy, pt) > MAX_ENERGY),
             "unknown object": (kind < 1) | (kind >= len(KINDS)),
             "energy below |p| (swapped columns, mixed units?)": finite & (energy < pt * np.cosh(eta) * (1 - ROUNDING)),
             "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING),
+            f"|eta| above {MAX_ETA:g}": finite & (np.abs(eta) > MAX_ETA),
         }
     return {what: where for what, where in found.items() if where.any()}
 
@@ -46,6 +57,14 @@ def object_faults(
 def track_faults(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
     """The same for what is known of tracks, by the names of the columns."""
     found = {f"{name} is NaN or infinite": ~np.isfinite(column) for name, column in columns.items()}
+    with np.errstate(invalid="ignore"):
+        for name, column in columns.items():
+            found[f"{name} is above {MAX_TRACK:g}, too large for networks"] = (
+                np.abs(column) > MAX_TRACK
+            ) & np.isfinite(column)
+        if "charge" in columns:
+            charge = columns["charge"]
+            found["charge is no whole number"] = np.isfinite(charge) & (np.rint(charge) != charge)
     return {what: where for what, where in found.items() if where.any()}
 
 
@@ -57,6 +76,7 @@ def event_faults(
         "weight is NaN or infinite": ~np.isfinite(weight),
         "MET or phi_MET is NaN or infinite": ~(np.isfinite(met) & np.isfinite(phi)),
         "negative MET": met < 0,
+        f"MET above {MAX_ENERGY:g} GeV, too large for networks": np.isfinite(met) & (met > MAX_ENERGY),
         "phi_MET outside ±2π (degrees?)": np.isfinite(phi) & (np.abs(phi) > 2 * np.pi + ROUNDING),
     }
     return {what: where for what, where in found.items() if where.any()}

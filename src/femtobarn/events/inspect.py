@@ -82,7 +82,7 @@ class Inspection:
         processes: what there is of each process.
         generated: what the provenance knows of the generation: cross section in pb, generated events, cut flow, and
             `efficiency`, the share of the expected events before cuts that is in the sample.
-        files: files read, with checksums and lines left out.
+        files: files read, with checksums, lines or rows left out and padding behind lists.
         problems: what looks wrong, one sentence each; empty is good.
     """
 
@@ -150,7 +150,8 @@ def problems(events: Events) -> list[str]:
         note("event number met before in the process", np.sort(order[1:][same]), "events")
     for file in events.provenance.get("files", []):
         if file.get("skipped"):
-            found.append(f"{file['skipped']} bad lines left out of {file['path']}")
+            lines = "rows" if "padded" in file else "lines"
+            found.append(f"{file['skipped']} bad {lines} left out of {file['path']}")
         if file.get("undecayed"):
             particles = ", ".join(f"{number} of PDG {code}" for code, number in file["undecayed"].items())
             found.append(f"undecayed particles left out of {file['path']}: {particles}")
@@ -208,7 +209,8 @@ def show(inspection: Inspection, console: Console | None = None) -> None:
         console.print(table)
     for file in inspection.files:
         path = escape(str(file["path"]))
-        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {file['events']} events", highlight=False)
+        padding = f", {file['padded']} padded entries that are no objects" if file.get("padded") else ""
+        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {file['events']} events{padding}", highlight=False)
     if inspection.problems:
         for problem in inspection.problems:
             console.print(f"[bold red]problem:[/] {escape(problem)}", highlight=False)

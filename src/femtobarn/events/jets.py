@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.events.checks import Raw, RowChecks, row_numbers, validate, with_file
+from femtobarn.events.conversion import plain
 from femtobarn.events.errors import EventError
 from femtobarn.events.files import checksum
-from femtobarn.events.mapping import Raw
-from femtobarn.events.parquet import checked
+from femtobarn.events.lines import Unit
 from femtobarn.events.record import Events
 from femtobarn.physics.constants import TINY_PT
 
 #: Name of each class of top-tagging and quark/gluon data, by its label.
 TOP, QUARK = ("QCD", "top"), ("gluon", "quark")
 
+#: Remedy where the energies are too large for GeV.
+UNIT_REMEDY = "if the file is in MeV, read it with --unit MeV (data.unit: MeV)"
+
+#: How to name the process of a file without labels.
+NAME_IT = "name the process of all its jets with --process NAME (data.files: {NAME: FILE})"
+
 Flat = NDArray[np.float64]
 
 
 def jets(
-    path: str | Path,
+    checks: RowChecks,
     counts: NDArray[np.int64],
     momenta: Mapping[str, Flat],
-    kind: NDArray[np.int8],
+    kind: NDArray[np.integer[Any]],
     process: NDArray[Any],  # of str
     *,
     tracks: Mapping[str, Flat] | None = None,
-    context: Mapping[str, Flat] | None = None,
+    context: Mapping[str, NDArray[Any]] | None = None,
+    unit: Unit | None = None,
 ) -> Events:
     """Jets as events, once nothing in them is impossible: constituents as particles, no MET, every weight 1.
 
@@ -40,54 +46,50 @@ def jets(
     context has `jet_pt, jet_eta, jet_phi, jet_mass` of the sum of the constituents, in GeV and radians.
 
     Args:
-        path: the file, for its checksum and for messages.
+        checks: bad rows of the file so far.
         counts: constituents of each jet; those of all jets stand one after another in the other columns.
-        momenta: px, py, pz, E in GeV.
+        momenta: px, py, pz, E.
         kind: codes of `femtobarn.physics.objects`.
         process: name of the class of each jet.
         tracks: columns of `femtobarn.events.record.TRACKS`.
         context: further numbers of each jet.
+        unit: of the momenta; GeV by default.
 
     Raises:
-        EventError: NaN, negative or impossible energies, an empty jet, with the row.
+        EventError: NaN, negative, impossible or too large energies, an empty jet, with the row.
     """
     if not len(counts):
-        raise EventError(path, "holds no jets", remedy="a file of jets has at least one")
+        raise EventError(checks.path, "holds no jets", remedy="a file of jets has at least one")
+    checks.refuse((counts == 0) & ~checks.bad, lambda row: "a jet without constituents")
     row = np.repeat(np.arange(len(counts)), counts)
-    if not counts.all():
-        empty = int(np.flatnonzero(counts == 0)[0])
-        raise EventError(path, "a jet without constituents", row=empty, remedy="mend or drop the row")
-    px, py, pz, energy = (np.asarray(momenta[name], dtype=np.float64) for name in ("px", "py", "pz", "E"))
-    for name, column in {**momenta, **(tracks or {})}.items():
-        wrong = ~np.isfinite(column)
-        if wrong.any():
-            at = int(row[np.flatnonzero(wrong)[0]])
-            raise EventError(path, f"NaN or infinity: {name} of a constituent", row=at, remedy="mend or drop the row")
-    pt = np.hypot(px, py)
-    whole = [np.bincount(row, column, len(counts)) for column in (px, py, pz, energy)]
-    jet_pt = np.hypot(whole[0], whole[1])
-    numbers = np.arange(len(counts), dtype=np.int64)
-    digest = checksum(path)
-    numbers += (int(digest[:8], 16) >> 1) << 32
-    raw = Raw(
-        counts=counts.astype(np.int64),
-        objects={
+    columns = {name: np.asarray(column, dtype=np.float64) for name, column in momenta.items()}
+    tracks = {name: np.asarray(column, dtype=np.float64) for name, column in (tracks or {}).items()}
+    for name, column in (columns | tracks).items():
+
+        def describe(at: int, name: str = name, column: Flat = column) -> str:
+            return f"NaN or infinity: {name} of a constituent is {plain(column[at])}"
+
+        checks.refuse_entries(~np.isfinite(column), row, describe)
+    scale = 1000.0 if unit == "MeV" else 1.0
+    px, py, pz, energy = (columns[name] / scale for name in ("px", "py", "pz", "E"))
+    with np.errstate(over="ignore", invalid="ignore"):  # bad rows that are left out, and what is refused below
+        pt = np.hypot(px, py)
+        objects = {
             "pt": pt,
             "eta": np.arcsinh(pz / np.maximum(pt, TINY_PT)),
             "phi": np.arctan2(py, px),
             "E": energy,
             "kind": kind,
-            **{name: np.asarray(column, dtype=np.float64) for name, column in (tracks or {}).items()},
-        },
-        context={
-            "MET": np.zeros(len(counts)),
-            "phi_MET": np.zeros(len(counts)),
-            "jet_pt": jet_pt,
-            "jet_eta": np.arcsinh(whole[2] / np.maximum(jet_pt, TINY_PT)),
-            "jet_phi": np.arctan2(whole[1], whole[0]),
-            "jet_mass": np.sqrt(np.maximum(whole[3] ** 2 - jet_pt**2 - whole[2] ** 2, 0)),
-            **(context or {}),
-        },
+            **tracks,
+        }
+        sums = _of_jets([np.bincount(row, column, len(counts)).astype(np.float64) for column in (px, py, pz, energy)])
+    digest = checksum(checks.path)
+    numbers = row_numbers(len(counts), digest)
+    nothing = np.zeros(len(counts))
+    raw = Raw(
+        counts=counts.astype(np.int64),
+        objects=objects,
+        context={"MET": nothing, "phi_MET": nothing, **sums, **(context or {})},
         weight=np.ones(len(counts)),
         process=process,
         number=numbers,
@@ -95,23 +97,42 @@ def jets(
         luminosity=100.0,
         provenance={},
     )
-    record = {"path": str(path), "sha256": digest, "events": len(counts)}
-    return replace(checked(raw, path), provenance={"files": [record]})
+    events = validate(raw, checks, unit_remedy=UNIT_REMEDY)
+    return with_file(events, checks.record(digest, len(events)))
 
 
-def named(path: str | Path, labels: NDArray[Any], names: tuple[str, str]) -> NDArray[Any]:
+def _of_jets(momenta: Sequence[Flat]) -> dict[str, Flat]:
+    """Kinematics of the sums of constituents."""
+    px, py, pz, energy = momenta
+    pt = np.hypot(px, py)
+    return {
+        "jet_pt": pt,
+        "jet_eta": np.arcsinh(pz / np.maximum(pt, TINY_PT)),
+        "jet_phi": np.arctan2(py, px),
+        "jet_mass": np.sqrt(np.maximum(energy**2 - pt**2 - pz**2, 0)),
+    }
+
+
+def names_of(checks: RowChecks, labels: NDArray[Any], names: tuple[str, str]) -> NDArray[Any]:
     """Names of labels 0 and 1.
 
     Raises:
-        EventError: another label, with its row.
+        EventError: another label, with its row, or labels that are no numbers.
     """
-    wrong = np.flatnonzero((labels != 0) & (labels != 1))
-    if len(wrong):
-        told = f"{names[0]} is 0 and {names[1]} is 1"
-        raise EventError(path, f"the label {labels[wrong[0]]} is unknown", row=int(wrong[0]), remedy=told)
-    return np.array(names)[labels.astype(np.int64)]
+    allowed = f"{names[0]} is 0 and {names[1]} is 1"
+    if labels.dtype.kind not in "iufb":
+        raise EventError(checks.path, f"its labels are {labels.dtype}, no numbers", remedy=f"{allowed}; or {NAME_IT}")
+    wrong = (labels != 0) & (labels != 1)  # NaN among them
+    checks.refuse(wrong, lambda row: f"the label {plain(labels[row])} is unknown", allowed)
+    return np.array(names)[np.where(wrong, 0, labels).astype(np.int64)]
+
+
+def all_named(process: str, n_jets: int) -> NDArray[Any]:
+    """The same name for all jets."""
+    return np.full(n_jets, process)
 
 
 def flat(array: ak.Array) -> Flat:
-    """All values of a ragged column, one after another."""
-    return np.asarray(ak.to_numpy(ak.flatten(array, axis=1)), dtype=np.float64)
+    """All values of a ragged column one after another, NaN where one is missing."""
+    values = ak.flatten(array, axis=1)
+    return np.asarray(ak.to_numpy(ak.fill_none(values, np.nan)), dtype=np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,22 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from femtobarn.events import arrow
+from femtobarn.events.arrow import ColumnReader
 from femtobarn.events.atomic import atomic_write
-from femtobarn.events.errors import EventError
-from femtobarn.events.faults import event_faults, object_faults, track_faults, wrapped
+from femtobarn.events.checks import RowChecks, validate, with_file
+from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.files import checksum
-from femtobarn.events.mapping import Mapping, Raw, filled, read_mapped
+from femtobarn.events.lines import Unit
+from femtobarn.events.mapped import UNIT_REMEDY, read_mapped
+from femtobarn.events.mapping import Mapping
+from femtobarn.events.ownlayout import KEY as KEY
+from femtobarn.events.ownlayout import OWN_UNIT, VERSION, Description, read_own
 from femtobarn.events.record import TRACKS, Events
-
-#: Key of the file's metadata that says how the rows are to be read.
-KEY = b"femtobarn"
-
-#: Version of the layout.
-VERSION = 1
+from femtobarn.events.sizes import check_size
 
 #: Steps of the values in a compact file: relative for transverse momenta, absolute for the rest.
 MANTISSA, ANGLE, MASS = 2.0**11, 2.0**11, 2.0**6
@@ -89,7 +90,7 @@ def as_table(events: Events, *, compact: bool = False) -> pa.Table:
 
 def layout(schema: pa.Schema, *, level: int = 3) -> dict[str, Any]:
     """How pyarrow is to write such a table: compressed, the bytes of floats apart, every page with a checksum."""
-    floats = [field for field in schema if pa.types.is_floating(_values(field.type))]
+    floats = [field for field in schema if pa.types.is_floating(arrow.value_type(field.type))]
     return {
         "compression": "zstd",
         "compression_level": level,
@@ -102,97 +103,131 @@ def layout(schema: pa.Schema, *, level: int = 3) -> dict[str, Any]:
 
 
 def provenance_of(path: str | Path) -> dict[str, Any]:
-    """What a file that `write_parquet` wrote says about the origin of its events.
+    """Origin of the events of a file that `write_parquet` wrote.
 
     Raises:
         EventError: it is no such file.
     """
-    try:
+    with _readable(path):
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
-    told: dict[str, Any] = _description(schema, path)["provenance"]
-    return told
+    return Description.of(schema, path).provenance
 
 
-def read_parquet(path: str | Path, mapping: Mapping | None = None, *, process: str | None = None) -> Events:
+def read_parquet(
+    path: str | Path,
+    mapping: Mapping | None = None,
+    *,
+    process: str | None = None,
+    unit: Unit | None = None,
+    tolerant: bool = False,
+) -> Events:
     """Events of a Parquet file: this package's own layout, or any flat one that `mapping` describes.
+
+    The provenance counts the rows that were left out (`skipped`) and the padding behind lists (`padded`), see
+    `femtobarn.events.padding`.
 
     Args:
         mapping: which columns hold what, for files that `write_parquet` did not write.
         process: name for all events of a file that does not say it.
+        unit: unit of the energies of a foreign file, where the mapping does not say it; GeV by default.
+        tolerant: leave out bad rows and count them. Damage of the file as a whole, as by a missing column or energies
+            in MeV, stays an error.
 
     Raises:
-        EventError: no Parquet file, a missing column, NaN, negative or impossible energies, an unknown object: with
-            file and row.
+        EventError: no Parquet file, a missing column, NaN, negative, impossible or too large energies, an unknown
+            object, an event given twice: with file, row and value.
         FileNotFoundError: no such file.
     """
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names = arrow.names(file.schema_arrow)
+        own = Description.of(file.schema_arrow, path) if mapping is None else None
+        wanted = mapping.column_names(names) if mapping is not None else own.columns if own is not None else []
+        needed = _top_level(file.schema_arrow, path, wanted)
+        _check_size(file, path, needed)
+        table = file.read(columns=needed)
+    checks = RowChecks(path, len(table), tolerant=tolerant)
+    columns = ColumnReader(table, names, checks)
+    sha256 = checksum(path)
     try:
-        table = pq.read_table(Path(path), page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
+        if mapping is not None:
+            raw = read_mapped(columns, mapping, sha256=sha256, process=process, unit=unit)
+            events = validate(raw, checks, unit_remedy=UNIT_REMEDY)
+        else:
+            assert own is not None
+            _refuse_unit(path, unit)
+            events = validate(read_own(columns, own), checks, unit_remedy=OWN_UNIT, process=process)
+    except pa.ArrowException as error:  # a type that it cannot convert
         raise _unreadable(path, error) from error
-    raw = (
-        read_mapped(table, path, mapping, process)
-        if mapping is not None
-        else _read_own(table, path, _description(table.schema, path), process)
-    )
-    events = checked(raw, path)
-    record = {"path": str(path), "sha256": checksum(path), "events": len(events)}
-    if "files" in raw.provenance:
-        record["made_of"] = raw.provenance["files"]
-    return replace(events, provenance={**raw.provenance, "files": [record]})
+    made_of = {"made_of": events.provenance["files"]} if "files" in events.provenance else {}
+    return with_file(events, checks.record(sha256, len(events)), **made_of)
 
 
 def stream_parquet(path: str | Path, size: int, *, process: str | None = None) -> Iterator[Events]:
     """The events of a file that `write_parquet` wrote, `size` at a time, in memory that does not grow with the file.
 
-    Provenance stays behind: a piece has none.
+    The checks are those of `read_parquet`, but an event that is given twice shows only within a piece: to find all,
+    the numbers of the whole file would have to be kept. A piece has no provenance.
 
     Raises:
         EventError: as `read_parquet` does, when the piece with the mistake is reached.
         FileNotFoundError: no such file.
     """
-    before = 0
+    first_row = 0
+    # buffered: a row group is not read as a whole
+    options = {"page_checksum_verification": True, "buffer_size": 1 << 20, "pre_buffer": False}
+    with _readable(path), pq.ParquetFile(path, **options) as file:
+        names = arrow.names(file.schema_arrow)
+        own = Description.of(file.schema_arrow, path)
+        needed = _top_level(file.schema_arrow, path, own.columns)
+        for rows in file.iter_batches(batch_size=size, columns=needed):
+            checks = RowChecks(path, len(rows), first_row=first_row, remedy="mend or drop the row")
+            raw = read_own(ColumnReader(pa.Table.from_batches([rows]), names, checks), own)
+            yield replace(validate(raw, checks, unit_remedy=OWN_UNIT, process=process), provenance={})
+            first_row += len(rows)
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Turns errors of pyarrow, which has them of many types, into those of a bad file."""
     try:
-        # buffered: a row group is not read as a whole
-        with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=1 << 20, pre_buffer=False) as file:
-            description = _description(file.schema_arrow, path)
-            for rows in file.iter_batches(batch_size=size):
-                raw = _read_own(pa.Table.from_batches([rows]), path, description, process)
-                yield replace(checked(raw, path), provenance={})
-                before += len(rows)
-    except (FileNotFoundError, GeneratorExit):
+        yield
+    except (FileNotFoundError, EventError):
         raise
-    except EventError as error:
-        raise error.below(before) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, OverflowError) as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str | Path, error: Exception) -> EventError:
-    what = f"cannot be read as Parquet ({str(error).splitlines()[0]})"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    what = f"cannot be read as Parquet ({shorten(reason, 200)[1:-1]})"
     return EventError(path, what, remedy="it may be cut short or of another format")
 
 
-def _description(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
-    """What a file of this package says about its columns."""
-    told = (schema.metadata or {}).get(KEY)
-    if told is None:
-        has = ", ".join(schema.names[:20])
-        raise EventError(
-            path, "is no event file of this package", remedy=f"describe its columns with `data.mapping`; it has {has}"
-        )
-    description: dict[str, Any] = json.loads(told)
-    if description["version"] > VERSION:
-        what = f"was written by a later version of this package (layout {description['version']})"
-        raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
-    return description
+def _top_level(schema: pa.Schema, path: str | Path, names: list[str]) -> list[str]:
+    """Columns of the file that hold these columns; a missing one is found when it is read."""
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise EventError(path, f"has two columns {twice[0]!r}", remedy="write every column once")
+    places = (arrow.resolve(name, schema) for name in names)
+    return list(dict.fromkeys(place[0] for place in places if place is not None))
 
 
-def _values(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_list(kind) else kind
+def _check_size(file: pq.ParquetFile, path: str | Path, columns: list[str]) -> None:
+    """Run-length encoding makes a column of any length from a few bytes."""
+    metadata = file.metadata
+    chunks = (
+        metadata.row_group(group).column(column)
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    )
+    starts = tuple(f"{name}." for name in columns)
+    n_values = sum(chunk.num_values for chunk in chunks if f"{chunk.path_in_schema}.".startswith(starts))
+    check_size(path, "its columns", 8 * n_values, Path(path).stat().st_size)
+
+
+def _refuse_unit(path: str | Path, unit: Unit | None) -> None:
+    if unit == "MeV":
+        raise EventError(path, "is in GeV by its layout, and read as MeV", remedy="leave out data.unit (--unit)")
 
 
 def _grid(values: NDArray[Any], steps: float) -> NDArray[np.float32]:
@@ -228,63 +263,3 @@ def _compact(lists: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     mass = _grid(np.sqrt(np.maximum(mass2, 0)), MASS)
     kept = {name: values for name, values in lists.items() if name != "E"}
     return _rounded(kept) | {"mass": mass}
-
-
-def _read_own(table: pa.Table, path: str | Path, told: dict[str, Any], process: str | None) -> Raw:
-    lists = {name: filled(table, path, name) for name in told["objects"]}
-    counts = pc.list_value_length(lists["pt"]).to_numpy(zero_copy_only=False).astype(np.int64)
-    for name, column in lists.items():
-        other = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-        if not np.array_equal(other, counts):
-            row = int(np.flatnonzero(other != counts)[0])
-            raise EventError(path, f"{other[row]} values of {name} for {counts[row]} objects", row=row)
-    flat = {name: column.flatten().to_numpy(zero_copy_only=False) for name, column in lists.items()}
-    for name in flat:
-        if flat[name].dtype == np.float32:
-            flat[name] = flat[name].astype(np.float64)
-    if "E" not in flat:
-        flat["E"] = np.sqrt((flat["pt"] * np.cosh(flat["eta"])) ** 2 + flat.pop("mass") ** 2)
-    context = {
-        name: filled(table, path, name).to_numpy(zero_copy_only=False).astype(np.float64) for name in told["context"]
-    }
-    name_of = filled(table, path, "process")
-    named = np.array(name_of.to_pylist(), dtype=np.str_) if process is None else np.full(len(table), process)
-    return Raw(
-        counts=counts,
-        objects=flat,
-        context=context,
-        weight=filled(table, path, "weight").to_numpy(zero_copy_only=False).astype(np.float64),
-        process=named,
-        number=filled(table, path, "number").to_numpy(zero_copy_only=False).astype(np.int64),
-        hard=filled(table, path, "hard").to_numpy(zero_copy_only=False).astype(np.int64),
-        luminosity=float(told["luminosity"]),
-        provenance=told["provenance"],
-    )
-
-
-def checked(raw: Raw, path: str | Path) -> Events:
-    """The events, once nothing in them is impossible."""
-    objects = raw.objects
-    of_event = event_faults(raw.weight, raw.context["MET"], raw.context["phi_MET"])
-    for what, where in of_event.items():
-        raise EventError(path, what, row=int(np.flatnonzero(where)[0]), remedy="mend or drop the row")
-    of_object = object_faults(objects["pt"], objects["eta"], objects["phi"], objects["E"], objects["kind"])
-    of_object |= track_faults({name: objects[name] for name in TRACKS if name in objects})
-    for what, where in of_object.items():
-        index = int(np.flatnonzero(where)[0])
-        row = int(np.searchsorted(np.cumsum(raw.counts), index, side="right"))
-        values = ", ".join(f"{name} {objects[name][index]:g}" for name in ("kind", "E", "pt", "eta", "phi"))
-        raise EventError(path, f"{what}: object with {values}", row=row, remedy="mend or drop the row")
-    objects = objects | {"phi": wrapped(objects["phi"])}
-    context = raw.context | {"phi_MET": wrapped(raw.context["phi_MET"])}
-    ordered = {name: objects[name] for name in ("pt", "eta", "phi", "E", "kind")} | objects
-    return Events(
-        particles=ak.unflatten(ak.zip(ordered, with_name="Momentum4D"), raw.counts),
-        context=ak.zip(context),
-        weight=raw.weight,
-        process=raw.process,
-        number=raw.number,
-        hard=raw.hard,
-        luminosity=raw.luminosity,
-        provenance=raw.provenance,
-    )

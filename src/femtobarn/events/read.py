@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from femtobarn.events.darkmachines import read_darkmachines, stream_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
 from femtobarn.events.jetclass import read_jetclass
@@ -40,7 +38,7 @@ SUFFIXES: dict[str, Format] = {
 }
 
 #: Public layouts of jets.
-JETS: dict[Format, Callable[[str | Path], Events]] = {
+JETS: dict[Format, Callable[..., Events]] = {
     "top_tagging": read_top_tagging,
     "quark_gluon": read_quark_gluon,
     "jetclass": read_jetclass,
@@ -75,9 +73,10 @@ def read(
         process: name for all events, in place of what the files say.
         luminosity: integrated luminosity of the weights in 1/fb.
         selection: keep the events that pass this expression, see `femtobarn.events.selection`.
-        unit: unit of the energies in Dark Machines text, where it is not MeV or not plain to see.
-        tolerant: leave out what cannot be used (bad lines of text, undecayed particles of LHE files) and count it in
-            the provenance.
+        unit: unit of the energies in Dark Machines text, where it is not MeV or not plain to see; in foreign Parquet
+            files and jets, where it is not GeV.
+        tolerant: leave out what cannot be used (bad lines of text, bad rows of tables, undecayed particles of LHE
+            files) and count it in the provenance.
 
     Raises:
         FileNotFoundError: a path or glob that no file matches.
@@ -101,12 +100,12 @@ def read(
                         path, process=process, luminosity=luminosity, undecayed=undecayed, tolerant=tolerant
                     )
                 case "parquet":
-                    part = read_parquet(path, mapping, process=process)
+                    part = read_parquet(path, mapping, process=process, unit=unit, tolerant=tolerant)
                     weight = part.weight if mapping else part.expected(luminosity)
                     part = replace(part, weight=weight, luminosity=luminosity)
                 case "top_tagging" | "quark_gluon" | "jetclass":
-                    part = replace(JETS[kind](path), luminosity=luminosity)
-                    part = part if process is None else replace(part, process=np.full(len(part), process))
+                    part = JETS[kind](path, process=process, unit=unit, tolerant=tolerant)
+                    part = replace(part, luminosity=luminosity)
             if kind != "darkmachines" or path.suffix == ".gz":
                 advance(path.stat().st_size)
             parts.append(part if selection is None else part.select(selection))

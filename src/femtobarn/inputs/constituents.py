@@ -21,7 +21,7 @@ from femtobarn.events import Events
 from femtobarn.events.record import TRACKS
 from femtobarn.inputs.batch import Batch
 from femtobarn.physics import angles, lorentz, pairwise
-from femtobarn.physics.objects import CHARGED, ELECTRONS, KINDS, MUONS, NAMES, NEUTRAL, PHOTON
+from femtobarn.physics.objects import CHARGED, ELECTRONS, KINDS, MUONS, NAMES, NEUTRAL, PARTICLE, PHOTON
 
 #: The features that are not of constituents: those of the objects of an event.
 OBJECTS = "objects"
@@ -87,7 +87,8 @@ def suits(events: Events, name: str) -> None:
     """Checks that events have what a set of features is made of.
 
     Raises:
-        ValueError: a missing column, or a type of particle that these features do not tell.
+        ValueError: a missing column, particles of no known type where features need it, or a type of particle that
+            these features do not tell.
     """
     fit_for(events.tracks, np.unique(ak.flatten(events.particles.kind)).tolist(), name)
 
@@ -105,6 +106,10 @@ def fit_for(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
         raise ValueError(
             f"inputs.features: {name} needs {', '.join(absent)} of every particle, which these events do not have; "
             f"{' and '.join(fitting)} would do"
+        )
+    if len(needed) and kinds and set(kinds) == {PARTICLE}:
+        raise ValueError(
+            f"inputs.features: {name} needs the types of particles, which these events do not have; kin would do"
         )
     strangers = [kind for kind in kinds if kind >= len(NAMES)]
     if name == OBJECTS and strangers:
