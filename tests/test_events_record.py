@@ -80,7 +80,7 @@ def described(name: str, section: float, generated: int, path: str) -> dict[str,
 def test_provenance_keeps_cross_sections_cut_flows_and_files():
     events = make_events(4)
     told = [described("tttt", 0.005, 100, "a"), described("ttW", 0.4, 300, "b"), described("ttW", 0.3, 200, "c")]
-    joined = concatenate([replace(events, provenance=one) for one in told]).provenance
+    joined = concatenate([replace(events, provenance=one) for one in told], combine="add").provenance
     assert [file["path"] for file in joined["files"]] == ["a", "b", "c"]
     assert joined["seed"] == 1
     assert joined["processes"]["tttt"] == told[0]["processes"]["tttt"]
@@ -92,7 +92,7 @@ def test_provenance_keeps_cross_sections_cut_flows_and_files():
     assert len(both["samples"]) == 2
     # what was taken apart and put together again is not counted twice
     again = replace(events, provenance=joined)
-    assert concatenate([again, again]).provenance == joined
+    assert concatenate([again, again], combine="add").provenance == joined
 
 
 def test_differing_notes_are_all_kept():

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import femtobarn
-from femtobarn.events import EventError, Events, read, stream
+from femtobarn.emptiness import Flow, origin
+from femtobarn.events import Events
 from femtobarn.events.files import checksum
-from femtobarn.events.parquet import provenance_of
-from femtobarn.events.read import format_of
-from femtobarn.events.record import merge
+from femtobarn.events.generation import merge
+from femtobarn.events.read import refuse_twice
 from femtobarn.events.shards import Index, write_shards
-from femtobarn.sample import LUMINOSITY, resolve
+from femtobarn.events.survey import FileStream, checked_numbers
+from femtobarn.sample import reading_of, resolve
 from femtobarn.source import Data
 
 #: Bytes of the files that are read, for each shard that is written.
@@ -51,67 +52,55 @@ def prepare(
     """
     if data.prepared is not None:
         raise ValueError(f"{data.prepared} holds prepared events already")
-    told: list[dict[str, Any]] = []
     paths = [path for paths in resolve(data).values() for path in paths]
     bytes_ = sum(path.stat().st_size for path in paths) if paths else 0
+    origins: list[dict[str, Any]] = []
+    flow = Flow(data.selection)
+    parent = Path(folder).absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+
+    def events() -> Iterator[Events]:
+        for _, piece in checked_numbers(_selected(data, origins, flow), parent):
+            yield piece
+        if not flow.passed:
+            raise ValueError(flow.nothing_left(origin(paths)))
+
+    def provenance() -> dict[str, Any]:
+        merged = merge(origins, data.combine)
+        return merged if data.selection is None else merged | {"before_selection": flow.before}
+
     return write_shards(
-        _selected(data, told),
+        events(),
         folder,
         data.split.model_dump(),
         shards=shards or -(-bytes_ // SHARD) or 1,
         compact=compact,
         selection=data.selection,
-        provenance=lambda: merge(told),
+        provenance=provenance,
         progress=progress,
     )
 
 
-def _selected(data: Data, told: list[dict[str, Any]]) -> Iterator[Events]:
-    for events in _pieces(data, told):
-        yield events if data.selection is None else events.select(data.selection)
+def _selected(data: Data, origins: list[dict[str, Any]], flow: Flow) -> Iterator[tuple[Path, Events]]:
+    for path, events in _pieces(data, origins):
+        selected = events if data.selection is None else events.select(data.selection)
+        flow.add(events, selected)
+        yield path, selected
 
 
-def _pieces(data: Data, told: list[dict[str, Any]]) -> Iterator[Events]:
-    """All events, and on the way what is to be told of their origin."""
+def _pieces(data: Data, origins: list[dict[str, Any]]) -> Iterator[tuple[Path, Events]]:
+    """All events, each piece with its file, and on the way what is known of their origin."""
     if data.sample is not None:
         events = femtobarn.shipped(data.sample)
-        told.append(dict(events.provenance))
-        yield from _slices(events)
+        origins.append(dict(events.provenance))
+        for piece in _slices(events):
+            yield Path(data.sample), piece
         return
-    sums: dict[str, Path] = {}
-    luminosity = data.luminosity or LUMINOSITY
     for process, paths in resolve(data).items():
-        for path in paths:
-            digest = checksum(path)
-            if digest in sums:
-                what = f"holds the same as {sums[digest]}"
-                raise EventError(path, what, remedy="give every file once, or its events count twice")
-            sums[digest] = path
-            kind = data.format or format_of(path)
-            if kind in ("darkmachines", "parquet") and data.mapping is None and not data.tolerant:
-                origin = provenance_of(path) if kind == "parquet" else {}
-                count = 0
-                for _, events in stream(
-                    path, PIECE, format=kind, process=process, luminosity=luminosity, unit=data.unit
-                ):
-                    yield events
-                    count += len(events)
-                file: dict[str, Any] = {"path": str(path), "sha256": digest, "events": count}
-                if "files" in origin:
-                    file["made_of"] = origin["files"]
-                told.append({**origin, "files": [file]})
-            else:
-                events = read(
-                    path,
-                    format=kind,
-                    mapping=data.mapping,
-                    process=process,
-                    luminosity=luminosity,
-                    unit=data.unit,
-                    tolerant=data.tolerant,
-                )
-                told.append(dict(events.provenance))
-                yield from _slices(events)
+        refuse_twice([{"path": str(path), "sha256": checksum(path)} for path in paths])
+        stream = FileStream(paths, reading_of(data, process), data.combine)
+        yield from stream.pieces(PIECE)
+        origins.append(stream.provenance())
 
 
 def _slices(events: Events) -> Iterator[Events]:

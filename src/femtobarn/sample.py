@@ -6,7 +6,7 @@ Events that were prepared (`femtobarn prepare`) stay on disk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 import femtobarn
-from femtobarn.events import Events, concatenate, read, split, subset
-from femtobarn.events.read import find
+from femtobarn.emptiness import Flow, check_sides, missing_process, origin
+from femtobarn.events import Events, concatenate, split, subset
+from femtobarn.events.numbers import check_numbers
+from femtobarn.events.read import find, read_all
+from femtobarn.events.reading import Reading
 from femtobarn.events.shards import INDEX, Index
 from femtobarn.events.source import Source
 from femtobarn.events.split import SIDES
@@ -163,13 +166,21 @@ def _state(data: Data) -> State:
     return tuple(states)
 
 
-def _all(data: Data, state: State) -> tuple[Events, str]:
+class _Read(NamedTuple):
+    """Events of the files, selected, with what is known of those before the selection."""
+
+    events: Events
+    fingerprint: str
+    before: dict[str, int]  # events of each process before the selection
+
+
+def _all(data: Data, state: State) -> _Read:
     whole = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
     return _read(whole.model_dump_json(), state)
 
 
 @lru_cache(maxsize=1)
-def _read(source: str, state: State) -> tuple[Events, str]:
+def _read(source: str, state: State) -> _Read:
     data = Data.model_validate_json(source)
     if data.prepared is not None:
         index = Index.read(data.prepared)
@@ -178,23 +189,29 @@ def _read(source: str, state: State) -> tuple[Events, str]:
     elif data.sample is not None:
         events = femtobarn.shipped(data.sample)
     else:
-        events = concatenate(
-            [
-                read(
-                    paths,
-                    format=data.format,
-                    mapping=data.mapping,
-                    process=process,
-                    luminosity=data.luminosity or LUMINOSITY,
-                    unit=data.unit,
-                    tolerant=data.tolerant,
-                )
-                for process, paths in resolve(data).items()
-            ]
-        )
-    if data.selection is not None:
-        events = events.select(data.selection)
-    return events, fingerprint(events)
+        parts = [
+            read_all(paths, reading_of(data, process), combine=data.combine) for process, paths in resolve(data).items()
+        ]
+        events = concatenate(parts, data.combine)
+    flow = Flow(data.selection)
+    selected = events if data.selection is None else events.select(data.selection)
+    flow.add(events, selected)
+    if not len(selected):
+        raise ValueError(flow.nothing_left(_origin(data)))
+    return _Read(selected, fingerprint(selected), flow.before)
+
+
+def _origin(data: Data) -> str:
+    """Where the events are from, in the words of a message."""
+    if data.prepared is not None or data.sample is not None:
+        return str(data.prepared or data.sample)
+    return origin([path for paths in resolve(data).values() for path in paths])
+
+
+def reading_of(data: Data, process: str | None) -> Reading:
+    """How the files of a process are read."""
+    luminosity = data.luminosity or LUMINOSITY
+    return Reading(data.format, data.mapping, process, luminosity, data.unit, data.tolerant, data.renumber)
 
 
 class _Shared(NamedTuple):
@@ -224,14 +241,24 @@ def _prepared(data_json: str, task_json: str, slots: int, momenta: torch.dtype, 
 @lru_cache(maxsize=4)
 def _shared_out(data_json: str, task_json: str, state: State) -> _Shared:
     data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
-    events, digest = _all(data, state)
+    events, digest, before = _all(data, state)
+    missing_process(settings, events.processes, before, data.selection or "")
     signal, background = settings.roles(events.processes)
     events = events[np.isin(events.process, [*signal, *background])]
+    check_numbers(events)
     sides = split(events, data.split)
+    train, validation = (weighted(subset(side, data.fraction)) for side in (sides.train, sides.validation))
+    parts = dict(zip(SIDES, (train, validation, sides.test), strict=True))
+    check_sides(
+        settings,
+        {side: _by_process(part, events.processes, part.weight != 0) for side, part in parts.items()},
+        {side: _by_process(part, events.processes, part.weight) for side, part in parts.items()},
+        data.fraction,
+    )
     return _Shared(
         task=settings.classifier(sides.train),
-        train=weighted(subset(sides.train, data.fraction)),
-        validation=weighted(subset(sides.validation, data.fraction)),
+        train=train,
+        validation=validation,
         test=sides.test,
         yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
         fingerprint=digest,
@@ -239,19 +266,24 @@ def _shared_out(data_json: str, task_json: str, state: State) -> _Shared:
     )
 
 
+def _by_process(events: Events, names: Sequence[str], values: NDArray[Any]) -> dict[str, Any]:
+    """Sum of a column over the events of each process."""
+    return {name: values[events.process == name].sum().item() for name in names}
+
+
 def _stored(data: Data, settings: Classification, slots: int, momenta: torch.dtype) -> Sample:
     """A sample of events that stay on disk."""
     assert data.prepared is not None
     index = Index.read(data.prepared)
     yields = {side: index.weights(side) for side in SIDES}
-    known = dict(zip(index.processes, index.counts("train").sum(0).tolist(), strict=True))
+    before = index.provenance.get("before_selection", {})
+    missing_process(settings, index.processes, before, index.selection or "")
     signal, background = settings.roles(index.processes)
     names = (*signal, *background)
     strangers = sorted(set(data.rates) - set(index.processes))
     if strangers:
         what = f"data.rates: no process is called {strangers[0]!r} in {data.prepared}"
         raise ValueError(f"{what}; there are {', '.join(index.processes)}")
-    task = settings.settled({name: total for name, total in yields["train"].items() if name in names and known[name]})
 
     def side(name: str, fraction: float = 1.0, rates: Mapping[str, float] = MappingProxyType({})) -> Stored:
         assert data.prepared is not None
@@ -259,11 +291,25 @@ def _stored(data: Data, settings: Classification, slots: int, momenta: torch.dty
         source = Source.open(data.prepared, name, slots, index=index, double=double, fraction=fraction)
         return Stored(source, names, rates)
 
+    sides = {
+        "train": side("train", data.fraction, data.rates),
+        "validation": side("validation", data.fraction),
+        "test": side("test"),
+    }
+    check_sides(
+        settings,
+        {
+            name: dict(zip(index.processes, stored.source.counts.sum(0).tolist(), strict=True))
+            for name, stored in sides.items()
+        },
+        yields,
+        data.fraction,
+    )
     return Sample(
-        task=task,
-        train=side("train", data.fraction, data.rates),
-        validation=side("validation", data.fraction),
-        test=side("test"),
+        task=settings.settled({name: total for name, total in yields["train"].items() if name in names}),
+        train=sides["train"],
+        validation=sides["validation"],
+        test=sides["test"],
         yields={name: sum(totals[name] for totals in yields.values()) for name in names},
         fingerprint=index.fingerprint,
         provenance=index.provenance,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 
 from femtobarn import SAMPLES
 from femtobarn.events import Mapping as Columns
+from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
 from femtobarn.events.read import Format
 from femtobarn.events.selection import check as check_selection
@@ -55,6 +56,10 @@ class Data(Strict):
         tolerant: leave out lines and rows that can't be used, and count them, instead of stopping there.
         mapping: for flat Parquet of another layout, which column holds what.
         selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
+        combine: how files of one process become one sample where they state cross section and generated events:
+            `average` runs of one generation, weighted by their generated events, or `add` what complements one another
+            (decay channels, slices of H_T).
+        renumber: event numbers count within each file only: mix them with the checksum of the file.
         luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
         split: shares for training, validation and test; fixed by process and event number for ever.
         fraction: share of the training and validation events to use, as if fewer had been simulated; smaller shares
@@ -72,6 +77,8 @@ class Data(Strict):
     unit: Unit | None = None
     tolerant: bool = False
     mapping: Columns | None = None
+    combine: Combine = "average"
+    renumber: bool = False
     selection: str | None = None
     luminosity: PositiveFloat | None = None
     split: Split = Split()
@@ -83,7 +90,9 @@ class Data(Strict):
         if len(sources) != 1:
             given = " and ".join(sources) or "none"
             raise ValueError(f"give one of prepared, sample ({', '.join(SAMPLES)}) and files; {given} given")
-        described = [name for name in ("format", "unit", "tolerant", "mapping", "luminosity") if getattr(self, name)]
+        settings = ("format", "unit", "tolerant", "mapping", "renumber", "luminosity")
+        described = [name for name in settings if getattr(self, name)]
+        described += ["combine"] if self.combine != "average" else []
         if sources != ["files"] and described:
             raise ValueError(f"{', '.join(described)}: only for files; {sources[0]} needs no description")
         if self.prepared is not None:

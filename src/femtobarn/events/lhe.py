@@ -22,6 +22,7 @@ from femtobarn.events.errors import EventError
 from femtobarn.events.faults import ROUNDING, event_faults, object_faults, wrapped
 from femtobarn.events.files import checksum, stem
 from femtobarn.events.lhe_events import HardEvents, Head
+from femtobarn.events.numbers import row_numbers
 from femtobarn.events.record import Events
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PADDING, PHOTON, POSITRON
 
@@ -158,9 +159,11 @@ def read_lhe(
     _refuse(event_faults(weight, context["MET"], context["phi_MET"]), contents.begin, path)
     name = process or stem(path)
     count = len(contents.counts)
+    digest = checksum(path)
+    numbers = row_numbers(count, digest)
     record = {
         "path": str(path),
-        "sha256": checksum(path),
+        "sha256": digest,
         "events": count,
         "skipped": contents.skipped,
         "truncated": contents.truncated,
@@ -171,14 +174,15 @@ def read_lhe(
         "cross_section_pb": contents.head.cross_section,
         "cross_section_error_pb": contents.head.error,
         "generated": count,
+        "source_sha256": digest,
     }
     return Events(
         particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.bincount(owner[kept], minlength=count)),
         context=ak.zip(context),
         weight=weight,
         process=np.full(count, name),
-        number=np.arange(count),
-        hard=contents.hard,
+        number=numbers,
+        hard=numbers[contents.hard],
         luminosity=luminosity,
         provenance={"files": [record], "processes": {name: described}},
     )

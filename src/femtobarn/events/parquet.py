@@ -113,6 +113,17 @@ def provenance_of(path: str | Path) -> dict[str, Any]:
     return Description.of(schema, path).provenance
 
 
+def luminosity_of(path: str | Path) -> float:
+    """Integrated luminosity of the weights of a file that `write_parquet` wrote, in 1/fb.
+
+    Raises:
+        EventError: it is no such file.
+    """
+    with _readable(path):
+        schema = pq.read_schema(path)
+    return Description.of(schema, path).luminosity
+
+
 def read_parquet(
     path: str | Path,
     mapping: Mapping | None = None,

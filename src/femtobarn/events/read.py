@@ -7,43 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from femtobarn.events.darkmachines import read_darkmachines, stream_darkmachines, write_darkmachines
+from femtobarn.events.combine import contributions_of, treat, treatments
+from femtobarn.events.darkmachines import write_darkmachines
 from femtobarn.events.errors import EventError
-from femtobarn.events.jetclass import read_jetclass
-from femtobarn.events.lhe import read_lhe
+from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
 from femtobarn.events.mapping import Mapping
-from femtobarn.events.parquet import read_parquet, stream_parquet, write_parquet
-from femtobarn.events.quarkgluon import read_quark_gluon
-from femtobarn.events.record import Events, concatenate
-from femtobarn.events.toptagging import read_top_tagging
+from femtobarn.events.numbers import repeated
+from femtobarn.events.parquet import write_parquet
+from femtobarn.events.reading import SUFFIXES, Format, Reading, format_of
+from femtobarn.events.record import Events, join
+from femtobarn.events.survey import FileStream
 
-Format = Literal["darkmachines", "parquet", "lhe", "top_tagging", "quark_gluon", "jetclass"]
-
-#: Format by the end of a file's name.
-SUFFIXES: dict[str, Format] = {
-    ".csv": "darkmachines",
-    ".csv.gz": "darkmachines",
-    ".txt": "darkmachines",
-    ".txt.gz": "darkmachines",
-    ".parquet": "parquet",
-    ".lhe": "lhe",
-    ".lhe.gz": "lhe",
-    ".h5": "top_tagging",
-    ".hdf5": "top_tagging",
-    ".npz": "quark_gluon",
-    ".root": "jetclass",
-}
-
-#: Public layouts of jets.
-JETS: dict[Format, Callable[..., Events]] = {
-    "top_tagging": read_top_tagging,
-    "quark_gluon": read_quark_gluon,
-    "jetclass": read_jetclass,
-}
-
+__all__ = ["SUFFIXES", "Format", "find", "format_of", "read", "stream", "write"]
 
 #: Bytes that take more than a moment to read.
 LARGE = 60_000_000
@@ -59,11 +37,18 @@ def read(
     selection: str | None = None,
     unit: Unit | None = None,
     tolerant: bool = False,
+    combine: Combine = "average",
+    renumber: bool = False,
 ) -> Events:
     """Events of one or many files; globs are welcome.
 
     The SHA-256 of every file goes into the provenance. Weights stand for `luminosity`: those of this package's own
     files are scaled to it, those of text and foreign tables are taken to be for it.
+
+    Files of one process are one sample. Where they state cross section and number of generated events (Les Houches
+    files, output of `femtobarn simulate`), different productions are averaged, weighted by their generated events, so
+    that the events expected are those of one cross section; parts of one production add up. Files that state nothing
+    (text, foreign tables, jets) add up as their weights say.
 
     Args:
         files: paths or globs.
@@ -77,46 +62,64 @@ def read(
             files and jets, where it is not GeV.
         tolerant: leave out what cannot be used (bad lines of text, bad rows of tables, undecayed particles of LHE
             files) and count it in the provenance.
+        combine: `average` productions of one process, or `add` them: decay channels, slices of H_T.
+        renumber: event numbers count within each file only; mix them with its checksum.
 
     Raises:
         FileNotFoundError: a path or glob that no file matches.
-        EventError: bad input, with file and line or row; a file given twice; a suffix of no known format.
+        EventError: bad input, with file and line or row; a file given twice; a suffix of no known format; files of one
+            process whose cross sections or yields disagree.
         SelectionError: the selection cannot be understood.
     """
-    paths = find(files)
-    formats = [format or format_of(path) for path in paths]
-    parts: list[Events] = []
+    reading = Reading(format, mapping, process, luminosity, unit, tolerant, renumber)
+    return read_all(find(files), reading, selection=selection, combine=combine)
+
+
+def read_all(
+    paths: Sequence[Path], reading: Reading, *, selection: str | None = None, combine: Combine = "average"
+) -> Events:
+    """Events of files as `read` gives them.
+
+    Args:
+        paths: the files.
+        reading: how they are read.
+        selection: keep the events that pass this expression.
+        combine: how files of one process are combined.
+
+    Raises:
+        EventError, SelectionError: as `read`.
+    """
+    for path in paths:
+        reading.format_of(path)  # before any is read
+    parts: list[tuple[str, Events]] = []
     with _progress(paths) as advance:
-        for path, kind in zip(paths, formats, strict=True):
-            match kind:
-                case "darkmachines":
-                    tell = None if path.suffix == ".gz" else advance
-                    part = read_darkmachines(
-                        path, unit=unit, process=process, luminosity=luminosity, tolerant=tolerant, progress=tell
-                    )
-                case "lhe":
-                    undecayed: Literal["skip", "raise"] = "skip" if tolerant else "raise"
-                    part = read_lhe(
-                        path, process=process, luminosity=luminosity, undecayed=undecayed, tolerant=tolerant
-                    )
-                case "parquet":
-                    part = read_parquet(path, mapping, process=process, unit=unit, tolerant=tolerant)
-                    weight = part.weight if mapping else part.expected(luminosity)
-                    part = replace(part, weight=weight, luminosity=luminosity)
-                case "top_tagging" | "quark_gluon" | "jetclass":
-                    part = JETS[kind](path, process=process, unit=unit, tolerant=tolerant)
-                    part = replace(part, luminosity=luminosity)
-            if kind != "darkmachines" or path.suffix == ".gz":
-                advance(path.stat().st_size)
-            parts.append(part if selection is None else part.select(selection))
-    events = concatenate(parts)
+        for path in paths:
+            parts.append((str(path), reading.events(path, advance)))
+    refuse_twice([file for _, events in parts for file in events.provenance["files"]])
+    treated = treatments(contributions_of(parts), combine, reading.luminosity)
+    for at, ((path_, events), treatment) in enumerate(zip(parts, treated, strict=True)):
+        part = treat(events, treatment)
+        parts[at] = (path_, part if selection is None else part.select(selection))
+    repeats = repeated(parts) if len(parts) > 1 else {}
+    joined = join([events for _, events in parts], combine)
+    if repeats:
+        told = {name: one._asdict() for name, one in repeats.items()}
+        joined = replace(joined, provenance={**joined.provenance, "repeated_numbers": told})
+    return joined
+
+
+def refuse_twice(files: Sequence[dict[str, Any]]) -> None:
+    """Checks by their checksums that no file is given twice.
+
+    Raises:
+        EventError: two files hold the same.
+    """
     sums: dict[str, str] = {}
-    for file in events.provenance["files"]:
+    for file in files:
         if file["sha256"] in sums:
             what = f"holds the same as {sums[file['sha256']]}"
             raise EventError(file["path"], what, remedy="give every file once, or its events count twice")
         sums[file["sha256"]] = file["path"]
-    return events
 
 
 def stream(
@@ -124,32 +127,27 @@ def stream(
     size: int = 10_000,
     *,
     format: Format | None = None,
+    mapping: Mapping | None = None,
     process: str | None = None,
     luminosity: float = 100.0,
     unit: Unit | None = None,
+    tolerant: bool = False,
+    combine: Combine = "average",
+    renumber: bool = False,
 ) -> Iterator[tuple[Path, Events]]:
     """The events of one or many files piece by piece, each with the file it is from: files larger than the memory.
 
-    Dark Machines text and this package's own Parquet; arguments, weights and errors as for `read`, but for checks that
-    need all events at once.
+    Dark Machines text and this package's own Parquet are read in memory that does not grow with the files; of other
+    formats the largest file has to fit. Arguments, weights and errors are those of `read`, but for checks that need all
+    events at once.
 
     Args:
         files: paths or globs.
         size: most events in a piece.
-        format, process, luminosity, unit: as for `read`.
+        format, mapping, process, luminosity, unit, tolerant, combine, renumber: as for `read`.
     """
-    for path in find(files):
-        match format or format_of(path):
-            case "darkmachines":
-                pieces = stream_darkmachines(path, size, unit=unit, process=process, luminosity=luminosity)
-            case "parquet":
-                pieces = stream_parquet(path, size, process=process)
-            case other:
-                raise EventError(
-                    path, f"{other} files are not read in pieces", remedy="write .parquet with `femtobarn.events`"
-                )
-        for events in pieces:
-            yield path, replace(events, weight=events.expected(luminosity), luminosity=luminosity)
+    reading = Reading(format, mapping, process, luminosity, unit, tolerant, renumber)
+    yield from FileStream(find(files), reading, combine).pieces(size)
 
 
 @contextmanager
@@ -215,16 +213,3 @@ def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
             found[where] = pattern
             paths.append(path)
     return paths
-
-
-def format_of(path: str | Path) -> Format:
-    """The format of a file by its suffix.
-
-    Raises:
-        EventError: a suffix of no known format.
-    """
-    name = Path(path).name.lower()
-    for suffix, kind in SUFFIXES.items():
-        if name.endswith(suffix):
-            return kind
-    raise EventError(path, "has a suffix of no known format", remedy=f"say format=...; known are {', '.join(SUFFIXES)}")

@@ -11,6 +11,8 @@ import numpy as np
 import vector
 from numpy.typing import NDArray
 
+from femtobarn.events.combine import contributions_of, treat, treatments
+from femtobarn.events.generation import Combine, merge
 from femtobarn.events.selection import select
 
 vector.register_awkward()
@@ -145,14 +147,24 @@ class Events:
         return columns, counts
 
 
-def concatenate(parts: Sequence[Events]) -> Events:
+def concatenate(parts: Sequence[Events], combine: Combine = "average") -> Events:
     """Several samples as one; they must have weights for the same luminosity.
+
+    Samples of different processes, and parts of one sample, keep their weights. Different productions of one process
+    (two runs of a generator), of which the provenance states cross section and generated events, are normalised by
+    themselves: they are averaged, weighted by their generated events, so that the expected events stay what each of
+    them expects. What complements one another (decay channels) is put together with `combine="add"`.
 
     Truth and context columns that only some samples have are left out, and named in `provenance["left_out"]`:
     inventing values for them would be worse. The provenance keeps the files, cross sections and cut flows of all.
 
+    Args:
+        parts: the samples.
+        combine: `average` or `add` different productions of one process.
+
     Raises:
         ValueError: no sample given, or luminosities differ.
+        EventError: productions that are to be averaged have different cross sections, open decays or yields.
     """
     if not parts:
         raise ValueError("nothing to concatenate")
@@ -160,9 +172,23 @@ def concatenate(parts: Sequence[Events]) -> Events:
         raise ValueError(f"weights for different luminosities: {sorted({part.luminosity for part in parts})} 1/fb")
     if len(parts) == 1:
         return parts[0]
+    labelled = [(_label(part, at), part) for at, part in enumerate(parts, 1)]
+    treated = treatments(contributions_of(labelled), combine, parts[0].luminosity)
+    return join([treat(part, treatment) for part, treatment in zip(parts, treated, strict=True)], combine)
+
+
+def _label(part: Events, at: int) -> str:
+    files = part.provenance.get("files", [])
+    return str(files[0]["path"]) if files else f"sample {at}"
+
+
+def join(parts: Sequence[Events], combine: Combine = "average") -> Events:
+    """Several samples as one, with the weights that they have; see `concatenate`."""
+    if len(parts) == 1:
+        return parts[0]
     particles, without = _shared([part.particles for part in parts])
     context, lost = _shared([part.context for part in parts])
-    provenance = merge([part.provenance for part in parts])
+    provenance = merge([part.provenance for part in parts], combine)
     if without or lost:
         provenance["left_out"] = sorted({*provenance.get("left_out", []), *without, *lost})
     return Events(
@@ -182,60 +208,3 @@ def _shared(arrays: Sequence[ak.Array]) -> tuple[list[ak.Array], list[str]]:
     fields = [name for name in arrays[0].fields if all(name in array.fields for array in arrays)]
     others = sorted({name for array in arrays for name in array.fields} - set(fields))
     return [array[fields] for array in arrays], others
-
-
-def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One provenance of many: files are listed once, processes kept by name.
-
-    A process described differently by two parts (two generator runs, say) keeps both under `samples`, and its cross
-    section, generated events and cut flow are their sums, as its weights are. Other entries stay where all parts
-    agree and become a list of the different values, in order, where they do not.
-    """
-    merged: dict[str, Any] = {}
-    described: dict[str, list[Mapping[str, Any]]] = {}
-    for part in parts:
-        for key, value in part.items():
-            if key == "processes":
-                for name, record in value.items():
-                    known = described.setdefault(name, [])
-                    known.extend(one for one in record.get("samples", [record]) if one not in known)
-            elif key in ("files", "left_out"):
-                merged.setdefault(key, []).extend(one for one in value if one not in merged.get(key, []))
-            else:
-                merged.setdefault(key, _Different()).add(value)
-    for key, value in merged.items():
-        if isinstance(value, _Different):
-            merged[key] = value[0] if len(value) == 1 else list(value)
-    if described:
-        merged["processes"] = {name: _sum(records) for name, records in described.items()}
-    return merged
-
-
-class _Different(list[Any]):
-    """Values met so far, each once."""
-
-    def add(self, value: Any) -> None:
-        if value not in self:
-            self.append(value)
-
-
-def _sum(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Description of a process made of several samples, each with its own share of the cross section."""
-    if len(samples) == 1:
-        return dict(samples[0])
-    total: dict[str, Any] = {
-        key: sum(sample[key] for sample in samples)
-        for key in ("cross_section_pb", "generated")
-        if all(key in sample for sample in samples)
-    }
-    flows = [sample.get("cut_flow", []) for sample in samples]
-    if flows[0] and len({tuple(step["cut"] for step in flow) for flow in flows}) == 1:
-        total["cut_flow"] = [
-            {
-                "cut": steps[0]["cut"],
-                "events": sum(step["events"] for step in steps),
-                "yield": sum(step["yield"] for step in steps),
-            }
-            for steps in zip(*flows, strict=True)
-        ]
-    return total | {"samples": [dict(sample) for sample in samples]}

@@ -1,0 +1,133 @@
+"""Emptiness: what is said where a selection or a split leaves too few events, before anything is trained."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from femtobarn.events import Events, cutflow
+from femtobarn.events.split import SIDES
+from femtobarn.tasks import Classification
+
+#: Files that a message names at most.
+MAX_FILES = 3
+
+
+def origin(paths: Sequence[Path | str]) -> str:
+    """Files in the words of a message."""
+    if not paths:
+        return "the sample"
+    more = f" and {len(paths) - MAX_FILES} more files" if len(paths) > MAX_FILES else ""
+    return ", ".join(map(str, paths[:MAX_FILES])) + more
+
+
+def cuts_of(selection: str) -> list[str]:
+    """The cuts that a selection joins by `and`; a single one is returned as it is."""
+    try:
+        tree = ast.parse(selection.strip(), mode="eval").body
+    except SyntaxError:
+        return [selection]
+    if not (isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)):
+        return [selection]
+    return [ast.get_source_segment(selection.strip(), value) or selection for value in tree.values]
+
+
+class Flow:
+    """How many events pass the cuts of a selection, one after another, over events that come in pieces.
+
+    Args:
+        selection: what the events have to pass, None for everything.
+    """
+
+    def __init__(self, selection: str | None) -> None:
+        self.selection = selection
+        self.cuts = [] if selection is None else cuts_of(selection)
+        self.steps = [0] * len(self.cuts)
+        self.before: dict[str, int] = {}  # events of each process
+        self.passed = 0
+
+    def add(self, events: Events, selected: Events) -> None:
+        """More events, and the selected ones among them."""
+        names, counts = np.unique(events.process, return_counts=True)
+        for name, count in zip(names.tolist(), counts.tolist(), strict=True):
+            self.before[str(name)] = self.before.get(str(name), 0) + count
+        self.passed += len(selected)
+        if not self.passed and len(self.cuts) > 1:  # the cuts matter only where nothing is left
+            flow = cutflow(events, {str(at): cut for at, cut in enumerate(self.cuts)})[0][1:]
+            self.steps = [total + step.events for total, step in zip(self.steps, flow, strict=True)]
+
+    def nothing_left(self, files: str) -> str:
+        """What to say where no event has passed."""
+        total = sum(self.before.values())
+        if self.selection is None or not total:
+            return f"there are no events in {files}"
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.before.items()))
+        text = f"data.selection: none of the {total} events in {files} ({counts}) passes {self.selection}"
+        if len(self.cuts) > 1:
+            steps = ", then ".join(f"{step} pass {cut}" for cut, step in zip(self.cuts, self.steps, strict=True))
+            text += f"; one after another, {steps}"
+        return text + "; loosen the selection"
+
+
+def missing_process(settings: Classification, left: Sequence[str], before: Mapping[str, int], selection: str) -> None:
+    """Checks that a selection leaves events of every process that the task names.
+
+    Raises:
+        ValueError: it does not; the message says how many there were.
+    """
+    for key, names in (("signal", settings.signal), ("background", settings.background or ())):
+        for name in names:
+            if name in before and name not in left:
+                raise ValueError(
+                    f"task.{key}: none of the {before[name]} events of {name} passes data.selection {selection}; "
+                    f"events of {', '.join(left)} do; loosen the selection or leave {name} out of task.{key}"
+                )
+
+
+def check_sides(
+    settings: Classification,
+    counts: Mapping[str, Mapping[str, int]],
+    totals: Mapping[str, Mapping[str, float]],
+    fraction: float = 1.0,
+) -> None:
+    """Checks that every process has events and a positive yield on every side of the split.
+
+    Args:
+        settings: the task.
+        counts: for each side, the number of events with a weight of each process that takes part.
+        totals: for each side, the sum of their weights.
+        fraction: `data.fraction`, for the remedy.
+
+    Raises:
+        ValueError: a side lacks a process (or, with `classes: binary`, validation or test lacks a class), or its
+            weights do not sum to a positive yield; the message gives the numbers on all sides.
+    """
+    signal, background = settings.roles(tuple(counts[SIDES[0]]))
+    groups = {name: (name,) for name in (*signal, *background)}
+    for side in SIDES:
+        binary = settings.classes == "binary" and side != "train"
+        for name, members in ({"signal": signal, "background": background} if binary else groups).items():
+            what = f"class {name}" if binary else name
+            by_side = {other: sum(counts[other].get(member, 0) for member in members) for other in SIDES}
+            told = ", ".join(f"{other} {count}" for other, count in by_side.items())
+            if not by_side[side]:
+                raise ValueError(
+                    f"data.split: no events of {what} with a weight are left for {side} (events by side: {told}); "
+                    + _remedy(side, name, fraction)
+                )
+            total = sum(totals[side].get(member, 0.0) for member in members)
+            if not total > 0:
+                raise ValueError(
+                    f"the weights of {what} sum to {total:.4g} in {side}, and a yield must be positive "
+                    f"(events by side: {told}); " + _remedy(side, name, fraction)
+                )
+
+
+def _remedy(side: str, name: str, fraction: float) -> str:
+    remedies = [f"give more events of {name}", "loosen data.selection", f"raise data.split.{side}"]
+    if fraction < 1 and side != "test":
+        remedies.insert(1, f"raise data.fraction (now {fraction:g})")
+    return ", ".join(remedies) + f" or leave {name} out of the task"
