@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from femtobarn import SAMPLES
+from femtobarn import SAMPLES, document
 from femtobarn.events import Mapping as Columns
 from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
 from femtobarn.events.read import Format
 from femtobarn.events.selection import check as check_selection
+
+
+def read_mapping(path: str | Path) -> Columns:
+    """What the columns of flat tables mean, from YAML: `data.mapping` of an experiment, or the mapping alone.
+
+    Raises:
+        ConfigError: not YAML, or mistakes in the mapping.
+        FileNotFoundError: no such file.
+    """
+    tree, origin, _ = document.read(path)
+    place: list[str] = []
+    for key in ("data", "mapping"):
+        if isinstance(inner := tree.get(key), Mapping):
+            tree = inner
+            place.append(key)
+    try:
+        return Columns.model_validate(dict(tree))
+    except ValidationError as error:
+        found = document.mistakes(error, lambda where: sorted(Columns.model_fields))
+        where = "".join(f"{key}." for key in place)
+        raise document.ConfigError(origin, [document.Mistake(where + path, text) for path, text in found]) from None
 
 
 class Strict(BaseModel):

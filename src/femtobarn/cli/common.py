@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -29,6 +29,19 @@ Overrides = Annotated[
 Runs = Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a study for all runs in it.")]
 Baseline = Annotated[str | None, typer.Option(help="Model that luminosity gains refer to; the first one if not given.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")]
+
+FileFormat = Annotated[
+    Literal["darkmachines", "parquet", "lhe", "top_tagging", "quark_gluon", "jetclass"] | None,
+    typer.Option(help="Format of the files; by suffix if not given."),
+]
+MappingFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="YAML that names the columns of flat tables: data.mapping of an experiment."),
+]
+Combined = Annotated[
+    Literal["average", "add"],
+    typer.Option(help="Files of one process: average runs of one generation, or add decay channels and slices."),
+]
 
 Dask = Annotated[
     str | None,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from femtobarn.cli.common import Dask, Overrides, Workers, app, complaints, err, out
+from femtobarn.cli.common import Combined, Dask, FileFormat, MappingFile, Overrides, Workers, app, complaints, err, out
 
 if TYPE_CHECKING:
     from femtobarn.events import Events
@@ -119,6 +119,9 @@ def inspect(
         Literal["MeV", "GeV"] | None,
         typer.Option(help="Of energies; MeV in Dark Machines text and GeV in tables if not given."),
     ] = None,
+    format: FileFormat = None,
+    mapping: MappingFile = None,
+    combine: Combined = "average",
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """What is in event files: processes, counts, weights, yields, objects, ranges, cut flow, problems.
@@ -128,7 +131,8 @@ def inspect(
     with complaints():
         from femtobarn import events as room
 
-        found = load(files, luminosity, process, tolerant, unit)
+        settings = {"process": process, "tolerant": tolerant, "unit": unit, "format": format, "mapping": mapping}
+        found = load(files, luminosity, settings | {"combine": combine})
         inspection = room.inspect(found, luminosity)
         flow = room.cutflow(found, {cut: cut for cut in select})[0] if select else []
         if json:
@@ -171,22 +175,32 @@ def prepare(
         out.print(f"prepared in {output}; use it with data: {{prepared: {output}}}", highlight=False, soft_wrap=True)
 
 
-def load(
-    files: Sequence[str], luminosity: float, process: str | None, tolerant: bool, unit: Literal["MeV", "GeV"] | None
-) -> Events:
-    """Events of files, or of a sample that comes with the package."""
+def load(files: Sequence[str], luminosity: float, settings: Mapping[str, Any]) -> Events:
+    """Events of files, or of a sample that comes with the package.
+
+    Args:
+        files: paths or globs, the name of a sample, or a YAML file.
+        luminosity: of the weights, in 1/fb.
+        settings: values of the options about files by name, None or False where not given.
+    """
     from femtobarn import SAMPLES, shipped
     from femtobarn.events import read
 
+    given = [f"--{name}" for name, value in settings.items() if value not in (None, False, "average")]
     own = [name for name in SAMPLES if name in files and not Path(name).exists()]
     if own:
-        if len(files) > 1 or process or unit or tolerant:
-            raise ValueError(f"{own[0]} stands alone: without other files, --process, --unit or --tolerant")
+        if len(files) > 1 or given:
+            raise ValueError(f"{own[0]} stands alone: without {', '.join(given) or 'other files'}")
         return shipped(own[0])
     if any(Path(file).suffix in (".yaml", ".yml") for file in files):
-        if len(files) > 1 or process or unit or tolerant:
-            raise ValueError("a YAML file stands alone: it says itself what is to be known of its data")
+        if len(files) > 1 or given:
+            what = ", ".join(given) or "other files"
+            raise ValueError(f"a YAML file stands alone, without {what}: it says itself how its data are read")
         from femtobarn import experiment, sample
 
         return sample.everything(experiment.data(files[0]))
-    return read(list(files), luminosity=luminosity, process=process, tolerant=tolerant, unit=unit)
+    from femtobarn.source import read_mapping
+
+    mapping = settings["mapping"]
+    columns = None if mapping is None else read_mapping(mapping)
+    return read(list(files), luminosity=luminosity, **{**settings, "mapping": columns})

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from femtobarn.cli.common import app, complaints, err, out
+from femtobarn.cli.common import Combined, FileFormat, MappingFile, app, complaints, err, out
 
 
 @app.command()
@@ -46,15 +46,17 @@ def export(
 
 @app.command()
 def score(
-    files: Annotated[
-        list[str], typer.Argument(help="Event files or globs (.csv, .txt, .parquet; .gz), or a sample by name.")
-    ],
+    files: Annotated[list[str], typer.Argument(help="Event files or globs, or a sample by name.")],
     model: Annotated[Path, typer.Argument(help="File that femtobarn export wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
     process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
     unit: Annotated[
         Literal["MeV", "GeV"] | None, typer.Option(help="Of energies in Dark Machines text; MeV if not given.")
     ] = None,
+    format: FileFormat = None,
+    mapping: MappingFile = None,
+    combine: Combined = "average",
+    tolerant: Annotated[bool, typer.Option("--tolerant", help="Leave out and count what cannot be used.")] = False,
     luminosity: Annotated[float, typer.Option(min=0, help="Of the written weights, in 1/fb.")] = 100.0,
 ) -> None:
     """Score events with an exported network, without PyTorch: files of any size, piece by piece.
@@ -68,6 +70,7 @@ def score(
         from femtobarn import SAMPLES
         from femtobarn.export import Scorer, score_files, table
         from femtobarn.export.scoring import watched
+        from femtobarn.source import read_mapping
 
         scorer = Scorer.load(model)
         with ExitStack() as stack:
@@ -80,8 +83,19 @@ def score(
                 return str(stack.enter_context(resources.as_file(sample)))
 
             found = [file(name) for name in files]
+            columns = None if mapping is None else read_mapping(mapping)
             summary = score_files(
-                found, scorer, output, process=process, unit=unit, luminosity=luminosity, progress=shown
+                found,
+                scorer,
+                output,
+                process=process,
+                unit=unit,
+                luminosity=luminosity,
+                format=format,
+                mapping=columns,
+                tolerant=tolerant,
+                combine=combine,
+                progress=shown,
             )
         out.print(table(summary, scorer.facts, luminosity))
         if summary.overfull:

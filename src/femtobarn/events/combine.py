@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
 from femtobarn.events.generation import Combine, is_stated, leaves, record_key, section_error, shares
-from femtobarn.events.numbers import file_mask
+from femtobarn.events.numbers import file_mask, scattered
 
 if TYPE_CHECKING:
     from femtobarn.events.record import Events
@@ -76,8 +76,7 @@ def tally(weight: NDArray[np.float64], number: NDArray[np.int64], hard: NDArray[
     """The sums over events of one process."""
     if not len(weight):
         return NOTHING
-    group = (hard.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(52)
-    groups = np.bincount(group.astype(np.int64), weight, N_GROUPS).astype(np.float64)
+    groups = np.bincount(scattered(hard, N_GROUPS), weight, N_GROUPS).astype(np.float64)
     return Tally(len(weight), groups, _range(number), _range(hard))
 
 

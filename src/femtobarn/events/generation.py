@@ -82,7 +82,7 @@ def combined_record(records: Sequence[Mapping[str, Any]], combine: Combine) -> d
         combine = "add"  # as their weights do
     weights = shares(samples) if combine == "average" else [1.0] * len(samples)
     combined: dict[str, Any] = {}
-    if all("cross_section_pb" in sample for sample in samples):
+    if all(isinstance(sample.get("cross_section_pb"), int | float) for sample in samples):
         sections = [sample["cross_section_pb"] for sample in samples]
         combined["cross_section_pb"] = float(np.dot(weights, sections))
         error = _combined_error(samples, weights)
@@ -93,7 +93,7 @@ def combined_record(records: Sequence[Mapping[str, Any]], combine: Combine) -> d
             combined["branching"] = float(np.dot(np.multiply(weights, sections), branchings)) / (
                 combined["cross_section_pb"] or 1.0
             )
-    if all("generated" in sample for sample in samples):
+    if all(isinstance(sample.get("generated"), int) for sample in samples):
         combined["generated"] = sum(sample["generated"] for sample in samples)
     flow = _combined_flow(samples, weights)
     if flow:

@@ -53,6 +53,8 @@ class Sort:
             unweighted events with the same statistical error.
         negative: share of events with a negative weight.
         hard: number of different hard events.
+        repeated: number of events whose number was met before in the process.
+        files: number of files that hold them, 0 where the provenance does not say.
         objects: mean number of objects an event, by name.
         most: largest number of objects in an event.
         beyond_hardest: what 18 slots leave out, filled with the objects of highest pT.
@@ -66,6 +68,8 @@ class Sort:
     effective: float
     negative: float
     hard: int
+    repeated: int
+    files: int
     objects: dict[str, float]
     most: int
     beyond_hardest: Dropped
@@ -100,7 +104,12 @@ class Inspection:
 def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
     """What is in a sample, at a luminosity in 1/fb, and what looks wrong with it."""
     weight = events.expected(luminosity)
-    sorts = {name: _sort(events[events.process == name], weight[events.process == name]) for name in events.processes}
+    files = [dict(file) for file in events.provenance.get("files", [])]
+    sorts: dict[str, Sort] = {}
+    for name in events.processes:
+        where = events.process == name
+        holders = sum(name in file.get("processes", ()) for file in files)
+        sorts[name] = _sort(events[where], weight[where], holders)
     known: dict[str, dict[str, Any]] = {}
     for name, record in events.provenance.get("processes", {}).items():
         known[name] = dict(record)
@@ -112,7 +121,6 @@ def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
             # its first step is the whole cross section, at the luminosity it was made for
             scale = produced / flow[0]["yield"]
             known[name]["cut_flow"] = [step | {"yield": step["yield"] * scale} for step in flow]
-    files = [dict(file) for file in events.provenance.get("files", [])]
     return Inspection(luminosity, sorts, known, files, problems(events))
 
 
@@ -148,6 +156,9 @@ def problems(events: Events) -> list[str]:
     same = (events.process[order[1:]] == events.process[order[:-1]]) & (np.diff(events.number[order]) == 0)
     if same.any():
         note("event number met before in the process", np.sort(order[1:][same]), "events")
+        for name, repeats in events.provenance.get("repeated_numbers", {}).items():
+            where = f"{repeats['example']} in {' and '.join(repeats['files'])}"
+            found.append(f"{repeats['n_events']} event numbers of {name} repeat over files: {where}")
     for file in events.provenance.get("files", []):
         if file.get("skipped"):
             lines = "rows" if "padded" in file else "lines"
@@ -162,7 +173,7 @@ def tables(inspection: Inspection) -> list[Table]:
     """An inspection as tables for a terminal: yields, objects, objects without a slot, ranges, generation, cut flow."""
     yields = _table(
         f"Events and expected yield at {inspection.luminosity:g} /fb",
-        ["process", "events", "expected", "effective", "w < 0", "hard events"],
+        ["process", "files", "events", "expected", "effective", "w < 0", "hard events", "repeated numbers"],
     )
     there = [name for name in KINDS[1:] if any(name in sort.objects for sort in inspection.processes.values())]
     objects = _table("Objects per event", ["process", *there, "most"])
@@ -172,11 +183,13 @@ def tables(inspection: Inspection) -> list[Table]:
     for name, sort in inspection.processes.items():
         yields.add_row(
             name,
+            str(sort.files or ""),
             str(sort.events),
             f"{sort.expected:.4g}",
             f"{sort.effective:.0f}",
             f"{sort.negative:.1%}",
             str(sort.hard),
+            str(sort.repeated),
         )
         objects.add_row(name, *(f"{sort.objects.get(kind, 0):.2f}" for kind in there), str(sort.most))
         lost = (sort.beyond_hardest, sort.beyond_kinds)
@@ -186,9 +199,13 @@ def tables(inspection: Inspection) -> list[Table]:
         ranges.add_row(name, *(_span(sort.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
     out = [yields, objects, dropped, ranges]
     if inspection.generated:
-        origin = _table("Generation", ["process", r"cross section \[pb]", "generated", "efficiency"])
+        origin = _table("Generation", ["process", r"cross section \[pb]", "generated", "combined", "efficiency"])
         for name, record in inspection.generated.items():
-            origin.add_row(name, *(_number(record.get(key)) for key in ("cross_section_pb", "generated", "efficiency")))
+            section, error = _number(record.get("cross_section_pb")), record.get("cross_section_error_pb")
+            section += f" ± {error:.2g}" if error else ""
+            combined = {"average": "average of {}", "add": "sum of {}"}.get(record.get("combine", ""), "")
+            combined = combined.format(len(record.get("samples", ())))
+            origin.add_row(name, section, _number(record.get("generated")), combined, _number(record.get("efficiency")))
         out.append(origin)
     for name, record in inspection.generated.items():
         if record.get("cut_flow"):
@@ -210,7 +227,9 @@ def show(inspection: Inspection, console: Console | None = None) -> None:
     for file in inspection.files:
         path = escape(str(file["path"]))
         padding = f", {file['padded']} padded entries that are no objects" if file.get("padded") else ""
-        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {file['events']} events{padding}", highlight=False)
+        copies = f", {file['repeated']} copies of the event before" if file.get("repeated") else ""
+        told = f"{file['events']} events{padding}{copies}"
+        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {told}", highlight=False)
     if inspection.problems:
         for problem in inspection.problems:
             console.print(f"[bold red]problem:[/] {escape(problem)}", highlight=False)
@@ -222,7 +241,7 @@ def show(inspection: Inspection, console: Console | None = None) -> None:
 _RANGES = {"pT": 0, "eta": 1, "mass": 1, "MET": 0}
 
 
-def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
+def _sort(events: Events, weight: NDArray[np.float64], files: int) -> Sort:
     particles = events.particles
     counts = ak.to_numpy(ak.num(particles.pt))
     kind = ak.to_numpy(ak.flatten(particles.kind))
@@ -240,6 +259,8 @@ def _sort(events: Events, weight: NDArray[np.float64]) -> Sort:
         effective=effective,
         negative=float(np.mean(weight < 0)),
         hard=len(hard),
+        repeated=len(events) - len(np.unique(events.number)),
+        files=files,
         objects={
             name: float(np.sum(kind == code)) / len(events)
             for code, name in enumerate(KINDS)

@@ -40,6 +40,14 @@ def row_numbers(count: int, digest: str) -> NDArray[np.int64]:
     return np.arange(count, dtype=np.int64) + np.int64(file_mask(digest))
 
 
+def scattered(numbers: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
+    """A group for each number, as if by chance, by the finaliser of splitmix64 (see `femtobarn.events.split.lot`)."""
+    z = numbers.astype(np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) % np.uint64(n_groups)).astype(np.int64)
+
+
 class Repeats(NamedTuple):
     """Event numbers that come more than once in a process.
 
@@ -129,7 +137,7 @@ class NumberLog:
         for name in events.processes:
             self.processes.setdefault(name, len(self.processes))
         table = entries(events, self.processes, self.files.setdefault(file, len(self.files)))
-        bucket = (table["number"].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(58)
+        bucket = scattered(table["number"], N_BUCKETS)
         for number in np.unique(bucket).tolist():
             with (self.folder / f"{number}.bin").open("ab") as file_:
                 file_.write(table[bucket == number].tobytes())

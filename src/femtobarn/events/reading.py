@@ -117,6 +117,8 @@ class Reading:
         if kind != "darkmachines" or path.suffix == ".gz":
             progress(path.stat().st_size)
         provenance = rename(events.provenance, self.process)
+        (file,) = provenance["files"]
+        provenance["files"] = [file | {"processes": _counts(events)}]
         return self._renumbered(replace(events, luminosity=self.luminosity, provenance=provenance), path)
 
     def pieces(self, path: Path, size: int, origin: list[dict[str, Any]] | None = None) -> Iterator[Events]:
@@ -138,12 +140,14 @@ class Reading:
         else:
             provenance = {}
             pieces = stream_darkmachines(path, size, unit=self.unit, process=self.process, luminosity=self.luminosity)
-        count = 0
+        counts: dict[str, int] = {}
         for events in pieces:
-            count += len(events)
+            for name, count in _counts(events).items():
+                counts[name] = counts.get(name, 0) + count
             weight = events.expected(self.luminosity)
             yield self._renumbered(replace(events, weight=weight, luminosity=self.luminosity), path)
-        file: dict[str, Any] = {"path": str(path), "sha256": checksum(path), "events": count}
+        total = sum(counts.values())
+        file: dict[str, Any] = {"path": str(path), "sha256": checksum(path), "events": total, "processes": counts}
         if "files" in provenance:
             file["made_of"] = provenance["files"]
         if origin is not None:
@@ -165,6 +169,11 @@ class Reading:
         if not self.renumber:
             return events
         return replace(events, number=self.numbered(path, events.number), hard=self.numbered(path, events.hard))
+
+
+def _counts(events: Events) -> dict[str, int]:
+    names, counts = np.unique(events.process, return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def format_of(path: str | Path) -> Format:

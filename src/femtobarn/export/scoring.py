@@ -20,8 +20,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from femtobarn.events import Events, stream
+from femtobarn.events import Events, Mapping, stream
+from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
+from femtobarn.events.reading import Format
 from femtobarn.export.facts import Facts
 from femtobarn.export.scorer import Scorer
 
@@ -80,6 +82,10 @@ def score_files(
     process: str | None = None,
     unit: Unit | None = None,
     luminosity: float = 100.0,
+    format: Format | None = None,
+    mapping: Mapping | None = None,
+    tolerant: bool = False,
+    combine: Combine = "average",
     progress: Callable[[int], object] | None = None,
 ) -> Summary:
     """Scores the events of files and writes `process, number, hard, weight, score, probability_<class>` as Parquet.
@@ -88,12 +94,13 @@ def score_files(
     `femtobarn.evaluation.Scores.read` reads it.
 
     Args:
-        files: Dark Machines text or this package's Parquet; paths or globs.
+        files: paths or globs; Dark Machines text and this package's Parquet may be larger than the memory.
         scorer: the exported network.
         output: Parquet file to write.
         process: name for all events, in place of what the files say.
         unit: of the energies in text, where it is not MeV.
         luminosity: that the written weights are for, in 1/fb.
+        format, mapping, tolerant, combine: as for `femtobarn.events.read`.
         progress: is told how many more events are done, again and again.
 
     Raises:
@@ -119,7 +126,17 @@ def score_files(
     half = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
         with pq.ParquetWriter(half, schema, compression="zstd") as writer:
-            for _, events in stream(files, process=process, luminosity=luminosity, unit=unit):
+            pieces = stream(
+                files,
+                format=format,
+                mapping=mapping,
+                process=process,
+                luminosity=luminosity,
+                unit=unit,
+                tolerant=tolerant,
+                combine=combine,
+            )
+            for _, events in pieces:
                 said = scorer.score(events)
                 writer.write_table(_table(events, said, schema))
                 overfull += int((ak.num(events.particles.pt).to_numpy() > facts.slots).sum())
