@@ -127,5 +127,5 @@ def checked_numbers(pieces: Iterator[tuple[Path, Events]], folder: Path) -> Iter
         for path, events in pieces:
             log.add(str(path), events)
             yield path, events
-        for process, repeats in log.repeated().items():
+        for process, repeats in sorted(log.repeated().items()):
             raise refuse(process, repeats)
