@@ -19,7 +19,7 @@ pytest.importorskip("fastjet")
 from typer.testing import CliRunner
 
 from femtobarn.cli import app
-from femtobarn.events import lhe_info, read_parquet
+from femtobarn.events import lhe_info, read, read_parquet
 from femtobarn.events.files import checksum
 from femtobarn.simulate import Generator, Plan, Preselection, production, reconstruct, run
 from femtobarn.simulate.card import card, error
@@ -90,6 +90,23 @@ def test_copies_of_a_hard_event_share_its_number(tmp_path):
     assert events.hard.max() < 300
     assert len(np.unique(events.number)) == len(events)
     np.testing.assert_array_equal(events.number % 300, events.hard)
+
+
+def test_two_seeds_are_one_sample_with_different_numbers_and_the_hard_events_of_the_file(tmp_path):
+    files = [tmp_path / f"{seed}.parquet" for seed in (1, 2)]
+    for seed, file in enumerate(files, 1):
+        run(plan(preselection=Preselection(), events=60 * seed, seed=seed), file, workers=1)
+    events = read(files)
+    np.testing.assert_allclose(events.weight, lhe_info(TTWW).cross_section * 1e5 / 180)
+    assert len(np.unique(events.number)) == 180
+    assert events.number[:60].tolist() == list(range(60))  # as in the samples that come with the package
+    np.testing.assert_array_equal(events.number, np.concatenate([read_parquet(file).number for file in files]))
+    np.testing.assert_array_equal(events.hard, [*range(60), *range(120)])
+
+
+def test_numbers_of_productions_are_whole_numbers_of_64_bits():
+    assert len({production.offset(seed) for seed in range(1000)}) == 1000
+    assert 1000 * (max(map(production.offset, range(1 << 16))) + (1 << 36)) < 2**63
 
 
 def test_forced_decays_carry_their_branching_fraction(ttww):

@@ -264,12 +264,15 @@ def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: 
         branching.extend(share)
         if plan.jets is not None:
             particles, context, event, place = find_jets(generated.particles, plan.jets, random)
-            weight, number, hard = share[event], MOST * hard[event] + place, hard[event]
+            hard = hard[event] + offset(plan.seed)
+            weight, number = share[event], MOST * hard + place
         else:
             particles, context = reconstruct(generated.particles, random, plan.responses)
             weight = np.tile(share, plan.responses)
-            number = (np.arange(plan.responses)[:, None] + plan.responses * hard).ravel()
-            hard = np.tile(hard % available, plan.responses)
+            counted = hard + offset(plan.seed)
+            number = (np.arange(plan.responses)[:, None] + plan.responses * counted).ravel()
+            # showers of an event of the file share its number, whatever the seed
+            hard = np.tile(hard % available if source else counted, plan.responses)
         parts.append(
             Events(
                 particles=ak.with_name(particles, "Momentum4D"),
@@ -298,6 +301,11 @@ def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: 
     }
     write_parquet(replace(selected, provenance={"unit": told}), file)
     return len(selected)
+
+
+def offset(seed: int) -> int:
+    """Where the numbers of a production begin: at 0 for seed 1, elsewhere for others, so that they do not repeat."""
+    return (seed - 1) % (1 << 16) << 36
 
 
 def nothing(plan: Plan) -> Events:
