@@ -157,8 +157,8 @@ def problems(events: Events) -> list[str]:
     if same.any():
         note("event number met before in the process", np.sort(order[1:][same]), "events")
         for name, repeats in events.provenance.get("repeated_numbers", {}).items():
-            where = f"{repeats['example']} in {' and '.join(repeats['files'])}"
-            found.append(f"{repeats['n_events']} event numbers of {name} repeat over files: {where}")
+            place = f"{repeats['example']} in {' and '.join(repeats['files'])}"
+            found.append(f"{repeats['n_events']} event numbers of {name} repeat over files: {place}")
     for file in events.provenance.get("files", []):
         if file.get("skipped"):
             lines = "rows" if "padded" in file else "lines"
