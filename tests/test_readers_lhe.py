@@ -200,7 +200,9 @@ def test_valid_variants_read_the_same(path, variant):
     text = VARIANTS[variant](WHOLE)
     assert text != WHOLE
     path.write_text(text, encoding="utf-8", newline="")
-    assert_same(expected, read_lhe(path))
+    found = read_lhe(path)
+    assert_same(expected, found, ("weight", "process"))  # numbers have the file's checksum
+    np.testing.assert_array_equal(found.number - found.number[0], np.arange(2))
     info = lhe_info(path)
     assert (info.events, info.cross_section, info.error) == (2, 3.0, 0.5)
 
@@ -332,8 +334,8 @@ def test_events_that_come_again_at_once_are_one_hard_event(path):
     again = SECOND.replace("1 1 2 0 0", "1 1 2 501 0").replace("4.0 0.0", "4.0 -0.0")
     path.write_text(HEAD + FIRST + SECOND + again + SECOND + FIRST + FIRST + SECOND + "</LesHouchesEvents>\n")
     events = read_lhe(path)
-    assert events.hard.tolist() == [0, 1, 1, 1, 4, 4, 6] == hard_numbers(path).tolist()
-    assert events.number.tolist() == list(range(7))
+    assert (events.hard - events.hard[0]).tolist() == [0, 1, 1, 1, 4, 4, 6] == hard_numbers(path).tolist()
+    assert (events.number - events.hard[0]).tolist() == list(range(7))
     assert events.provenance["files"][0]["repeated"] == 3
 
 
