@@ -107,9 +107,7 @@ class Reading:
                     tolerant=self.tolerant,
                 )
             case "parquet":
-                events = read_parquet(
-                    path, self.mapping, process=self.process, unit=self.unit, tolerant=self.tolerant
-                )
+                events = read_parquet(path, self.mapping, process=self.process, unit=self.unit, tolerant=self.tolerant)
                 if self.mapping is None:
                     events = replace(events, weight=events.expected(self.luminosity))
             case "top_tagging" | "quark_gluon" | "jetclass":
