@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from femtobarn.events import EventError, concatenate, read, write
+from femtobarn.document import ConfigError
+from femtobarn.events import EventError, concatenate, read, stream, write
+from femtobarn.source import read_mapping
 from tests.same_events import assert_same
 from tests.sample import make_events
 
@@ -91,6 +97,42 @@ def test_samples_of_different_luminosity_do_not_mix():
     events = make_events(10)
     with pytest.raises(ValueError, match=r"different luminosities: \[36.0, 100.0\]"):
         concatenate([events, replace(events, luminosity=36.0)])
+
+
+MAPPING = {
+    "objects": {"jet": {"pt": "pt", "eta": "eta", "phi": "phi"}},
+    "MET": "met",
+    "phi_MET": "met_phi",
+    "process_name": "ttH",
+}
+
+
+def flat(path: Path, seed: int) -> Path:
+    random = np.random.default_rng(seed)
+    columns = {name: random.uniform(30, 90, (25, 2)).tolist() for name in ("pt",)}
+    columns |= {name: random.uniform(-1, 1, (25, 2)).tolist() for name in ("eta", "phi")}
+    columns |= {"met": random.uniform(0, 90, 25).tolist(), "met_phi": random.uniform(-1, 1, 25).tolist()}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("place", [(), ("mapping",), ("data", "mapping")])
+def test_flat_tables_are_read_and_streamed_by_a_mapping_in_yaml(tmp_path, place):
+    files = [flat(tmp_path / f"{seed}.parquet", seed) for seed in (1, 2)]
+    tree = MAPPING
+    for key in reversed(place):
+        tree = {key: tree}
+    (tmp_path / "mapping.yaml").write_text(yaml.safe_dump(tree))
+    mapping = read_mapping(tmp_path / "mapping.yaml")
+    events = read(files, mapping=mapping)
+    assert len(np.unique(events.number)) == 50  # rows of two files
+    assert events.weight.sum() == 50  # which state nothing
+    pieces = [piece for _, piece in stream(files, 10, mapping=mapping)]
+    for column in ("number", "weight", "process"):
+        np.testing.assert_array_equal(np.concatenate([getattr(one, column) for one in pieces]), getattr(events, column))
+    (tmp_path / "mapping.yaml").write_text(yaml.safe_dump({"mapping": MAPPING | {"MTE": "x"}}))
+    with pytest.raises(ConfigError, match=r"mapping\.yaml: 1 mistake\s+mapping\.MTE: .*MET"):
+        read_mapping(tmp_path / "mapping.yaml")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

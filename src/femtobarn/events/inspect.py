@@ -173,7 +173,7 @@ def tables(inspection: Inspection) -> list[Table]:
     """An inspection as tables for a terminal: yields, objects, objects without a slot, ranges, generation, cut flow."""
     yields = _table(
         f"Events and expected yield at {inspection.luminosity:g} /fb",
-        ["process", "files", "events", "expected", "effective", "w < 0", "hard events", "repeated numbers"],
+        ["process", "files", "events", "expected", "effective", "w < 0", "hard events", "repeated"],
     )
     there = [name for name in KINDS[1:] if any(name in sort.objects for sort in inspection.processes.values())]
     objects = _table("Objects per event", ["process", *there, "most"])
@@ -315,5 +315,5 @@ def _number(value: Any) -> str:
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left")
     for at, column in enumerate(columns):
-        table.add_column(column, justify="right" if at else "left")
+        table.add_column(column, justify="right" if at else "left", no_wrap=not at)  # names stay whole
     return table

@@ -184,4 +184,8 @@ def format_of(path: str | Path) -> Format:
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):
             return kind
-    raise EventError(path, "has a suffix of no known format", remedy=f"say format=...; known are {', '.join(SUFFIXES)}")
+    raise EventError(
+        path,
+        "has a suffix of no known format",
+        remedy=f"name it by data.format (--format); known are {', '.join(SUFFIXES)}",
+    )
