@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -14,12 +17,14 @@ from typer.testing import CliRunner
 from femtobarn import experiment, preparation
 from femtobarn.cli import app
 from femtobarn.events import EventError, Events, concatenate, read, split, subset, write_darkmachines, write_parquet
+from femtobarn.events.atomic import partial_path
 from femtobarn.events.epoch import BLOCK, Epoch
 from femtobarn.events.shards import Index, write_shards
 from femtobarn.events.source import Source
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.stream import Stream
 from femtobarn.sample import everything
+from tests.fuzzing import N_MUTANTS, fuzz
 from tests.jets import jet_events
 from tests.sample import make_events
 
@@ -250,6 +255,107 @@ def test_damage_is_named(folder, tmp_path):
     (tmp_path / "d" / "index.json").write_text(json.dumps(told | {"version": 99}))
     with pytest.raises(EventError, match="later version"):
         Index.read(tmp_path / "d")
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+def test_damaged_index_is_refused(folder, tmp_path, n_mutants):
+    """Every count, weight and name in it counts."""
+    shutil.copytree(folder, tmp_path / "set")
+    whole = Index.read(folder)
+
+    def same_index(result: Index, _: bytes) -> None:
+        assert result == whole
+
+    content = (folder / "index.json").read_bytes()
+    path = tmp_path / "set" / "index.json"
+    fuzz(lambda path: Index.read(path.parent), content, path, n_mutants, check=same_index)
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+@pytest.mark.parametrize("with_cache", [False, True], ids=["shard", "cache"])
+def test_damaged_shard_is_refused_and_damaged_cache_made_again(folder, tmp_path, n_mutants, with_cache):
+    copied = Path(shutil.copytree(folder, tmp_path / "set"))
+    cache = tmp_path / "cache" if with_cache else None
+    index = Index.read(copied)
+
+    def read_group(_: Path) -> dict[str, list[object]]:
+        arrays, rows = Source.open(copied, "train", SLOTS, index=index, cache=cache).group(1)
+        return {name: column.tolist() for name, column in arrays.items()} | {"rows": rows.tolist()}
+
+    before = read_group(copied)
+    path = tmp_path / "cache" / "train-0000-0001.bin" if with_cache else copied / "train" / "0000.parquet"
+
+    def same_arrays(result: dict[str, list[object]], _: bytes) -> None:
+        assert result == before
+
+    found = fuzz(read_group, path.read_bytes(), path, n_mutants, check=same_arrays)
+    assert found.n_accepted == n_mutants if with_cache else found.n_refused > 0.9 * n_mutants
+
+
+def test_cache_of_other_contents_is_made_again(folder, tmp_path):
+    """A file of the right size is not enough: it has to be of this row group, and of these columns."""
+    cache = tmp_path / "cache"
+    before = dealt(stream(folder, cache=cache))
+    files = sorted(cache.glob("train-0000-*.bin"))
+    same_size = [path for path in files if path.stat().st_size == files[0].stat().st_size]
+    shutil.copy(same_size[1], same_size[0])
+    zeros = same_size[2]
+    zeros.write_bytes(bytes(zeros.stat().st_size))
+    assert same(dealt(stream(folder, cache=cache)), before)
+    assert same_size[0].read_bytes() != same_size[1].read_bytes()
+    assert any(zeros.read_bytes())
+
+
+def test_shard_that_changes_while_it_is_used_is_noticed(folder, tmp_path):
+    copied = Path(shutil.copytree(folder, tmp_path / "set"))
+    source = Source.open(copied, "train", SLOTS)
+    source.group(0)
+    shard = copied / "train" / "0000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[-12] ^= 1  # of what says how to read the pages
+    shard.write_bytes(content)
+    with pytest.raises(EventError, match=r"0000.parquet.*cannot be read as it was written"):
+        source.group(0)
+    with pytest.raises(EventError, match=r"0000.parquet.*cannot be read as it was written"):
+        Source.open(copied, "train", SLOTS, fraction=0.1)
+
+
+def test_parquet_of_events_has_page_checksums_that_are_verified(tmp_path):
+    """Some flips of a bit are silent where the checksums of pages are off, and none is where they are on."""
+    path = tmp_path / "events.parquet"
+    write_parquet(make_events(200), path)
+    content = path.read_bytes()
+    metadata = pq.ParquetFile(path).metadata.row_group(0)
+    weight = next(
+        metadata.column(at) for at in range(metadata.num_columns) if metadata.column(at).path_in_schema == "MET"
+    )
+    end = weight.data_page_offset + weight.total_compressed_size
+    n_silent = 0
+    for back in range(1, 40):
+        changed = bytearray(content)
+        changed[end - back] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(EventError, match=r"events\.parquet.*cannot be read as Parquet"):
+            read(path)
+        try:
+            pq.read_table(path)
+            n_silent += 1
+        except OSError:
+            continue
+    assert n_silent > 10
+
+
+def test_preparing_follows_no_link_and_leaves_nothing_of_killed_processes(tmp_path):
+    (tmp_path / "victim").mkdir()
+    (tmp_path / f".set.{os.getpid()}.partial").symlink_to(tmp_path / "victim")
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    dead = tmp_path / partial_path(tmp_path / "set").name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    (dead / "spool").mkdir(parents=True)
+    write_shards([make_events(50)], tmp_path / "set", SHARES)
+    assert not dead.exists()
+    assert not list((tmp_path / "victim").iterdir())
+    assert Index.read(tmp_path / "set")
 
 
 def test_mistakes_of_preparing_are_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from femtobarn.inputs import Sizes
 from femtobarn.models import BDT
+from femtobarn.models.treetext import TreeError, check_trees
+from tests.fuzzing import N_MUTANTS, fuzz
 
 NAMES = ["HT", "m(j1,j2)", "m[j1,j2]", "ΔR {b b}"]
 SMALL: dict[str, Any] = {"trees": 40, "leaves": 6, "smallest_leaf": 0.007}
@@ -104,6 +107,60 @@ def test_round_trip_by_text(tmp_path, classes):
     assert [path.name for path in tmp_path.iterdir()] == ["trees.txt"]
     with pytest.raises(ValueError, match=f"tells {classes} classes apart, not 5"):
         BDT(Sizes(0, 0, 0, 5)).load(tmp_path / "trees.txt")
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+@pytest.mark.parametrize(("classes", "smallest"), [(3, 0.007), (2, 0.007), (2, 1.0)])
+def test_damaged_trees_never_reach_lightgbm(tmp_path, n_mutants, classes, smallest):
+    """It would end this process, as tests/mutations.py shows within the first few thousand."""
+    trees, _ = grow(classes, trees=3, smallest_leaf=smallest)
+    path = tmp_path / "trees.txt"
+    trees.save(path)
+    x = sample(50)[0]
+
+    def predictions(path: Path) -> np.ndarray:
+        return BDT(Sizes(0, 0, 0, classes)).load(path).predict(x)
+
+    def are_probabilities(result: np.ndarray, _: bytes) -> None:
+        assert result.shape == (len(x), classes)
+
+    fuzz(predictions, path.read_bytes(), path, n_mutants, errors=(ValueError,), check=are_probabilities)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("left_child=1", "left_child=9", "should be a leaf from -4 to -1, or a split from 1 to 2"),
+        ("left_child=1", "left_child=0", "should be a leaf from -4 to -1, or a split from 1 to 2"),
+        ("right_child=-2", "right_child=-3", "every leaf and every split once"),
+        ("num_leaves=4", "num_leaves=9", "split_feature has 3 values' should be 8"),
+        ("split_feature=2", "split_feature=4", "should be 0 to 3"),
+        ("threshold=0.5", "threshold=a.5", "should be numbers"),
+        ("decision_type=2", "decision_type=1", "should be one of"),
+        ("leaf_value=1", "leaf_value=n", "should be finite numbers"),
+        ("num_cat=0", "num_cat=1", "should be a whole number from 0 to 0"),
+        ("num_class=1", "num_class=3", "num_tree_per_iteration=1' should be 3"),
+        ("tree_sizes=", "tree_sizes=9", "the [0-9]+ bytes of Tree=0"),
+        ("end of trees", "end of tree", "cut short"),
+        ("[boosting: gbdt]", "[boosting gbdt]", "each in brackets"),
+    ],
+)
+def test_damage_to_trees_is_named_with_its_line(old, new, message):
+    block = (
+        "num_leaves=4\nnum_cat=0\nsplit_feature=2 0 1\nsplit_gain=3 2 1\nthreshold=0.5 -1 inf\ndecision_type=2 8 10\n"
+        "left_child=1 2 -1\nright_child=-2 -3 -4\nleaf_value=1 -1 0.5 2e-3\nleaf_weight=1 1 1 1\nleaf_count=1 1 1 1\n"
+        "internal_value=0 0 0\ninternal_weight=4 3 2\ninternal_count=4 3 2\nis_linear=0\nshrinkage=1\n\n\n"
+    )
+    size = len("Tree=0\n") + len(block)
+    text = (
+        "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=3\n"
+        "objective=binary sigmoid:1\nfeature_names=a b c d\nfeature_infos=[0:1] none [-1e3:inf] none\n"
+        f"tree_sizes={size}\n\nTree=0\n{block}end of trees\n\nfeature_importances:\na=1\n\n"
+        "parameters:\n[boosting: gbdt]\n\nend of parameters\n\npandas_categorical:null\n"
+    )
+    assert check_trees(text).endswith("end of trees\n")
+    with pytest.raises(TreeError, match=rf"(line [0-9]+: .*)?{message}"):
+        check_trees(text.replace(old, new, 1))
 
 
 def test_importance_finds_the_column_that_matters():

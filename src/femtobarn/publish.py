@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from rich.table import Table
 
 import femtobarn
 from femtobarn.evaluation.runs import METRICS, WEIGHTS, read_metrics
+from femtobarn.events.atomic import atomic_path
 from femtobarn.events.files import checksum
 from femtobarn.export import Facts, Scorer
 from femtobarn.export.card import Card, card
@@ -68,16 +68,12 @@ def export(folder: str | Path, output: str | Path | None = None, *, tolerance: f
     _free(about, path)
     facts = facts_of(trained, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as half:
         form = Graph if facts.features == OBJECTS else JetGraph
         write(form(network.cpu(), trained.task.cpu(), facts.slots), facts, half)
         events = events_of(trained)
         trials = prove(Scorer.load(half), network, trained.task, events, tolerance)
         size = half.stat().st_size
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
     metrics = read_metrics(folder).content if (folder / METRICS).is_file() else None
     known = Card(
         file=path.name,

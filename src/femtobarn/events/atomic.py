@@ -39,7 +39,7 @@ def atomic_write(
 
     Args:
         path: the file, replaced if it exists.
-        check: called when the content is complete; its error leaves the old file in place.
+        check: called before the partial file is opened and when it is complete; its error leaves the old file in place.
         durable: wait until the disk has the content.
 
     Raises:
@@ -50,26 +50,20 @@ def atomic_write(
         >>> with TemporaryDirectory() as folder, atomic_write(Path(folder) / "a.bin") as file:
         ...     _ = file.write(b"whole")
     """
-    target = Path(path)
-    partial = partial_path(target)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(partial, flags, 0o666)
-        try:
-            with open(handle, "w+b") as file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            check()
-            os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        if error.filename == str(partial) or (error.filename is None and error.errno in FULL):
-            raise OSError(error.errno, error.strerror, str(target)) from error
-        raise
+    with _partial(Path(path), check, durable) as (file, _):
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, check: Callable[[], object] = unchecked) -> Iterator[Path]:
+    """As `atomic_write`, for a writer that opens a file by its name: that of an empty file which nobody else has.
+
+    Args:
+        path: the file, replaced if it exists.
+        check: see `atomic_write`.
+    """
+    with _partial(Path(path), check, True) as (_, partial):
+        yield partial
 
 
 def atomic_write_bytes(path: str | Path, content: bytes, *, check: Callable[[], object] = unchecked) -> None:
@@ -100,6 +94,30 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(entry.path, ignore_errors=True)
         else:
             Path(entry.path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _partial(target: Path, check: Callable[[], object], durable: bool) -> Iterator[tuple[BinaryIO, Path]]:
+    partial = partial_path(target)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    check()
+    try:
+        handle = os.open(partial, flags, 0o666)
+        try:
+            with open(handle, "w+b") as file:
+                yield file, partial
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            check()
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.filename == str(partial) or (error.filename is None and error.errno in FULL):
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
 
 
 def _host() -> str:

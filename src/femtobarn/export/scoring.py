@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from femtobarn.events import Events, Mapping, stream
+from femtobarn.events.atomic import atomic_write
 from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
 from femtobarn.events.reading import Format
@@ -123,9 +123,8 @@ def score_files(
     found: dict[str, Process] = {}
     overfull = 0
     output.parent.mkdir(parents=True, exist_ok=True)
-    half = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with pq.ParquetWriter(half, schema, compression="zstd") as writer:
+    with atomic_write(output) as whole:
+        with pq.ParquetWriter(whole, schema, compression="zstd", write_page_checksum=True) as writer:
             pieces = stream(
                 files,
                 format=format,
@@ -147,9 +146,6 @@ def score_files(
                     progress(len(events))
         if not found:
             raise ValueError("no events to score: the files are empty")
-        os.replace(half, output)
-    finally:
-        half.unlink(missing_ok=True)
     return Summary(dict(sorted(found.items())), overfull)
 
 

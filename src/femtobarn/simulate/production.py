@@ -25,6 +25,7 @@ import awkward as ak
 import numpy as np
 
 from femtobarn.events import Events, concatenate, cutflow, lhe_info, read_parquet, write_parquet
+from femtobarn.events.atomic import atomic_write_bytes
 from femtobarn.events.files import checksum
 from femtobarn.simulate.detector import reconstruct
 from femtobarn.simulate.generator import Generator, Preselection
@@ -166,9 +167,7 @@ def claim(folder: Path, plan: Plan) -> None:
                 + "; remove the folder or choose another output"
             )
     else:
-        half = file.with_suffix(".tmp")
-        half.write_text(json.dumps(told))
-        os.replace(half, file)
+        atomic_write_bytes(file, json.dumps(told).encode())
 
 
 def plain(source: Path, scratch: Path) -> Path:
