@@ -304,13 +304,8 @@ def test_tolerance_leaves_out_bad_rows_of_the_own_layout(tmp_path):
     found = read(tmp_path / "own.parquet", tolerant=True)
     assert found.number.tolist() == [0, 3]
     assert found.particles.pt.tolist() == [events.particles.pt.tolist()[row] for row in (0, 3)]
-    assert found.provenance["files"][0] | {"path": "", "sha256": ""} == {
-        "path": "",
-        "sha256": "",
-        "events": 2,
-        "skipped": 2,
-        "padded": 0,
-    }
+    record = found.provenance["files"][0]
+    assert [record[name] for name in ("events", "skipped", "padded")] == [2, 2, 0]
 
 
 def test_tolerance_leaves_out_bad_jets(tmp_path):
