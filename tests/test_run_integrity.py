@@ -233,6 +233,11 @@ def test_config_that_was_changed_after_the_training_is_refused(data, tmp_path):
 
 def test_files_of_another_run_are_refused(data, tmp_path):
     folder = copy(data, tmp_path)
+    text = (folder / "meta.json").read_text()
+    (folder / "meta.json").write_text(text.replace('"checksums"', '"checksumt"'))
+    with pytest.raises(ValueError, match=r"meta\.json was changed or damaged"):
+        load_run(folder)
+    (folder / "meta.json").write_text(text)
     run.train(configured(data, "seed=2"), tmp_path / "other")
     run.evaluate(tmp_path / "other")
     for file in ("weights.safetensors", "scores.parquet", "history.json", "meta.json", "metrics.json"):

@@ -75,9 +75,10 @@ def read_checked_json(path: Path, remedy: str) -> CheckedJson:
     content = read_json(path, remedy)
     if not isinstance(content, dict):
         raise ValueError(f"{path} can't be read: it holds a {type(content).__name__}, not keys and values; {remedy}")
-    if KEY not in content:
+    hidden = any(isinstance(value, dict) and set(value) == {"content", "files"} for value in content.values())
+    if KEY not in content and not hidden:  # the key itself may be damaged
         return CheckedJson(content, {}, False)
-    told = content.pop(KEY)
+    told = content.pop(KEY, None)
     files = told.get("files") if isinstance(told, dict) else None
     if not isinstance(files, dict) or told.get("content") != content_checksum([content, files]):
         raise ValueError(f"{path} was changed or damaged after it was written (its SHA-256 differs); {remedy}")
