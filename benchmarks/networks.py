@@ -40,7 +40,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from femtobarn import provenance
-from femtobarn.inputs import Batch, Encoded, Sizes
+from femtobarn.inputs import Batch, Features, Sizes
 from femtobarn.inputs.interactions import pair_features
 from femtobarn.models import ParT, ParticleNet, weaver
 from femtobarn.models.network import trim
@@ -94,7 +94,7 @@ class Ours(nn.Module):
         pairs = [torch.where(real, one, 0.0) for one in pair_features(batch, self.pairs)]
         blank = batch.momenta.new_zeros(*real.shape, 0)
         return self.architecture(
-            Encoded(
+            Features(
                 particles=batch.tracks,
                 pairs=torch.stack(pairs, -1) if pairs else blank,
                 context=batch.context,

@@ -79,7 +79,7 @@ class Theirs(nn.Module):
 
         super().__init__()
         layers = [(16, (width,) * 3) for width in (64, 128, 256)]
-        classes = len(weaver.CLASSES)
+        classes = len(weaver.JETCLASS_CLASSES)
         self.network = ParticleNet(features, classes, layers, [(256, 0.1)], use_fusion=False, trim=False)
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict({name.removeprefix("mod."): value for name, value in state.items()})

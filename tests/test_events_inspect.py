@@ -79,7 +79,7 @@ def test_slots_by_kind_are_filled_from_the_eighteen_hardest():
     particles["eta"] = particles["phi"] = 0.0 * particles["pt"]
     three = replace(make_events(3, processes=("tttt",)), particles=particles)
     batch = make_batch(three, 18)
-    kept = FCN(Sizes(11, 0, 3, 2), widths=(2,)).choose(batch.momenta, batch.kind, batch.mask).sum((1, 2))
+    kept = FCN(Sizes(11, 0, 3, 2), widths=(2,)).select(batch.momenta, batch.kind, batch.mask).sum((1, 2))
     assert kept.tolist() == [4, 1, 1]
     sort = inspect(three).processes["tttt"]
     assert sort.beyond_hardest == Dropped(3, 1)

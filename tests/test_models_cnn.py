@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import CNN, settings
-from femtobarn.models.cnn import OBJECTS
+from femtobarn.models.cnn import SUM_UNIT
 from tests.sample import make_events
 
 
@@ -44,7 +44,7 @@ def by_hand(network: CNN, objects: np.ndarray, context: np.ndarray) -> np.ndarra
         mean, variance = norm.running_mean.numpy(), norm.running_var.numpy()
         scaled = (out - mean) / np.sqrt(variance + norm.eps)
         x = np.maximum(scaled * norm.weight.detach().numpy() + norm.bias.detach().numpy(), 0)
-    y = np.concatenate([x.sum(0) / OBJECTS, x.max(0), context])
+    y = np.concatenate([x.sum(0) / SUM_UNIT, x.max(0), context])
     for layer in network.fc:
         if isinstance(layer, torch.nn.Linear):
             y = layer.weight.detach().numpy() @ y + layer.bias.detach().numpy()

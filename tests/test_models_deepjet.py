@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs import Batch, Sizes, make_batch
 from femtobarn.models import DeepJet
-from femtobarn.models.deepjet import Reader, softest_first
+from femtobarn.models.deepjet import ListEncoder, softest_first
 from femtobarn.physics.objects import (
     ANTIMUON,
     BJET,
@@ -74,7 +74,7 @@ def step(lstm: Any, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_a_list_is_read_from_the_softest_to_the_hardest():
     torch.manual_seed(2)
-    reader: Any = Reader(4, (6, 5), 7, 0.0).double().eval()
+    reader: Any = ListEncoder(4, (6, 5), 7, 0.0).double().eval()
     for seed, norm in enumerate(each for each in reader.modules() if isinstance(each, nn.BatchNorm1d)):
         assert norm.running_mean is not None
         norm.running_mean += 0.1 * random(norm.num_features, seed=seed)

@@ -29,7 +29,7 @@ def test_its_slots_are_the_columns_of_the_trees(network):
     """The trees' table is filled by other code, with sorting in numpy."""
     batch = make_batch(make_events(200, seed=2), 18, torch.float64)
     names, table = columns(batch)
-    chosen = network.choose(batch.momenta, batch.kind, batch.mask)
+    chosen = network.select(batch.momenta, batch.kind, batch.mask)
     assert chosen.sum(-1).max() == 1
     found = (chosen.double() @ pt(batch.momenta.masked_fill(~batch.mask[..., None], 0.0))[..., None]).squeeze(-1)
     expected = table[:, [name.startswith("pt_") and name[3:].rstrip("1234") in SLOTS for name in names]]
@@ -53,10 +53,10 @@ def crowd(kind: int, count: int) -> Batch:
 
 def test_ties_fill_each_slot_once_with_the_more_energetic(network):
     batch = crowd(JET, 6)
-    chosen = network.choose(batch.momenta, batch.kind, batch.mask)[0]
+    chosen = network.select(batch.momenta, batch.kind, batch.mask)[0]
     assert chosen[:4].int().argmax(-1).tolist() == [5, 4, 3, 2]
     assert chosen.sum().item() == 4
-    alike = network.choose(*crowd(ELECTRON, 2)[:3])[0]
+    alike = network.select(*crowd(ELECTRON, 2)[:3])[0]
     assert alike.nonzero().tolist() == [[8, 0]]
 
 
@@ -67,7 +67,7 @@ def test_rounding_does_not_decide_a_tie(network, ulps):
     momenta = batch.momenta.float()
     momenta[0, 0, 0] += ulps * torch.finfo(torch.float32).eps * 32
     assert momenta[0, 0, 0] != momenta[0, 1, 0]
-    assert network.choose(momenta, batch.kind, batch.mask)[0, :3].int().argmax(-1).tolist() == [2, 0, 1]
+    assert network.select(momenta, batch.kind, batch.mask)[0, :3].int().argmax(-1).tolist() == [2, 0, 1]
 
 
 def answer(network: Any, batch: Batch) -> torch.Tensor:

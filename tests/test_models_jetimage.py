@@ -43,7 +43,9 @@ def some(count: int = 12, size: int = 15) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def drawn(batch: Batch, features: str = "kin", **settings: Any) -> Tensor:
     inputs = Inputs((), features).double()
-    return JetImage(inputs.sizes(2), **SMALL, **settings).draw(inputs(batch))
+    encoded = inputs(batch)
+    relative = directions(encoded.momenta, encoded.mask)
+    return JetImage(inputs.sizes(2), **SMALL, **settings).draw(encoded, relative)
 
 
 def moments(image: Tensor, reach: float) -> dict[str, Tensor]:
@@ -64,8 +66,8 @@ def test_each_particle_is_shared_out_among_four_pixels():
     encoded = Inputs((), "kin").double()(batch)
     seen: list[Tensor] = []
     built = JetImage(Sizes(7, 0, 0, 2), pixels=pixels, reach=reach, channels=("pt",), **SMALL)
-    plain, built.hats = built.hats, lambda place: seen.append(place) or plain(place)  # type: ignore[func-returns-value, method-assign]
-    built.draw(encoded)
+    plain, built.pixel_weights = built.pixel_weights, lambda coordinate: seen.append(coordinate) or plain(coordinate)  # type: ignore[func-returns-value, method-assign]
+    built.draw(encoded, directions(encoded.momenta, encoded.mask))
     x, y = (place.numpy() for place in seen)
     share = directions(encoded.momenta, encoded.mask).pt_fraction.numpy()
     expected = np.zeros((len(x), 2, pixels, pixels))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import LGATr
-from femtobarn.models.lgatr import Block
+from femtobarn.models.lgatr import MultivectorBlock
 from femtobarn.nn import PackedRows, append_global_token, key_padding_bias, tokens
 from femtobarn.nn.multivectors import (
     EquivariantLinear,
@@ -278,8 +278,8 @@ class Both:
         self.s2mvs.bias.data = torch.cat([layer.s2mvs.bias.data for layer in layers])
 
 
-def copy_block(theirs: Any, ours: Block) -> None:
-    heads, asked = ours.heads, ours.asked
+def copy_block(theirs: Any, ours: MultivectorBlock) -> None:
+    heads, asked = ours.heads, ours.qkv_channels
     # theirs counts queries, keys, values, then channels, then heads
     order = torch.arange(3 * asked.multivectors * heads).view(3, asked.multivectors, heads).transpose(1, 2).flatten()
     own = torch.arange(3 * asked.scalars * heads).view(3, asked.scalars, heads).transpose(1, 2).flatten()
@@ -312,7 +312,7 @@ def test_the_network_is_theirs_with_the_same_weights(heads):
         mlp={"mlp_ratio": 2},
     ).double()
     for one, other in zip(theirs.blocks, ours.blocks, strict=True):
-        assert isinstance(other, Block)
+        assert isinstance(other, MultivectorBlock)
         copy_block(one, other)
     with torch.no_grad():
         first, last = theirs.linear_in, theirs.linear_out

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from femtobarn.inputs import Encoded, Inputs, make_batch
-from femtobarn.inputs.encoded import Sizes
+from femtobarn.inputs import Features, Inputs, make_batch
+from femtobarn.inputs.feature_batch import Sizes
 from femtobarn.models import LGATrSlim
-from femtobarn.models.lgatr_slim import Channels, Fields, Linear, gated, normed
+from femtobarn.models.lgatr_slim import ScalarsVectors, ScalarVectorLinear, SlimChannels, gate, rms_norm
 from femtobarn.nn import PackedRows, append_global_token, key_padding_bias, tokens
 from tests.sample import make_events
 from tests.symmetries import TRANSFORMATIONS
@@ -20,28 +20,28 @@ from tests.symmetries import TRANSFORMATIONS
 ROWS, S, V = 7, 6, 3
 
 
-def some(scalars: int = S, vectors: int = V, rows: int = ROWS, seed: int = 0) -> Fields:
+def some(scalars: int = S, vectors: int = V, rows: int = ROWS, seed: int = 0) -> ScalarsVectors:
     generator = torch.Generator().manual_seed(seed)
     shapes = ((rows, scalars), (4, rows, vectors))
-    return Fields(*(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes))
+    return ScalarsVectors(*(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes))
 
 
-def moved(transformation: str, x: Fields) -> Fields:
+def moved(transformation: str, x: ScalarsVectors) -> ScalarsVectors:
     """All vectors in another frame."""
     there = TRANSFORMATIONS[transformation](x.vectors.permute(1, 2, 0))
     return x._replace(vectors=there.permute(2, 0, 1))
 
 
-def same(found: Fields, expected: Fields) -> None:
+def same(found: ScalarsVectors, expected: ScalarsVectors) -> None:
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
 
 
-LAYERS: dict[str, Callable[[Fields], Fields]] = {
-    "linear": Linear(Channels(S, V), Channels(4, 2)).double(),
-    "norm": normed,
-    "norm of heads": lambda x: normed(x, 3),
-    "gates": gated,
+LAYERS: dict[str, Callable[[ScalarsVectors], ScalarsVectors]] = {
+    "linear": ScalarVectorLinear(SlimChannels(S, V), SlimChannels(4, 2)).double(),
+    "norm": rms_norm,
+    "norm of heads": lambda x: rms_norm(x, 3),
+    "gates": gate,
 }
 
 
@@ -70,7 +70,7 @@ def test_blocks_turn_with_their_input(last, transformation):
 @pytest.mark.parametrize("layer", ["norm", "norm of heads", "gates"])
 def test_gradients_are_those_of_finite_differences(layer):
     x = [part.requires_grad_() for part in some(rows=3)]
-    assert torch.autograd.gradcheck(lambda *parts: tuple(LAYERS[layer](Fields(*parts))), x)
+    assert torch.autograd.gradcheck(lambda *parts: tuple(LAYERS[layer](ScalarsVectors(*parts))), x)
 
 
 lgatr = pytest.importorskip("lgatr", reason="the authors' package: pip install --no-deps lgatr==2.0.0")
@@ -93,7 +93,7 @@ def their_network(ours: Any, sizes: Sizes) -> Any:
     )
 
 
-def their_input(ours: LGATrSlim, sizes: Sizes, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+def their_input(ours: LGATrSlim, sizes: Sizes, encoded: Features) -> tuple[Tensor, Tensor, Tensor]:
     """Four-vectors, scalars and what is added to the logits of the attention, which is `attn_mask`."""
     found = append_global_token(tokens(encoded, sizes, ours.references, ours.scale), encoded)
     dtype = found.scalars.dtype

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from femtobarn.inputs import Encoded, Inputs, Sizes, make_batch
+from femtobarn.inputs import Features, Inputs, Sizes, make_batch
 from femtobarn.models import find, settings
-from femtobarn.models.lloca import Local
+from femtobarn.nn import LocalFrames
 from femtobarn.nn.frames import inverse_lorentz, random_frames, rest_frame
 from femtobarn.nn.tokens import Reference
 from femtobarn.physics import lorentz
@@ -44,39 +44,39 @@ def backbone(name: str, sizes: Sizes) -> Any:
     return find(plain)(sizes, **chosen).double().eval()
 
 
-def events(count: int = 12) -> tuple[Encoded, Sizes]:
+def events(count: int = 12) -> tuple[Features, Sizes]:
     inputs = Inputs().double()
     return inputs(make_batch(make_events(count, seed=3), 16, torch.float64)), inputs.sizes(3)
 
 
-def moved(encoded: Encoded, transformation: Transformation) -> Encoded:
+def moved(encoded: Features, transformation: Transformation) -> Features:
     """In another frame, with nonsense where the features depend on it."""
     momenta = torch.where(encoded.mask[..., None], transformation(encoded.momenta), 0.0)
     particles = torch.cat([torch.full_like(encoded.particles[..., :4], 17.0), encoded.particles[..., 4:]], -1)
     return encoded._replace(momenta=momenta, vectors=transformation(encoded.vectors), particles=particles)
 
 
-def apart(network: Any, encoded: Encoded, transformation: Transformation) -> float:
+def apart(network: Any, encoded: Features, transformation: Transformation) -> float:
     """How far the answer moves, in units of its spread over events."""
     with torch.no_grad():
         before, after = network(encoded), network(moved(encoded, transformation))
     return float(((after - before).abs().amax(0) / before.std(0)).max())
 
 
-def lab_frames(local: Local, encoded: Encoded) -> Tensor:
+def lab_frames(local: LocalFrames, encoded: Features) -> Tensor:
     """Of each object, from the lab."""
     total = torch.cat([torch.where(encoded.mask[..., None], encoded.momenta, 0.0), encoded.vectors], 1).sum(1)
     _, transport = local(encoded)
     assert transport is not None
     frames: Tensor = transport.frames
-    return frames @ rest_frame(total)[:, None] if local.kind == "learned" else frames
+    return frames @ rest_frame(total)[:, None] if local.frame_type == "learned" else frames
 
 
 @pytest.mark.parametrize("kind", ["learned", "so3", "so2"])
 def test_frames_are_lorentz_matrices_of_the_right_kind(kind):
     encoded, sizes = events()
     torch.manual_seed(2)
-    frames = lab_frames(Local(sizes, kind, (), (1,), (8, 8), 0.0).double().eval(), encoded)
+    frames = lab_frames(LocalFrames(sizes, kind, (), (1,), widths=(8, 8), dropout=0.0).double().eval(), encoded)
     torch.testing.assert_close(frames.transpose(-1, -2) @ METRIC @ frames, METRIC.expand_as(frames), atol=1e-10, rtol=0)
     torch.testing.assert_close(
         frames @ inverse_lorentz(frames), torch.eye(4).double().expand_as(frames), atol=1e-10, rtol=0
@@ -94,7 +94,7 @@ def test_frames_follow_the_event(transformation):
     """L(Λp) = L(p) Λ⁻¹, for empty slots as well as they may."""
     encoded, sizes = events()
     torch.manual_seed(2)
-    local = Local(sizes, "learned", (), (1,), (8, 8), 0.0).double().eval()
+    local = LocalFrames(sizes, "learned", (), (1,), widths=(8, 8), dropout=0.0).double().eval()
     by = TRANSFORMATIONS[transformation]
     matrix = by(torch.eye(4, dtype=torch.float64)).T
     before, after = lab_frames(local, encoded), lab_frames(local, moved(encoded, by))
@@ -138,12 +138,12 @@ def test_what_a_choice_of_frames_keeps_and_what_it_does_not(name, group):
             assert apart(network, encoded, transformation) > 1e-4, move
 
 
-def bare(*jets: Tensor) -> Encoded:
+def bare(*jets: Tensor) -> Features:
     """Jets of momenta alone, of different numbers of objects."""
     most = max(one.shape[1] for one in jets)
     momenta = torch.cat([torch.nn.functional.pad(one, (0, 0, 0, most - one.shape[1])) for one in jets])
     mask = torch.cat([(torch.arange(most) < one.shape[1]).expand(len(one), -1) for one in jets])
-    return Encoded(
+    return Features(
         particles=momenta.new_zeros(*mask.shape, 7),
         pairs=momenta.new_zeros(*mask.shape, most, 0),
         context=momenta.new_zeros(len(mask), 0),
@@ -231,10 +231,12 @@ def test_transport_between_equal_frames_is_the_plain_network(name, features, mon
     inputs = Inputs(("mass", "delta"), features=features).double()
     encoded, sizes = inputs(make_batch(jet_events(20, most=12), 12, torch.float64)), inputs.sizes(2)
     forward = lorentz.eta(encoded.momenta.sum(1)) > 0  # the others are mirrored
-    encoded = Encoded(*(column[forward] for column in encoded))
+    encoded = Features(*(column[forward] for column in encoded))
     network = build(name, sizes, frames="so3")
     same = torch.eye(4, dtype=torch.float64)
-    monkeypatch.setattr(Local, "frames", lambda self, momenta, scalars, mask, n: same.expand(len(momenta), n, 4, 4))
+    monkeypatch.setattr(
+        LocalFrames, "frames", lambda self, momenta, scalars, mask, n: same.expand(len(momenta), n, 4, 4)
+    )
     plain = backbone(name, sizes)
     state = network.backbone.state_dict()
     plain.load_state_dict(

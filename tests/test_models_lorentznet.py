@@ -7,7 +7,7 @@ import torch
 
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import LorentzNet
-from femtobarn.models.lorentznet import Exchange, connect, psi
+from femtobarn.models.lorentznet import MessagePassing, build_pairs, psi
 from femtobarn.nn import BatchNorm, PackedRows
 from tests.jets import jet_events
 from tests.sample import make_events
@@ -27,10 +27,10 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 MASK = torch.tensor([[True] * 5, [True, False, True, True, False], [False, True, False, False, False], [False] * 5])
 
 
-def exchange(pairs: int = 2, last: bool = False) -> tuple[Exchange, tuple[torch.Tensor, ...]]:
+def exchange(pairs: int = 2, last: bool = False) -> tuple[MessagePassing, tuple[torch.Tensor, ...]]:
     """A block with random running statistics, and something to exchange."""
     torch.manual_seed(3)
-    block = Exchange(8, 3, pairs, 0.3, last).double().eval()
+    block = MessagePassing(8, 3, pairs, 0.3, last).double().eval()
     for norm in (block.first_norm, block.learn_norm):
         for name, value in norm.state_dict().items():
             if value.is_floating_point():
@@ -46,7 +46,7 @@ def norm(layer: BatchNorm, value: torch.Tensor) -> torch.Tensor:
 
 
 def by_loops(
-    block: Exchange, h: torch.Tensor, x: torch.Tensor, s: torch.Tensor, features: torch.Tensor
+    block: MessagePassing, h: torch.Tensor, x: torch.Tensor, s: torch.Tensor, features: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The formulas of the paper, one pair after the other, each message with the layers as they are written."""
     places = MASK.nonzero().tolist()
@@ -80,7 +80,7 @@ def test_messages_are_those_of_loops_over_pairs(last, piece, monkeypatch):
     if piece is not None:
         monkeypatch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", piece * block.width)
     with torch.set_grad_enabled(piece is None):
-        found = block(h, x, s, rows, connect(rows, features))
+        found = block(h, x, s, rows, build_pairs(rows, features))
     torch.testing.assert_close(found, expected)
     assert last == torch.equal(found[1], x)
 
@@ -88,14 +88,14 @@ def test_messages_are_those_of_loops_over_pairs(last, piece, monkeypatch):
 def test_batch_norms_see_every_real_pair_once_in_each_order():
     block, (h, x, s, features) = exchange(pairs=0)
     rows = PackedRows(MASK)
-    graph = connect(rows, features)
-    assert len(graph.first) == 5 * 4 + 3 * 2
+    graph = build_pairs(rows, features)
+    assert len(graph.receiver) == 5 * 4 + 3 * 2
     block.first_norm.reset_running_stats()
     block.first_norm.momentum = 1.0
     block.train()(h, x, s, rows, graph)
     first = [
         block.first(torch.cat([h[i], h[j], psi(torch.stack([square(a - b), dot(a, b)]))]))
-        for i, j in zip(graph.first, graph.second, strict=True)
+        for i, j in zip(graph.receiver, graph.sender, strict=True)
         for a, b in [(x[MASK][i], x[MASK][j])]
     ]
     torch.testing.assert_close(block.first_norm.running_mean, torch.stack(first).mean(0))
@@ -114,7 +114,7 @@ def square(a: torch.Tensor) -> torch.Tensor:
 def test_a_block_turns_with_its_four_vectors(transformation):
     block, (h, x, s, features) = exchange()
     moved, rows = TRANSFORMATIONS[transformation], PackedRows(MASK)
-    graph = connect(rows, features)
+    graph = build_pairs(rows, features)
     before, after = block(h, x, s, rows, graph), block(h, moved(x), s, rows, graph)
     torch.testing.assert_close(after[0], before[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(after[1], moved(before[1]), rtol=1e-9, atol=1e-9)

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from femtobarn.inputs import Batch, Encoded, Sizes
+from femtobarn.inputs import Batch, Features, Sizes
 from femtobarn.models import MPNN
-from femtobarn.models.mpnn import READINGS, Adjacency, Exchange, Pass, Set2Set
+from femtobarn.models.mpnn import N_READOUT_STEPS, Adjacency, AdjacencyType, MessagePass, Set2Set
 from tests.test_models_contract import INTERACTIONS, build, events
 
-ALL = get_args(Exchange)
+ALL = get_args(AdjacencyType)
 WIDTH = 10
 
 
-def network(adjacency: Exchange, pairs: int = 0, iterations: int = 2) -> MPNN:
+def network(adjacency: AdjacencyType, pairs: int = 0, iterations: int = 2) -> MPNN:
     torch.manual_seed(2)
     built = MPNN(Sizes(11, pairs, 3, 3), adjacency=adjacency, iterations=iterations, width=WIDTH).double()
     with torch.no_grad():
@@ -25,16 +25,16 @@ def network(adjacency: Exchange, pairs: int = 0, iterations: int = 2) -> MPNN:
     return built.eval()
 
 
-def encoded(pairs: int = 0, count: int = 12) -> Encoded:
+def encoded(pairs: int = 0, count: int = 12) -> Features:
     """Events with none, one, two or more objects."""
     few = torch.arange(16) < torch.tensor([0, 1, 2, *[16] * (count - 3)])[:, None]
     batch = events(count)
     inputs = build("mpnn", INTERACTIONS["pairs" if pairs else "plain"]).inputs
-    found: Encoded = inputs(Batch(*batch._replace(mask=batch.mask & few)))
+    found: Features = inputs(Batch(*batch._replace(mask=batch.mask & few)))
     return found
 
 
-def seen(built: MPNN, given: Encoded) -> list[Tensor]:
+def seen(built: MPNN, given: Features) -> list[Tensor]:
     """What the objects have become before the event is read, and the graphs on the way."""
     kept: list[Tensor] = []
     hooks = [
@@ -61,7 +61,7 @@ def test_messages_are_what_loops_send(adjacency, pairs):
         objects = range(int(given.mask[event].sum()))
         h = [linear(norm(given.particles[event, i][None])[0]).tanh() for i in objects]
         for each in built.passes:
-            assert isinstance(each, Pass)
+            assert isinstance(each, MessagePass)
             a = torch.eye(len(objects)).double()
             if each.graph is not None:
                 for i in objects:
@@ -77,7 +77,7 @@ def test_messages_are_what_loops_send(adjacency, pairs):
             torch.testing.assert_close(found[event, i], h[i], rtol=1e-9, atol=1e-11)
 
 
-def u(built: MPNN, given: Encoded, event: int, i: int, j: int) -> Tensor:
+def u(built: MPNN, given: Features, event: int, i: int, j: int) -> Tensor:
     """What the features of a pair say; nothing of an object with itself."""
     if built.embed_pairs is None or i == j:
         return torch.zeros(()).double()
@@ -149,7 +149,7 @@ def test_the_set_is_read_by_asking():
     for event in range(len(given.mask)):
         own = objects[event, given.mask[event]]
         query, memory, said = (torch.zeros(WIDTH).double() for _ in range(3))
-        for _ in range(READINGS):
+        for _ in range(N_READOUT_STEPS):
             x = torch.cat([query, said])
             gates = cell.weight_ih @ x + cell.bias_ih + cell.weight_hh @ query + cell.bias_hh
             enter, forget, new, leave = gates.chunk(4)

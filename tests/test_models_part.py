@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from femtobarn.inputs import Encoded, Sizes
+from femtobarn.inputs import Features, Sizes
 from femtobarn.models import ParT
 from femtobarn.models.part import ClassBlock, ParticleBlock
 from femtobarn.nn import PackedRows, key_padding_bias, prepare_bias, self_attention, symmetric_bias, unique_pairs
@@ -115,7 +115,7 @@ def test_pairs_are_mirrored_alike_packed_and_padded(monkeypatch, self_pairs):
 
 
 def test_scores_in_pieces_are_those_of_the_whole(monkeypatch):
-    encoded = Encoded(
+    encoded = Features(
         particles=random(3, 5, 4),
         pairs=random(3, 5, 5, 2),
         context=random(3, 0),

@@ -12,7 +12,7 @@ import vector
 
 from femtobarn.inputs import Sizes, make_batch
 from femtobarn.models import ParticleNet, settings
-from femtobarn.models.particlenet import EdgeConv, apart2, connect, separation2
+from femtobarn.models.particlenet import EdgeConv, angular_distance2, build_graph, feature_distance2
 from femtobarn.nn import BatchNorm, PackedRows, all_neighbours, nearest_neighbours
 from tests.sample import make_events
 
@@ -43,7 +43,7 @@ def some_mask() -> torch.Tensor:
 def test_distances_are_vectors_own():
     events = make_events(20)
     batch = make_batch(events, 14, torch.float64)
-    found = separation2(batch.momenta, batch.mask)
+    found = angular_distance2(batch.momenta, batch.mask)
     for number, particles in enumerate(events.particles):
         ordered = particles[np.argsort(-np.asarray(particles.pt), kind="stable")]
         objects = [vector.obj(pt=p.pt, eta=p.eta, phi=p.phi, mass=0) for p in ordered]
@@ -59,13 +59,13 @@ def test_no_edge_is_special_to_the_detector():
     c, s = math.cos(2.5), math.sin(2.5)
     turned = torch.stack([c * px - s * py, s * px + c * py, pz, energy], -1)
     real = batch.mask[:, :, None] & batch.mask[:, None, :]
-    before, after = (separation2(momenta, batch.mask)[real] for momenta in (batch.momenta, turned))
+    before, after = (angular_distance2(momenta, batch.mask)[real] for momenta in (batch.momenta, turned))
     torch.testing.assert_close(after, before)
 
 
 def test_feature_distances():
     x = random(2, 5, 3)
-    torch.testing.assert_close(apart2(x), torch.cdist(x, x) ** 2)
+    torch.testing.assert_close(feature_distance2(x), torch.cdist(x, x) ** 2)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 5, 30])
@@ -134,6 +134,6 @@ def test_edge_convolution_against_loops(k, pairs, training):
     )
     rows = PackedRows(mask)
     expected = (normed(block.shortcut_norm, rows.pack(x) @ block.shortcut.weight.T) + means).relu()
-    graph = connect(distance2, rows, k, features)
+    graph = build_graph(distance2, rows, k, features)
     assert graph.complete is (k == 16)
     torch.testing.assert_close(block(rows.pack(x), graph), expected)

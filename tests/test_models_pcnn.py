@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
-from femtobarn.inputs import Encoded, Inputs, Sizes
+from femtobarn.inputs import Features, Inputs, Sizes
 from femtobarn.models import PCNN, Network
 from femtobarn.models.pcnn import Convolution
 from tests.test_models_contract import events
@@ -28,7 +28,7 @@ def layer(convolution: Convolution, x: Tensor, stride: int = 1) -> Tensor:
     return ((z - norm.running_mean[:, None]) * scale[:, None] + norm.bias[:, None]).relu()
 
 
-def by_hand(network: PCNN, encoded: Encoded, row: int) -> Tensor:
+def by_hand(network: PCNN, encoded: Features, row: int) -> Tensor:
     """One event as a list of its own length, (channels, objects), with zeros beyond either end and nowhere else."""
     x = network.norm(encoded.particles[row][encoded.mask[row]]).T
     x = layer(network.first, x)

@@ -10,9 +10,9 @@ import torch
 import vector
 from torch import Tensor
 
-from femtobarn.inputs import Encoded, Inputs, Sizes, make_batch
+from femtobarn.inputs import Features, Inputs, Sizes, make_batch
 from femtobarn.models import RecNN
-from femtobarn.models.recnn import NODE, Gated, node_features
+from femtobarn.models.recnn import NODE_FEATURES, GatedMerge, node_features
 from femtobarn.nn import cluster
 from femtobarn.nn.trees import TreeAlgorithm
 from tests.jets import jet_events
@@ -21,11 +21,11 @@ SLOTS = 12
 SHAPES = get_args(TreeAlgorithm)
 
 
-def encoded(count: int = 12, seed: int = 0) -> Encoded:
+def encoded(count: int = 12, seed: int = 0) -> Features:
     """Jets; the first has no constituent left, the next one, then two."""
     batch = make_batch(jet_events(count, most=15, seed=seed), SLOTS, torch.float64)
     few = torch.arange(SLOTS) < torch.tensor([0, 1, 2, *[SLOTS] * (count - 3)])[:, None]
-    found: Encoded = Inputs((), "full").double().fit(batch)(batch._replace(mask=batch.mask & few))
+    found: Features = Inputs((), "full").double().fit(batch)(batch._replace(mask=batch.mask & few))
     return found
 
 
@@ -41,7 +41,7 @@ def network(**settings) -> RecNN:
 def test_the_published_size(gating, count):
     """That of the authors' code: seven features of a node, 40 hidden, one output; and a batch norm of the features."""
     built = RecNN(Sizes(0, 0, 0, 1), gating=gating)
-    assert sum(parameter.numel() for parameter in built.parameters()) == count + 2 * len(NODE)
+    assert sum(parameter.numel() for parameter in built.parameters()) == count + 2 * len(NODE_FEATURES)
 
 
 @pytest.mark.parametrize("gating", [False, True])
@@ -64,7 +64,7 @@ def test_every_node_is_what_its_children_make(shape, gating):
         if node < SLOTS:
             return own
         left, right = (h(jet, int(children[jet, node - SLOTS])) for children in (tree.left, tree.right))
-        if not isinstance(built.merge, Gated):
+        if not isinstance(built.merge, GatedMerge):
             simple: Tensor = built.merge.activate(torch.cat([left, right, own])).relu()
             return simple
         r_left, r_right, r_own = built.merge.reset(torch.cat([left, right, own])).sigmoid().split(12)
@@ -114,7 +114,7 @@ def test_features_are_those_of_the_sum_of_the_constituents():
                 "log pT": math.log(node.pt),
                 "theta": node.theta,
             }
-            values = torch.tensor([expected[name] for name in NODE]).double()
+            values = torch.tensor([expected[name] for name in NODE_FEATURES]).double()
             torch.testing.assert_close(found[event, number], values, rtol=1e-5, atol=1e-6)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import Network, SetT
-from femtobarn.models.sett import Pooling, SelfAttention
+from femtobarn.models.sett import AttentionPooling, SelfAttentionBlock
 from femtobarn.nn import PackedRows, key_padding_bias
 from tests.sample import make_events
 
@@ -38,7 +38,7 @@ def finished(block: Any, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
 
 def test_self_attention_is_the_papers_with_the_bias_in_the_softmax():
     torch.manual_seed(1)
-    block: Any = SelfAttention(WIDTH, 2, 0.0).double()
+    block: Any = SelfAttentionBlock(WIDTH, 2, 0.0).double()
     x, u = random(3, 5, WIDTH), random(3, HEADS, 5, 5, seed=1)
     attention = like_torch(block.project.weight, block.project.bias, block.collect)
     padded = u.masked_fill(~MASK[:, None, None], -torch.inf).flatten(0, 1)
@@ -50,7 +50,7 @@ def test_self_attention_is_the_papers_with_the_bias_in_the_softmax():
 
 def test_pooling_is_the_papers_attention_of_one_seed():
     torch.manual_seed(1)
-    block: Any = Pooling(WIDTH, HEADS, 2).double()
+    block: Any = AttentionPooling(WIDTH, HEADS, 2).double()
     x, seed = random(3, 5, WIDTH), block.seed.expand(3, 1, -1)
     weight = torch.cat([block.query.weight, block.project.weight])
     attention = like_torch(weight, torch.cat([block.query.bias, block.project.bias]), block.collect)
@@ -61,7 +61,7 @@ def test_pooling_is_the_papers_attention_of_one_seed():
 
 
 def test_without_objects_the_event_is_the_seed():
-    block: Any = Pooling(WIDTH, HEADS, 2).double()
+    block: Any = AttentionPooling(WIDTH, HEADS, 2).double()
     rows = PackedRows(torch.zeros_like(MASK))
     nothing = block.collect.bias.expand(3, -1)  # of the mean of no values
     torch.testing.assert_close(block(rows.pack(random(3, 5, WIDTH)), rows), finished(block, block.seed, nothing))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from femtobarn.inputs import Encoded, Inputs, make_batch
+from femtobarn.inputs import Features, Inputs, make_batch
 from femtobarn.models import find, networks, settings
 from femtobarn.models.registry import SMALL
 from femtobarn.nn import n_token_scalars, tokens
@@ -78,7 +78,7 @@ def test_networks_keep_the_symmetry_that_the_references_leave(name, references):
     assert (broken - network(encoded)).abs().max() > 1e-5
 
 
-def seen(encoded: Encoded, moved: Transformation) -> Encoded:
+def seen(encoded: Features, moved: Transformation) -> Features:
     """An event in another frame."""
     momenta = torch.where(encoded.mask[..., None], moved(encoded.momenta), 0.0)
     return encoded._replace(momenta=momenta, vectors=moved(encoded.vectors))

@@ -10,7 +10,7 @@ from torch import nn
 
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import Network, Transformer
-from femtobarn.models.transformer import Block
+from femtobarn.models.transformer import PreNormBlock
 from femtobarn.nn import PackedRows, key_padding_bias
 from tests.sample import make_events
 
@@ -37,7 +37,7 @@ def test_parameters_of_the_paper():
 
 def test_block_is_torchs_encoder_layer_with_the_norm_first():
     torch.manual_seed(1)
-    block: Any = Block(WIDTH, 2, 0.0).double()
+    block: Any = PreNormBlock(WIDTH, 2, 0.0).double()
     theirs = nn.TransformerEncoderLayer(
         WIDTH, HEADS, 2 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True
     ).double()

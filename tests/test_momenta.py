@@ -15,7 +15,7 @@ from femtobarn import experiment, explanation, run, safety, sample, systematics
 from femtobarn.events import Events, write_parquet
 from femtobarn.events.shards import write_shards
 from femtobarn.events.source import Source
-from femtobarn.inputs import Batch, Encoded, Inputs, make_batch
+from femtobarn.inputs import Batch, Features, Inputs, make_batch
 from femtobarn.inputs.stream import Stream
 from femtobarn.models import MODELS, PUBLISHED, Network, find
 from femtobarn.models.registry import LORENTZ, PAIRLESS, SMALL, momenta
@@ -113,7 +113,7 @@ def seen(monkeypatch) -> set[tuple[torch.dtype, torch.dtype]]:
     found: set[tuple[torch.dtype, torch.dtype]] = set()
     forward = Inputs.forward
 
-    def noted(self: Inputs, batch: Batch) -> Encoded:
+    def noted(self: Inputs, batch: Batch) -> Features:
         encoded = forward(self, batch)
         found.update((batch.momenta.dtype, each.dtype) for each in (encoded.particles, encoded.pairs, encoded.context))
         return encoded

@@ -111,18 +111,19 @@ def models(
     with complaints():
         from rich.table import Table
 
-        from femtobarn.models import MODELS, PUBLISHED, describe
+        from femtobarn.models import MODELS, PUBLISHED, depths, describe
 
         if name is None:
-            table = Table(box=None, show_header=False)
+            table = Table("model", "depths", "", box=None, pad_edge=False)
             for known in sorted(MODELS):
-                table.add_row(f"[bold]{known}[/bold]", describe(known).title)
+                table.add_row(f"[bold]{known}[/bold]", ", ".join(depths(known)), describe(known).title)
             for size, (base, _) in sorted(PUBLISHED.items()):
-                table.add_row(f"[bold]{size}[/bold]", f"{base} in a published size.")
+                table.add_row(f"[bold]{size}[/bold]", ", ".join(depths(size)), f"{base} in a published size.")
             out.print(table)
             return
         about = describe(name)
-        out.print(f"[bold]{about.name}[/bold]  {about.title}\n{about.paper}\n", highlight=False)
+        out.print(f"[bold]{about.name}[/bold]  {about.title}\n{about.paper}", highlight=False)
+        out.print(f"Depths: {', '.join(depths(name))}\n", highlight=False)
         table = Table("setting", "type", "default", box=None, pad_edge=False)
         for setting in about.settings:
             table.add_row(*setting)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv_transpose1d, linear
 
-from femtobarn.inputs import Batch, Encoded
+from femtobarn.inputs import Batch, Features
 from femtobarn.models import CNN, Network
 from femtobarn.models.network import trim
 
@@ -81,7 +81,7 @@ def propagate(
 
 
 def _through(
-    architecture: nn.Module, encoded: Encoded, coefficients: Callable[[Tensor], Tensor], gamma: float
+    architecture: nn.Module, encoded: Features, coefficients: Callable[[Tensor], Tensor], gamma: float
 ) -> Relevance:
     assert isinstance(architecture, CNN)
     real = encoded.mask[:, None]

@@ -3,7 +3,7 @@
 from femtobarn.inputs.batch import CONTEXT, Batch, make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.inputs.constituents import FEATURES, OBJECTS
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.inputs.features import Inputs
 from femtobarn.inputs.interactions import INTERACTIONS
 from femtobarn.inputs.loader import batches
@@ -14,7 +14,7 @@ __all__ = [
     "INTERACTIONS",
     "OBJECTS",
     "Batch",
-    "Encoded",
+    "Features",
     "Inputs",
     "Sizes",
     "batches",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs import constituents
 from femtobarn.inputs.batch import Batch
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.inputs.interactions import INTERACTIONS, check, own_features, pair_features
 from femtobarn.inputs.loader import batches
 from femtobarn.physics import lorentz, pairwise
@@ -77,7 +77,8 @@ class Inputs(nn.Module):
         whole = features == constituents.OBJECTS
         self.particles = PARTICLES if whole else constituents.FEATURES[features]
         self.context = CONTEXT_FEATURES if whole else ()
-        self.told = whole or constituents.NEEDS[features] > 0  # features without types leave them out of everything
+        # without types among the features, `kind` contains none either
+        self.has_types = whole or constituents.NEEDS[features] > 0
         for name, width in zip(("particle", "pair", "context"), self.sizes(0)[:3], strict=True):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_std", torch.ones(width))
@@ -98,18 +99,18 @@ class Inputs(nn.Module):
             features=self.features,
         )
 
-    def forward(self, batch: Batch) -> Encoded:
+    def forward(self, batch: Batch) -> Features:
         """Features in the precision of the buffers, momenta in their own; what padded slots hold changes nothing."""
         batch = clean(batch)
         dtype = self.particle_mean.dtype
         particles = standardised(self._particles(batch).to(dtype), self.particle_mean, self.particle_std)
-        return Encoded(
+        return Features(
             particles=torch.where(batch.mask[..., None], particles, 0.0),
             pairs=self._pairs(batch, dtype),
             context=standardised(self._context(batch).to(dtype), self.context_mean, self.context_std),
             mask=batch.mask,
             momenta=batch.momenta,
-            kind=batch.kind if self.told else torch.where(batch.mask, PARTICLE, batch.kind),
+            kind=batch.kind if self.has_types else torch.where(batch.mask, PARTICLE, batch.kind),
             vectors=missing(batch) if self.context else batch.momenta[:, :0],
         )
 

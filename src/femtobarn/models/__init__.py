@@ -1,9 +1,10 @@
-"""The zoo of architectures; importing it registers them all."""
+"""Registered architectures; importing this package registers all of them."""
 
 from femtobarn.models import weaver
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
 from femtobarn.models.deepjet import DeepJet
+from femtobarn.models.depths import DEPTHS, Depth, at_depth, check_depth, depths
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.jetimage import JetImage
@@ -26,6 +27,7 @@ from femtobarn.models.transformer import Transformer
 __all__ = [
     "BDT",
     "CNN",
+    "DEPTHS",
     "EFN",
     "FCN",
     "MODELS",
@@ -34,6 +36,7 @@ __all__ = [
     "PFN",
     "PUBLISHED",
     "DeepJet",
+    "Depth",
     "Description",
     "JetImage",
     "LGATr",
@@ -49,6 +52,9 @@ __all__ = [
     "RecNN",
     "SetT",
     "Transformer",
+    "at_depth",
+    "check_depth",
+    "depths",
     "describe",
     "find",
     "model",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from femtobarn.events.atomic import atomic_write_bytes, unchecked
-from femtobarn.inputs.encoded import Sizes
+from femtobarn.inputs.feature_batch import Sizes
 from femtobarn.models.registry import model
 from femtobarn.models.treetext import check_trees
 

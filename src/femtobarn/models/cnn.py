@@ -1,4 +1,4 @@
-"""1D convolutional network: filters that slide over the list of objects, hardest first.
+"""1D convolutional network: filters that slide over the list of particles, hardest first.
 
 LeCun et al., *Gradient-Based Learning Applied to Document Recognition*, doi:10.1109/5.726791; over the objects of a
 four-top event: Moskvitina et al., arXiv:2211.05143.
@@ -13,12 +13,12 @@ from jaxtyping import Float
 from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import BatchNorm, PackedRows, mlp_head
 
-#: Sums over the objects of an event are in units of this, about their number, so that they are of order 1.
-OBJECTS = 10
+#: Particles; unit of sums over an event, about their number, so that the sums are of order 1.
+SUM_UNIT = 10
 
 
 def _odd(number: int) -> int:
@@ -29,19 +29,19 @@ def _odd(number: int) -> int:
 
 @model("cnn", small={"channels": (16, 16), "fc": (16,), "dropout": 0.0}, ordered=True, pairs=False)
 class CNN(nn.Module):
-    """Convolutions over the list of objects by falling pT, then sum and maximum over the list.
+    """Convolutions over the list of particles by falling pT, then sum and maximum over the list.
 
-    Every filter sees an object with its neighbours in the list, so the answer depends on the order. Beyond either end
-    of the list there are zeros; padding is blanked after each layer and so can't be told from the end. Made of
-    linear layers, batch norm, ReLU and pooling alone, for which layer-wise relevance propagation is well defined.
-    It takes no pairwise features.
+    Every filter combines a particle with its neighbours in the list, so the output depends on the order. Beyond either
+    end of the list there are zeros; padding is set to 0 after each layer and is therefore equivalent to the end. The
+    network consists of linear layers, batch norm, ReLU and pooling, for which layer-wise relevance propagation is well
+    defined. It takes no pairwise features.
 
     Args:
         sizes: widths of the inputs and outputs.
         channels: filters of each convolution.
-        kernel: objects that a filter spans, an odd number.
+        kernel: particles per filter, an odd number.
         fc: widths of the fully connected layers before the last; MET and its direction join here.
-        dropout: after each of those.
+        dropout: dropout probability after each of them.
     """
 
     def __init__(
@@ -62,19 +62,36 @@ class CNN(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(width) for width in channels)
         self.fc = mlp_head(2 * channels[-1] + sizes.context, fc, sizes.outputs, dropout)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        rows = PackedRows(encoded.mask)
-        x = encoded.particles.transpose(1, 2)
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        return self.fc
+
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.fc(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Sum and maximum of each channel over the particles, and the features of the event."""
+        return self.pool(self.convolve(features), features.context)
+
+    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
+        """Channels of each particle after the last convolution."""
+        return self.convolve(features).transpose(1, 2)
+
+    def convolve(self, features: Features) -> Float[Tensor, "batch channels particles"]:
+        """Channels of each particle after the last convolution; 0 for padding."""
+        rows = PackedRows(features.mask)
+        x = features.particles.transpose(1, 2)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            seen = rows.pack(convolution(x).transpose(1, 2))
-            x = rows.unpack(torch.relu(norm(seen))).transpose(1, 2)
-        logits: Tensor = self.fc(self.pool(x, encoded.context))
-        return logits
+            filtered = rows.pack(convolution(x).transpose(1, 2))
+            x = rows.unpack(torch.relu(norm(filtered))).transpose(1, 2)
+        return x
 
     def pool(
         self, x: Float[Tensor, "batch channels particles"], context: Float[Tensor, "batch event_features"]
     ) -> Float[Tensor, "batch features"]:
-        """Sum and maximum of each channel over the objects, beside what is known of the event."""
+        """Sum and maximum of each channel over the particles, and the features of the event."""
         # nothing is below 0 after a ReLU, so padding is no maximum
-        return torch.cat([x.sum(-1) / OBJECTS, x.amax(-1), context], dim=-1)
+        return torch.cat([x.sum(-1) / SUM_UNIT, x.amax(-1), context], dim=-1)

@@ -1,4 +1,4 @@
-"""Fully connected network: the hardest objects of each kind in fixed slots, and plain layers behind them.
+"""Fully connected network: the hardest particles of each type in fixed slots, followed by fully connected layers.
 
 Builtjes et al., *Attention to the strengths of physical interactions*, arXiv:2211.05143 (there: FCN).
 """
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.inputs.features import KINEMATIC
 from femtobarn.models.registry import model
 from femtobarn.nn import BatchNorm, Linear
@@ -24,15 +24,15 @@ from femtobarn.physics.objects import SLOTS
 class FCN(nn.Module):
     """Fully connected network (FCN) on 12 slots: 4 jets, 4 b-jets, one e-, e+, mu- and mu+, the hardest of each.
 
-    It picks them itself from the objects of the batch, so their order does not matter; photons and softer objects are
-    not seen. Each slot holds log E, log pT, eta and phi, and whether there is an object at all; an empty one is 0. MET
-    and its direction stand beside the slots.
+    It selects them from the particles of the batch, so their order does not matter; photons and softer particles are
+    ignored. Each slot holds log E, log pT, eta and phi, and a flag that is 1 if the slot is filled; an empty slot is 0.
+    MET and its direction join the slots.
 
     Args:
-        sizes: widths of the inputs and outputs; it takes no pairs.
-        widths: of the hidden layers.
-        norm: after each hidden layer, over the events of a batch or over the features of an event.
-        dropout: after each hidden layer.
+        sizes: widths of the inputs and outputs; pairwise features are not used.
+        widths: widths of the hidden layers.
+        norm: normalization after each hidden layer, over the events of a batch or over the features of an event.
+        dropout: dropout probability after each hidden layer.
     """
 
     kinds: Tensor
@@ -47,7 +47,7 @@ class FCN(nn.Module):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__()
-        slots = [(kind, place) for kind, most in SLOTS.values() for place in range(most)]
+        slots = [(kind, place) for kind, count in SLOTS.values() for place in range(count)]
         self.register_buffer("kinds", torch.tensor([kind for kind, _ in slots]), persistent=False)
         self.register_buffer("places", torch.tensor([place for _, place in slots]), persistent=False)
         layers: list[nn.Module] = []
@@ -57,27 +57,43 @@ class FCN(nn.Module):
             before = width
         self.layers = nn.Sequential(*layers, Linear(before, sizes.outputs))
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        particles = encoded.particles[..., :KINEMATIC]  # the other features are the type, which the slot tells
-        chosen = self.choose(encoded.momenta, encoded.kind, encoded.mask).to(particles.dtype)
-        slots = torch.cat([chosen @ particles, chosen.sum(-1, keepdim=True)], dim=-1)
-        logits: Tensor = self.layers(torch.cat([slots.flatten(1), encoded.context], dim=-1))
-        return logits
+    @property
+    def head(self) -> nn.Module:
+        """Last layer, from the latent vector to the outputs."""
+        return self.layers[-1]
 
-    def choose(
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.head(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Last hidden layer."""
+        x = self.fill_slots(features)
+        for layer in list(self.layers)[:-1]:
+            x = layer(x)
+        return x
+
+    def fill_slots(self, features: Features) -> Float[Tensor, "batch features"]:
+        """Features and flags of all slots, and the features of the event."""
+        particles = features.particles[..., :KINEMATIC]  # the other features are the type, which the slot implies
+        in_slot = self.select(features.momenta, features.kind, features.mask).to(particles.dtype)
+        slots = torch.cat([in_slot @ particles, in_slot.sum(-1, keepdim=True)], dim=-1)
+        return torch.cat([slots.flatten(1), features.context], dim=-1)
+
+    def select(
         self,
         momenta: Float[Tensor, "batch particles 4"],
         kind: Int[Tensor, "batch particles"],
         mask: Bool[Tensor, "batch particles"],
-    ) -> Bool[Tensor, "batch slots particles"]:
-        """Which object is in which slot: at most one in each, True nowhere for an empty slot.
+    ) -> Bool[Tensor, "batch entries particles"]:
+        """True where a particle is in a slot: at most one per slot, none in an empty slot.
 
-        By counting the harder objects of the same kind, which needs no sorting and no shape that depends on the data.
+        The harder particles of the same type are counted, which needs no sorting and no data-dependent shape.
         """
         place = (harder(momenta) & (kind[:, None, :] == kind[:, :, None]) & mask[:, None, :]).sum(-1)
-        right = (kind[:, None, :] == self.kinds[:, None]) & (place[:, None, :] == self.places[:, None])
-        return right & mask[:, None, :]
+        matches = (kind[:, None, :] == self.kinds[:, None]) & (place[:, None, :] == self.places[:, None])
+        return matches & mask[:, None, :]
 
 
 def _norm(name: str, width: int) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""L-GATr: a transformer whose numbers are multivectors of spacetime.
+"""L-GATr: a transformer whose features are multivectors of spacetime.
 
 Spinner et al., *Lorentz-Equivariant Geometric Algebra Transformers for High-Energy Physics*, arXiv:2405.14806; Brehmer
 et al., *A Lorentz-Equivariant Transformer for All of the LHC*, arXiv:2411.00446.
@@ -11,20 +11,19 @@ from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     Bias,
     PackedRows,
     PairLayers,
     Reference,
-    append_global_token,
     last_token_attention,
     n_token_scalars,
+    pack_tokens,
     pair_bias,
     prepare_bias,
     self_attention,
-    tokens,
 )
 from femtobarn.nn.multivectors import (
     EquivariantLinear,
@@ -48,32 +47,32 @@ from femtobarn.physics.geometric_algebra import Multivectors
 class LGATr(nn.Module):
     r"""L-GATr (Lorentz-equivariant geometric algebra transformer).
 
-    An object has channels of multivectors, of which its momentum is the first vector, and scalars. Linear maps,
-    attention by invariant products, geometric products, gates and norms all commute with Lorentz transformations. A
-    global token, which has neither momentum nor direction, gathers the event; its scalars give the outputs:
+    A token has channels of multivectors, of which its momentum is the first vector, and scalars. Linear maps, attention
+    by invariant products, geometric products, gates and norms all commute with Lorentz transformations. A global token,
+    which has neither momentum nor direction, attends to the event; its scalars give the outputs:
 
     .. math:: x \leftarrow x + \mathrm{Attention}(\mathrm{N}(x)), \quad
               x \leftarrow x + W\,\mathrm{gate}(\mathrm{N}(V (L\mathrm{N}(x) \cdot R\mathrm{N}(x))))
 
     The defaults are those for top tagging. As published the two beams and the time direction are tokens like the
-    objects; without them (`references: []`) no Lorentz transformation changes the answer, as long as the pairwise
-    features are invariant. MET is a token in events. Pairwise features become the additive bias U of each head as in
-    ParT, shared by all blocks. Momenta are brought to the rest frame of the event first, where rounding is least; an
-    equivariant network does not notice. Factors that the linear map behind them can learn (those of norms and heads)
-    are left out, and so are maps of what is 0 before the first product, or seen by nobody after the last.
+    particles; without them (`references: []`) the output is invariant under every Lorentz transformation, if the
+    pairwise features are invariant. MET is a token in events. Pairwise features become the additive bias U of each head
+    as in ParT, shared by all blocks. Momenta are first boosted to the rest frame of the event, where rounding errors
+    are smallest; an equivariant network is not affected. Factors that the next linear map can absorb (of norms and
+    heads) are left out, and so are maps whose input is 0 before the first product or whose output is not used.
 
     Args:
         sizes: widths of the inputs and outputs.
-        multivectors: channels of an object, 16 components each.
-        scalars: of an object, beside these.
-        blocks: of attention and geometric product.
-        heads: of the attention.
-        attention_ratio: channels of all heads in units of those of an object.
-        ratio: channels of the products in units of those of an object.
+        multivectors: multivector channels per token, 16 components each.
+        scalars: additional scalars per token.
+        blocks: number of blocks of attention and geometric product.
+        heads: number of attention heads.
+        attention_ratio: channels of all heads in units of the channels of a token.
+        ratio: channels of the products in units of the channels of a token.
         pair_embedding: hidden widths of the embedding of a pair.
-        references: directions that the network is told, and that break the symmetry: `beam`, `time`.
-        scale: unit of the momenta in GeV, as published 20, for constituents of jets. Squares of momenta lose in float32
-            what is 1e-7 of them: in events with objects of some hundred GeV take 100.
+        references: reference vectors, which break the symmetry: `beam`, `time`.
+        scale: GeV; unit of the momenta, 20 as published for constituents of jets. In float32 squares of momenta are
+            accurate to 1e-7: in events with particles of some hundred GeV use 100.
     """
 
     def __init__(
@@ -97,34 +96,50 @@ class LGATr(nn.Module):
         self.embed_momenta = nn.Linear(1, channels.pairs, bias=False)
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(
-            Block(channels, heads, attention_ratio, ratio, first=number == 0, last=number == blocks - 1)
+            MultivectorBlock(channels, heads, attention_ratio, ratio, first=number == 0, last=number == blocks - 1)
             for number in range(blocks)
         )
         self.head = nn.Linear(channels.invariant, sizes.outputs)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        momenta, scalars, mask = append_global_token(tokens(encoded, self.sizes, self.references, self.scale), encoded)
-        rows = PackedRows(mask)
-        vectors = self.embed_momenta(rows.pack(momenta.to(scalars.dtype)).T[..., None])
-        x = Multivectors(self.embed(rows.pack(scalars)), vectors, vectors[:3, :, :0])
-        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, mask, self.heads, scalars.dtype), rows)
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.head(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Invariant components of the global token after the last block."""
+        x, rows, bias = self.embed_tokens(features)
         for block in self.blocks:
-            x = block(x, rows, bias, encoded.mask.shape[1])
-        logits: Tensor = self.head(x.scalars)
-        return logits
+            x = block(x, rows, bias, features.mask.shape[1])
+        return x.scalars
+
+    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
+        """Invariant components of each particle before the last block, which updates the global token only."""
+        x, rows, bias = self.embed_tokens(features)
+        n_particles = features.mask.shape[1]
+        for block in list(self.blocks)[:-1]:
+            x = block(x, rows, bias, n_particles)
+        return rows.unpack(x.scalars)[:, :n_particles]
+
+    def embed_tokens(self, features: Features) -> tuple[Multivectors, PackedRows, Bias]:
+        """Inputs of the first block."""
+        momenta, scalars, rows = pack_tokens(features, self.sizes, self.references, self.scale)
+        vectors = self.embed_momenta(momenta)
+        x = Multivectors(self.embed(scalars), vectors, vectors[:3, :, :0])
+        bias = pair_bias(self.embed_pairs, features.pairs, rows.mask, self.heads, scalars.dtype)
+        return x, rows, prepare_bias(bias, rows)
 
 
-class Block(nn.Module):
-    """Objects gather from each other what they attend to, then each multiplies its multivectors.
+class MultivectorBlock(nn.Module):
+    """Attention between tokens, then a geometric product of the multivectors of each token.
 
     Args:
-        channels: of an object.
-        heads: of the attention.
-        attention_ratio: channels of all heads in units of those of an object.
-        ratio: channels of the products in units of those of an object.
-        first: no bivectors come in.
-        last: only the scalars of the last token of each event go out.
+        channels: channels of a token.
+        heads: number of attention heads.
+        attention_ratio: channels of all heads in units of the channels of a token.
+        ratio: channels of the products in units of the channels of a token.
+        first: the input has no bivectors.
+        last: only the scalars of the last token of each event are computed.
     """
 
     signs: Tensor
@@ -138,48 +153,48 @@ class Block(nn.Module):
         head = MultivectorChannels(
             max(attention_ratio * multivectors // heads, 1), max(attention_ratio * scalars // heads, 4)
         )
-        self.asked, self.gathered = head._replace(groups=3 * heads), head._replace(groups=heads)
-        self.project = EquivariantLinear(channels, self.asked, bias=False, bivectors=not first)  # queries, keys, values
-        self.collect = EquivariantLinear(self.gathered, channels, scale=0.1, bivectors=not first)
+        self.qkv_channels, self.head_channels = head._replace(groups=3 * heads), head._replace(groups=heads)
+        self.project = EquivariantLinear(channels, self.qkv_channels, bias=False, bivectors=not first)
+        self.collect = EquivariantLinear(self.head_channels, channels, scale=0.1, bivectors=not first)
         self.wide = MultivectorChannels(ratio * multivectors, ratio * scalars)
-        self.factors = EquivariantLinear(
-            channels, MultivectorChannels(ratio * multivectors, 0, groups=2), bivectors=not first
-        )
+        factors = MultivectorChannels(ratio * multivectors, 0, groups=2)
+        self.factors = EquivariantLinear(channels, factors, bivectors=not first)
         self.factors.init_second_group_near_one()
         self.combine = EquivariantLinear(self.wide._replace(scalars=scalars), self.wide)
         self.contract = EquivariantLinear(self.wide, channels, only_scalars=last)
         signs = component_signs(head, bivectors=not first)
-        # of queries alone; the products keep the scale of all components where there are no bivectors yet
+        # of queries only; the logits keep the scale of all components where there are no bivectors yet
         signs = torch.stack([signs * (len(signs) / len(component_signs(head))) ** 0.5, *torch.ones(2, len(signs))])
         self.register_buffer("signs", signs.repeat_interleave(heads, 0), persistent=False)
 
-    def forward(self, x: Multivectors, rows: PackedRows, bias: Bias, objects: int) -> Multivectors:
-        """Every row, or that of the last token of each event, of whose tokens the first are objects."""
-        asked = self.sides(self.project(multivector_norm(x, self.channels)))
+    def forward(self, x: Multivectors, rows: PackedRows, bias: Bias, n_particles: int) -> Multivectors:
+        """All tokens, or the last token of each event, after the block; the first tokens are particles."""
+        qkv = self.to_heads(self.project(multivector_norm(x, self.channels))).flatten(1)
         if self.last:
-            last, gathered = last_token_attention(asked.flatten(1), rows, self.heads, objects)
+            last, attended = last_token_attention(qkv, rows, self.heads, n_particles)
             x = Multivectors(x.scalars[last], x.vectors[:, last], x.bivectors[:, last])
         else:
-            gathered = self_attention(asked.flatten(1), rows, bias)
-        x = plus(x, self.collect(split_components(torch.unflatten(gathered, -1, (self.heads, -1)), self.gathered)))
+            attended = self_attention(qkv, rows, bias)
+        by_head = torch.unflatten(attended, -1, (self.heads, -1))
+        x = add_grades(x, self.collect(split_components(by_head, self.head_channels)))
         y = multivector_norm(x, self.channels)
         factors = self.factors(y)
         if self.first:
             factors = factors._replace(bivectors=torch.zeros_like(factors.vectors[:3]))
         products = group_product(factors)
-        own = y.scalars[:, : self.channels.scalars]
-        combined = self.combine(products._replace(scalars=torch.cat([own, products.scalars], dim=-1)))
-        return plus(x, self.contract(norm_and_gate(combined, self.wide)))
+        scalars = y.scalars[:, : self.channels.scalars]
+        combined = self.combine(products._replace(scalars=torch.cat([scalars, products.scalars], dim=-1)))
+        return add_grades(x, self.contract(norm_and_gate(combined, self.wide)))
 
-    def sides(self, x: Multivectors) -> Float[Tensor, "rows parts numbers"]:
-        """Queries, keys and values of each head, each with its norm, queries with the signs of the metric."""
-        s = self.asked.scalars
-        numbers = concat_components(x, self.asked)
-        own = nn.functional.layer_norm(numbers[..., :s], (s,))
-        others = numbers[..., s:] * inverse_rms(x, self.asked)[..., None]
-        return torch.cat([own, others], dim=-1).mul_(self.signs)
+    def to_heads(self, x: Multivectors) -> Float[Tensor, "rows parts components"]:
+        """Queries, keys and values of each head, each normalized; queries with the signs of the metric."""
+        s = self.qkv_channels.scalars
+        components = concat_components(x, self.qkv_channels)
+        scalars = nn.functional.layer_norm(components[..., :s], (s,))
+        others = components[..., s:] * inverse_rms(x, self.qkv_channels)[..., None]
+        return torch.cat([scalars, others], dim=-1).mul_(self.signs)
 
 
-def plus(x: Multivectors, y: Multivectors) -> Multivectors:
-    """The sum; of what one of them does not have, the other."""
+def add_grades(x: Multivectors, y: Multivectors) -> Multivectors:
+    """Sum; a grade that only one summand has is taken from it."""
     return Multivectors(*(a + b if a.shape == b.shape else a if a.shape[-1] else b for a, b in zip(x, y, strict=True)))

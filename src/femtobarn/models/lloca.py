@@ -1,4 +1,4 @@
-"""Local canonicalisation: a network that looks at each object from a frame of its own is the same in every frame.
+"""Local canonicalization: a network with the particles in local frames is Lorentz-equivariant, whatever its layers.
 
 Spinner et al., *Lorentz Local Canonicalization: How to Make Any Network Lorentz-Equivariant*, arXiv:2505.20280;
 Favaro et al., *Lorentz-Equivariance without Limitations*, arXiv:2508.14898.
@@ -6,258 +6,155 @@ Favaro et al., *Lorentz-Equivariance without Limitations*, arXiv:2508.14898.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
-from femtobarn.inputs.features import as_seen
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.part import ParT
-from femtobarn.models.particlenet import Channels, ParticleNet
+from femtobarn.models.particlenet import ParticleNet
 from femtobarn.models.registry import model
 from femtobarn.models.transformer import Transformer
-from femtobarn.nn import PackedRows, tokens
-from femtobarn.nn.frames import (
-    MIN_PARTICLE_MASS,
-    N_FRAME_VECTORS,
-    FrameNet,
-    FrameType,
-    clamp_mass,
-    lorentz_products,
-    polar_frame,
-    random_frames,
-    rest_frame,
-    rotation_around_beam,
-    rotation_as_lorentz,
-    rotation_to_axes,
-    to_float64,
-    velocities,
-)
-from femtobarn.nn.tokens import REFERENCES, Reference, n_token_scalars
-from femtobarn.nn.transport import Transport
+from femtobarn.nn import LocalFrames, Reference
+from femtobarn.nn.frames import FrameType
 
-#: Components this small against the energy are rounding, and nothing is as good as 0: angles are made of them.
-ROUNDING = 1e-8
-
-#: The least of a momentum times a reference (GeV), before its logarithm.
-FLOOR = 1e-8
-
-Chance = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
+C = TypeVar("C", bound="LocallyCanonicalized")
 
-class Local(nn.Module):
-    """Objects and missing momentum as each is seen from its frame, and the transport between these frames.
+#: Settings of the network that predicts frames, small enough for tests.
+SMALL_FRAMES: dict[str, Any] = {"frames_net": (8, 8), "frames_dropout": 0.0}
 
-    The features of an object are those that the plain network gets, made of its momentum in its own frame (and of that
-    of the whole event, likewise). Missing momentum becomes one more object. Frame-dependent features of the event are
-    left out. Interactions are passed on: whether they keep the symmetry is for who chose them.
 
-    Frames are found in the rest frame of the event, in float64, where energies are as small as they can be. The
-    network that finds them sees all objects, missing momentum and the reference vectors: their scalars, the energy of
-    each in the rest frame of the event, its product with each reference, and the mass of each pair.
+class LocallyCanonicalized(nn.Module):
+    """Any backbone on particles in local frames.
 
     Args:
-        sizes: of the batches.
-        frames: where the frames come from.
-        references: directions that the frames may follow instead of the event.
-        vectors: four-vectors among the channels of the messages, in each layer of messages.
-        widths: hidden layers of the network that finds the frames.
-        chance: dropout in it.
+        sizes: widths of the inputs and outputs.
+        backbone: class whose `latent` and `objects` take features and transport.
+        frames: `learned` predicts a frame for each particle, `so3` a frame at rest in the laboratory, `so2` a rotation
+            around the beam; `random` trains in one random frame per event; `identity` is the plain network.
+        vectors: number of four-vectors among the channels, one entry per layer with messages.
+        references: directions that the frames may depend on, which reduces the symmetry to that of the references.
+        frames_net: widths of the network that predicts the frames.
+        frames_dropout: dropout probability after each of them.
+        settings: settings of the backbone.
     """
 
     def __init__(
         self,
         sizes: Sizes,
-        frames: FrameType,
-        references: Sequence[Reference],
+        backbone: type[nn.Module],
+        *,
+        frames: FrameType = "learned",
         vectors: Sequence[int],
-        widths: Sequence[int],
-        chance: float,
+        references: tuple[Reference, ...] = ("beam", "time"),
+        frames_net: Widths = (128, 128),
+        frames_dropout: Probability = 0.0,
+        **settings: Any,
     ) -> None:
         super().__init__()
-        self.given, self.kind, self.references, self.vectors = sizes, frames, tuple(references), tuple(vectors)
-        first, last = sizes.scalars
-        self.scalars = last - first + bool(sizes.vectors)
-        #: of what the backbone gets
-        self.sizes = sizes
-        if frames != "identity":
-            self.sizes = sizes._replace(
-                particles=sizes.particles + bool(sizes.vectors),
-                context=0,
-                scalars=(first, last + bool(sizes.vectors)),
-                vectors=0,
-            )
-        self.find: FrameNet | None = None
-        if N_FRAME_VECTORS[frames]:
-            self.find = FrameNet(
-                n_token_scalars(sizes, references), 1 + len(references), N_FRAME_VECTORS[frames], widths, chance
-            )
+        self.local = LocalFrames(sizes, frames, references, vectors, widths=frames_net, dropout=frames_dropout)
+        self.backbone: Any = backbone(self.local.sizes, **settings)
 
-    def forward(self, encoded: Encoded) -> tuple[Encoded, Transport | None]:
-        """What the backbone gets; no transport where all objects of an event have one frame."""
-        if self.kind == "identity":
-            return encoded, None
-        found = tokens(encoded, self.given, self.references)
-        objects = encoded.mask.shape[1] + self.given.vectors
-        mask, scalars = found.mask[:, :objects], found.scalars
-        momenta = torch.where(found.mask[..., None], to_float64(found.momenta), 0.0)
-        if self.kind == "learned":
-            momenta = at_rest(momenta, objects)
-        frames = self.frames(momenta, scalars, found.mask, objects)
-        momenta = momenta[:, :objects]
-        own = tidy(torch.where(mask[..., None], seen_from(frames, momenta), across_the_beam(momenta)))
-        whole = tidy(seen_from(frames, momenta.sum(1, keepdim=True).expand_as(momenta)))
-        dtype = scalars.dtype
-        features = as_seen(own.to(dtype), whole.to(dtype), scalars[:, :objects, : self.scalars], self.given.features)
-        local = Encoded(
-            particles=torch.where(mask[..., None], features, 0.0),
-            pairs=encoded.pairs,
-            context=encoded.context[:, :0],
-            mask=mask,
-            momenta=own if self.find is None else momenta,
-            kind=nn.functional.pad(encoded.kind, (0, self.given.vectors)),
-            vectors=encoded.vectors[:, :0],
-        )
-        if self.find is None:
-            return local, None
-        return local, Transport(frames, PackedRows(mask), self.vectors, dtype)
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        head: nn.Module = self.backbone.head
+        return head
 
-    def frames(
-        self,
-        momenta: Float[Tensor, "batch tokens 4"],
-        scalars: Float[Tensor, "batch tokens scalars"],
-        mask: Bool[Tensor, "batch tokens"],
-        objects: int,
-    ) -> Float[Tensor, "batch objects 4 4"]:
-        """The frame of each object, counted from that of the momenta."""
-        if self.find is None:
-            events = momenta.shape[0]
-            one = torch.eye(4, dtype=momenta.dtype, device=momenta.device).expand(events, 4, 4)
-            one = random_frames(events, momenta) if self.training else one
-            return one[:, None].expand(-1, objects, -1, -1)
-        heavy = clamp_mass(momenta)
-        own = heavy[:, :objects]
-        invariants = [own[..., 3].log()]
-        start = objects
-        for name in self.references:
-            stop = start + len(REFERENCES[name])
-            invariants.append(lorentz_products(own, momenta[:, start:stop]).clamp_min(FLOOR).log().mean(-1))
-            start = stop
-        vectors = self.find(heavy, scalars, torch.stack(invariants, -1), mask)
-        if self.kind == "learned":
-            return polar_frame(vectors, own)
-        if self.kind == "so3":
-            first, second = velocities(vectors).unbind(-2)
-            return rotation_as_lorentz(rotation_to_axes(first, second, velocities(own)))
-        return rotation_as_lorentz(rotation_around_beam(velocities(vectors[..., 0, :]), velocities(own)))
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.head(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Latent vector of the backbone."""
+        latent: Tensor = self.backbone.latent(*self.local(features))
+        return latent
+
+    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
+        """Vectors of the particles from the backbone, each in its local frame."""
+        objects: Tensor = self.backbone.objects(*self.local(features))
+        return objects[:, : features.mask.shape[1]]  # missing momentum is the last one
 
 
-def at_rest(momenta: Float[Tensor, "batch tokens 4"], objects: int) -> Float[Tensor, "batch tokens 4"]:
-    """Momenta in the rest frame of the event, of its objects together.
+def inherit_settings(backbone: type[nn.Module], *, without: Sequence[str] = ()) -> Callable[[type[C]], type[C]]:
+    """Add the settings of a backbone and of the frames, with types and defaults, to the signature of a class.
 
-    A single object, which says nothing but its mass, and of that the less the faster it is, counts as one at rest with
-    mass `LIGHTEST`; where there are references, in the rest frame that it has with them.
+    The `__init__` of the class gets them, complete with defaults, as its `**` argument. A setting that it declares
+    itself replaces the inherited one.
+
+    Args:
+        backbone: its keyword-only arguments are the settings.
+        without: settings that are left out.
     """
-    there = momenta[:, :objects, 3] > 0
-    alone = (there.sum(1) <= 1)[:, None]
-    total = momenta[:, :objects].sum(1)
-    if objects == momenta.shape[1]:
-        seen = momenta @ rest_frame(total).transpose(-1, -2)
-        resting = torch.where(there, MIN_PARTICLE_MASS, 0.0)[..., None] * momenta.new_tensor([0.0, 0.0, 0.0, 1.0])
-        return torch.where(alone[..., None], resting, seen)
-    total = torch.where(alone, momenta.sum(1), total)
-    return momenta @ rest_frame(total).transpose(-1, -2)
+    inherited = [
+        parameter
+        for owner in (backbone, LocallyCanonicalized)
+        for parameter in inspect.signature(owner.__init__).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in without
+    ]
+    hints = {
+        name: hint
+        for owner in (backbone, LocallyCanonicalized)
+        for name, hint in get_type_hints(owner.__init__, include_extras=True).items()
+    }
 
+    def decorate(cls: type[C]) -> type[C]:
+        init: Callable[..., None] = cls.__init__
+        signature = inspect.signature(init)
+        declared = {p.name: p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
+        positional = [p for p in declared.values() if p.kind is not p.KEYWORD_ONLY]
+        settings = [declared.get(p.name, p) for p in inherited]
+        defaults = {p.name: p.default for p in settings if p.name not in declared}
 
-def seen_from(
-    frames: Float[Tensor, "batch objects 4 4"], momenta: Float[Tensor, "batch objects 4"]
-) -> Float[Tensor, "batch objects 4"]:
-    """Each momentum in the frame of its place."""
-    return (frames @ momenta[..., None]).squeeze(-1)
+        @wraps(init)
+        def __init__(self: C, sizes: Sizes, **given: Any) -> None:
+            unknown = sorted(set(given) - {p.name for p in settings})
+            if unknown:
+                raise TypeError(f"{cls.__name__} has no setting {', '.join(unknown)}")
+            init(self, sizes, **{**defaults, **given})
 
+        types = {**hints, **get_type_hints(init, include_extras=True)}
+        parameters = [*positional, *settings]
+        __init__.__annotations__ = {p.name: types[p.name] for p in parameters if p.name in types}
+        __init__.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        cls.__init__ = __init__  # type: ignore[method-assign, assignment]
+        return cls
 
-def across_the_beam(momenta: Float[Tensor, "batch objects 4"]) -> Float[Tensor, "batch objects 4"]:
-    """A harmless momentum for empty slots."""
-    return momenta.new_tensor([1.0, 0.0, 0.0, 1.0]).expand_as(momenta)
-
-
-def tidy(momenta: Float[Tensor, "batch objects 4"]) -> Float[Tensor, "batch objects 4"]:
-    """Momenta without the dust of rounding, which would point anywhere where a direction is 0 by symmetry."""
-    dust = momenta.abs() < ROUNDING * momenta[..., 3:].abs()
-    return torch.where(dust, 0.0, momenta)
+    return decorate
 
 
 @model(
     "lloca-transformer",
-    small={
-        "width": 16,
-        "blocks": 2,
-        "heads": 2,
-        "pair_embedding": (8,),
-        "frames_net": (8, 8),
-        "frames_dropout": 0.0,
-    },
+    small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,), **SMALL_FRAMES},
     lorentz={"references": ()},
 )
-class LLoCaTransformer(nn.Module):
-    """The transformer on objects in frames of their own, with messages transported between them (LLoCa-Transformer).
+@inherit_settings(Transformer)
+class LLoCaTransformer(LocallyCanonicalized):
+    """Transformer on particles in local frames, with messages transported between them (LLoCa-Transformer).
 
-    Without references its answer is exactly the same in every Lorentz frame. The defaults are those for top tagging.
+    Without references the output is exactly Lorentz-invariant. The defaults are those for top tagging.
 
     Args:
         sizes: widths of the inputs and outputs.
-        width: features of an object inside.
-        blocks: self-attention blocks.
-        heads: attention heads; they divide the width.
-        ratio: width of the feed-forward layer in units of `width`.
-        pair_embedding: hidden widths of the embedding of a pair.
-        dropout: after each linear layer of the blocks.
-        frames: `learned` finds a frame for each object, `so3` one that rests in the lab, `so2` one that is only turned
-            around the beam; `random` trains in one frame at random for each event; `identity` is the plain network.
-        vectors: four-vectors among the channels of each head.
-        references: directions that the frames may follow, which breaks the symmetry to what leaves them as they are.
-        frames_net: widths of the network that finds the frames.
-        frames_dropout: after each of those.
+        vectors: number of four-vectors among the channels of each head.
+        frames_dropout: dropout probability in the network that predicts the frames.
+        settings: settings of `transformer` and of the frames.
     """
 
     def __init__(
-        self,
-        sizes: Sizes,
-        *,
-        width: PositiveInt = 128,
-        blocks: NonNegativeInt = 12,
-        heads: PositiveInt = 8,
-        ratio: PositiveInt = 2,
-        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
-        dropout: Chance = 0.0,
-        frames: FrameType = "learned",
-        vectors: NonNegativeInt = 1,
-        references: tuple[Reference, ...] = ("beam", "time"),
-        frames_net: Widths = (128, 128),
-        frames_dropout: Chance = 0.1,
+        self, sizes: Sizes, *, vectors: NonNegativeInt = 1, frames_dropout: Probability = 0.1, **settings: Any
     ) -> None:
-        super().__init__()
-        enough(vectors, width // heads, "head")
-        self.local = Local(sizes, frames, references, (vectors,), frames_net, frames_dropout)
-        self.backbone = Transformer(
-            self.local.sizes,
-            width=width,
-            blocks=blocks,
-            heads=heads,
-            ratio=ratio,
-            pair_embedding=pair_embedding,
-            dropout=dropout,
-        )
-
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        logits: Tensor = self.backbone(*self.local(encoded))
-        return logits
+        check_vectors(vectors, settings["width"] // settings["heads"], "head")
+        super().__init__(sizes, Transformer, vectors=(vectors,), frames_dropout=frames_dropout, **settings)
 
 
 @model(
@@ -270,143 +167,63 @@ class LLoCaTransformer(nn.Module):
         "embedding": (16,),
         "pair_embedding": (8,),
         "dropout": 0.0,
-        "frames_net": (8, 8),
-        "frames_dropout": 0.0,
+        **SMALL_FRAMES,
     },
     lorentz={"references": ()},
 )
-class LLoCaParT(nn.Module):
-    """ParT on objects in frames of their own, with messages transported between them (LLoCa-ParT).
+@inherit_settings(ParT, without=("self_pairs",))
+class LLoCaParT(LocallyCanonicalized):
+    """ParT on particles in local frames, with messages transported between them (LLoCa-ParT).
 
-    The particle blocks transport their messages. The class token, which has no frame, reads what the objects know as
-    each sees it. Without references and with invariant pairwise features, such as `mass`, the answer is exactly the
-    same in every Lorentz frame.
+    The particle blocks transport their messages. The class token, which has no frame, attends to the features of the
+    particles in their local frames. Without references and with invariant pairwise features, such as `mass`, the output
+    is exactly Lorentz-invariant.
 
     Args:
         sizes: widths of the inputs and outputs.
-        width: features of an object inside.
-        blocks: particle blocks (self-attention with U).
-        class_blocks: class blocks (the class token attends to the objects).
-        heads: attention heads; they divide the width.
-        embedding: hidden widths of the embedding of an object.
-        pair_embedding: hidden widths of the embedding of a pair.
-        ratio: width of the feed-forward layer in units of `width`.
-        dropout: in the particle blocks; the class blocks have none.
-        frames: `learned` finds a frame for each object, `so3` one that rests in the lab, `so2` one that is only turned
-            around the beam; `random` trains in one frame at random for each event; `identity` is the plain network.
-        vectors: four-vectors among the channels of each head.
-        references: directions that the frames may follow, which breaks the symmetry to what leaves them as they are.
-        frames_net: widths of the network that finds the frames.
-        frames_dropout: after each of those.
+        vectors: number of four-vectors among the channels of each head.
+        settings: settings of `part` and of the frames.
     """
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        *,
-        width: PositiveInt = 128,
-        blocks: NonNegativeInt = 8,
-        class_blocks: PositiveInt = 2,
-        heads: PositiveInt = 8,
-        embedding: tuple[PositiveInt, ...] = (128, 512),
-        pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
-        ratio: PositiveInt = 4,
-        dropout: Chance = 0.1,
-        frames: FrameType = "learned",
-        vectors: NonNegativeInt = 2,
-        references: tuple[Reference, ...] = ("beam", "time"),
-        frames_net: Widths = (128, 128),
-        frames_dropout: Chance = 0.0,
-    ) -> None:
-        super().__init__()
-        enough(vectors, width // heads, "head")
-        self.local = Local(sizes, frames, references, (vectors,), frames_net, frames_dropout)
-        self.backbone = ParT(
-            self.local.sizes,
-            width=width,
-            blocks=blocks,
-            class_blocks=class_blocks,
-            heads=heads,
-            embedding=embedding,
-            pair_embedding=pair_embedding,
-            ratio=ratio,
-            dropout=dropout,
-        )
-
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        logits: Tensor = self.backbone(*self.local(encoded))
-        return logits
+    def __init__(self, sizes: Sizes, *, vectors: NonNegativeInt = 2, **settings: Any) -> None:
+        check_vectors(vectors, settings["width"] // settings["heads"], "head")
+        super().__init__(sizes, ParT, vectors=(vectors,), **settings)
 
 
 @model(
     "lloca-particlenet",
-    small={
-        "k": 3,
-        "blocks": ((8, 8), (8, 8)),
-        "fc": (8,),
-        "dropout": 0.0,
-        "vectors": (1,),
-        "frames_net": (8, 8),
-        "frames_dropout": 0.0,
-    },
+    small={"k": 3, "blocks": ((8, 8), (8, 8)), "fc": (8,), "dropout": 0.0, "vectors": (1,), **SMALL_FRAMES},
     lorentz={"references": ()},
 )
-class LLoCaParticleNet(nn.Module):
-    """ParticleNet on objects in frames of their own, with messages transported between them (LLoCa-ParticleNet).
+@inherit_settings(ParticleNet, without=("fill",))
+class LLoCaParticleNet(LocallyCanonicalized):
+    """ParticleNet on particles in local frames, with messages transported between them (LLoCa-ParticleNet).
 
-    The first block, whose messages are the features of the objects, has its neighbours in eta and phi as each object
-    sees them from its frame. Of what the later blocks send some channels are four-vectors; their neighbours are the
-    nearest in the features, each as its owner sees them. Without references and with invariant pairwise features, such
-    as `mass`, the answer is exactly the same in every Lorentz frame.
+    The first block, whose messages are the features of the particles, finds neighbours in eta and phi in the local
+    frame of each particle. The messages of the later blocks contain four-vectors; their neighbours are the nearest in
+    the features, each in its own frame. Without references and with invariant pairwise features, such as `mass`, the
+    output is exactly Lorentz-invariant.
 
     Args:
         sizes: widths of the inputs and outputs.
-        k: neighbours of an object; with at most k others in an event, all of them.
-        blocks: channels of the layers of each edge convolution.
-        fc: widths of the fully connected layers before the last.
-        dropout: after each of those.
-        frames: `learned` finds a frame for each object, `so3` one that rests in the lab, `so2` one that is only turned
-            around the beam; `random` trains in one frame at random for each event; `identity` is the plain network.
-        vectors: four-vectors among the channels that go into each block but the first.
-        references: directions that the frames may follow, which breaks the symmetry to what leaves them as they are.
-        frames_net: widths of the network that finds the frames.
-        frames_dropout: after each of those.
+        vectors: number of four-vectors among the input channels of each block but the first.
+        settings: settings of `particlenet` and of the frames.
     """
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        *,
-        k: PositiveInt = 16,
-        blocks: Annotated[tuple[Channels, ...], Field(min_length=1)] = ((64,) * 3, (128,) * 3, (256,) * 3),
-        fc: tuple[PositiveInt, ...] = (256,),
-        dropout: Chance = 0.1,
-        frames: FrameType = "learned",
-        vectors: tuple[NonNegativeInt, ...] = (8, 16),
-        references: tuple[Reference, ...] = ("beam", "time"),
-        frames_net: Widths = (128, 128),
-        frames_dropout: Chance = 0.0,
-    ) -> None:
-        super().__init__()
+    def __init__(self, sizes: Sizes, *, vectors: tuple[NonNegativeInt, ...] = (8, 16), **settings: Any) -> None:
+        blocks = settings["blocks"]
         if len(vectors) != len(blocks) - 1:
             raise ValueError(f"{len(vectors)} numbers of four-vectors for the {len(blocks) - 1} blocks after the first")
         for count, channels in zip(vectors, blocks, strict=False):
-            enough(count, channels[-1], "object")
-        self.local = Local(sizes, frames, references, vectors, frames_net, frames_dropout)
-        self.backbone = ParticleNet(self.local.sizes, k=k, blocks=blocks, fc=fc, dropout=dropout)
-
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        logits: Tensor = self.backbone(*self.local(encoded))
-        return logits
+            check_vectors(count, channels[-1], "object")
+        super().__init__(sizes, ParticleNet, vectors=vectors, **settings)
 
 
-def enough(vectors: int, channels: int, of: str) -> None:
-    """Checks that four-vectors have room.
+def check_vectors(vectors: int, channels: int, owner: str) -> None:
+    """Check that the four-vectors fit into the channels.
 
     Raises:
         ValueError: they need more channels than there are.
     """
     if 4 * vectors > channels:
-        raise ValueError(f"{vectors} four-vectors need {4 * vectors} channels, and each {of} has {channels}")
+        raise ValueError(f"{vectors} four-vectors need {4 * vectors} channels, and each {owner} has {channels}")

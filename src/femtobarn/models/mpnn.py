@@ -1,7 +1,7 @@
-"""Message passing network: objects tell each other what they are, along a graph that the network learns to draw.
+"""Message passing network: messages between particles along a learned graph.
 
 Henrion, Brehmer, Bruna, Cho, Cranmer, Louppe and Rochette, *Neural Message Passing for Jet Physics*, Deep Learning for
-Physical Sciences, a workshop of NIPS 2017; the reading of sets is that of Vinyals, Bengio and Kudlur, *Order Matters:
+Physical Sciences, a workshop of NIPS 2017; the readout of sets is that of Vinyals, Bengio and Kudlur, *Order Matters:
 Sequence to Sequence for Sets*, arXiv:1511.06391.
 """
 
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     BatchNorm,
@@ -27,13 +27,13 @@ from femtobarn.nn import (
     report_attention,
 )
 
-#: How often the set is read before the event is told.
-READINGS = 4
+#: Steps of the LSTM of `Set2Set`.
+N_READOUT_STEPS = 4
 
-Exchange = Literal["directed", "undirected", "set2set", "identity"]
+AdjacencyType = Literal["directed", "undirected", "set2set", "identity"]
 
-#: Those that draw a graph.
-LEARNED = ("directed", "undirected")
+#: Types with a learned graph.
+LEARNED_TYPES = ("directed", "undirected")
 
 
 @model("mpnn", small={"width": 16, "pair_embedding": (8,), "fc": (16,), "dropout": 0.0})
@@ -44,30 +44,30 @@ class MPNN(nn.Module):
         A_{ij} = \mathrm{softmax}_j(h_i^T M h_j + U_{ij}), \quad
         h_i \leftarrow \mathrm{GRU}\Big(\tanh \sum_j A_{ij} (W h_j + b),\, h_i\Big)
 
-    over all objects of the event, the looking one among them, with M, W, b and a GRU of each iteration's own. U is what
-    the pairwise features say, by layers as those of ParT with a single head; without pairs it is 0. In the end the
-    event is the sum of what two layers make of each object, and MET and its direction join before the last layers.
+    The sum includes particle i itself; M, W, b and the GRU differ between iterations. U is computed from the pairwise
+    features, by layers as in ParT with a single head; without pairs it is 0. At the end two layers act on each
+    particle, their results are summed, and MET and its direction join before the last layers.
 
     Args:
         sizes: widths of the inputs and outputs.
-        adjacency: `directed` is A as above, `undirected` its mean with its transpose. Two ways not to exchange anything
-            show what messages are worth: with `identity` A is the unit matrix, with `set2set` as well, but the event is
-            read by an LSTM that asks the objects several times. Neither has a place for pairwise features.
-        iterations: of messages; none would be the sum of objects that `pfn` is.
-        width: features of an object inside.
+        adjacency: `directed` is A as above, `undirected` its mean with its transpose. Two types without messages show
+            the effect of messages: `identity` has the unit matrix as A, and so has `set2set`, but an LSTM with
+            attention to the particles replaces the sum. Neither takes pairwise features.
+        iterations: number of messages; with none the network would be `pfn`.
+        width: features per particle inside the network.
         pair_embedding: hidden widths of the embedding of a pair.
         fc: widths of the fully connected layers before the last.
-        dropout: after each of these.
+        dropout: dropout probability after each of them.
 
     Raises:
-        ValueError: pairwise features for a network that does not exchange anything.
+        ValueError: pairwise features for a network without messages.
     """
 
     def __init__(
         self,
         sizes: Sizes,
         *,
-        adjacency: Exchange = "directed",
+        adjacency: AdjacencyType = "directed",
         iterations: Annotated[int, Field(ge=1, le=3)] = 2,
         width: PositiveInt = 40,
         pair_embedding: tuple[PositiveInt, ...] = (64, 64, 64),
@@ -75,29 +75,47 @@ class MPNN(nn.Module):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__()
-        learned = adjacency in LEARNED
-        if sizes.pairs and not learned:
+        is_learned = adjacency in LEARNED_TYPES
+        if sizes.pairs and not is_learned:
             raise ValueError(f"adjacency {adjacency} lets no object see another and takes no inputs.interactions")
         self.embed = nn.Sequential(BatchNorm(sizes.particles), Linear(sizes.particles, width), nn.Tanh())
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, 1)) if sizes.pairs else None
-        graphs = (Adjacency(width, adjacency == "undirected") if learned else None for _ in range(iterations))
-        self.passes = nn.ModuleList(Pass(width, graph) for graph in graphs)
-        self.read = Set2Set(width) if adjacency == "set2set" else Sum(width)
+        graphs = (Adjacency(width, adjacency == "undirected") if is_learned else None for _ in range(iterations))
+        self.passes = nn.ModuleList(MessagePass(width, graph) for graph in graphs)
+        self.read = Set2Set(width) if adjacency == "set2set" else SumReadout(width)
         self.fc = mlp_head(self.read.width + sizes.context, fc, sizes.outputs, dropout)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        rows = PackedRows(encoded.mask)
-        h = self.embed(rows.pack(encoded.particles))
-        (bias,) = pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, 1, h.dtype)
-        for each in self.passes:
-            h = each(h, rows, bias)
-        logits: Tensor = self.fc(torch.cat([self.read(h, rows), encoded.context], dim=-1))
-        return logits
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        return self.fc
+
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.fc(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Result of the readout, and the features of the event."""
+        rows = PackedRows(features.mask)
+        return torch.cat([self.read(self.encode(features, rows), rows), features.context], dim=-1)
+
+    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
+        """Features of each particle after the last message."""
+        rows = PackedRows(features.mask)
+        return rows.unpack(self.encode(features, rows))
+
+    def encode(self, features: Features, rows: PackedRows) -> Float[Tensor, "rows width"]:
+        """Rows of the particles after the last message."""
+        h: Tensor = self.embed(rows.pack(features.particles))
+        (bias,) = pair_bias(self.embed_pairs, features.pairs, features.mask, 1, h.dtype)
+        for message_pass in self.passes:
+            h = message_pass(h, rows, bias)
+        return h
 
 
 class Adjacency(nn.Module):
-    """Who listens to whom, and how much: rows sum to 1, or the matrix is symmetric; 0 for padding."""
+    """Adjacency matrix: rows sum to 1, or the matrix is symmetric; 0 for padding."""
 
     def __init__(self, width: int, symmetric: bool) -> None:
         super().__init__()
@@ -105,19 +123,19 @@ class Adjacency(nn.Module):
         self.between = Linear(width, width, bias=False)
 
     def forward(
-        self, h: Float[Tensor, "rows width"], rows: PackedRows, bias: Float[Tensor, "batch _ objects"]
-    ) -> Float[Tensor, "batch objects objects"]:
+        self, h: Float[Tensor, "rows width"], rows: PackedRows, bias: Float[Tensor, "batch _ particles"]
+    ) -> Float[Tensor, "batch particles particles"]:
         logits = rows.unpack(self.between(h)) @ rows.unpack(h).transpose(1, 2) + bias
-        # a padded object listens too, which its transpose would tell
-        weights = logits.softmax(-1).masked_fill(~_pairs(rows.mask), 0.0)
+        # rows of padded particles are not 0 yet, and the transpose would use them
+        weights = logits.softmax(-1).masked_fill(~_pair_mask(rows.mask), 0.0)
         if self.symmetric:
             return (weights + weights.transpose(1, 2)) / 2
         report_attention("objects", weights[:, None], bias[:, None])
         return weights
 
 
-class Pass(nn.Module):
-    """Messages are sent once, and every object makes of them what it will; without a graph only to itself."""
+class MessagePass(nn.Module):
+    """One iteration of messages and updates; without a graph every particle gets its own message only."""
 
     def __init__(self, width: int, graph: Adjacency | None) -> None:
         super().__init__()
@@ -126,7 +144,7 @@ class Pass(nn.Module):
         self.update = nn.GRUCell(width, width)
 
     def forward(
-        self, h: Float[Tensor, "rows width"], rows: PackedRows, bias: Float[Tensor, "batch _ objects"]
+        self, h: Float[Tensor, "rows width"], rows: PackedRows, bias: Float[Tensor, "batch _ particles"]
     ) -> Float[Tensor, "rows width"]:
         message = self.message(h)
         if self.graph is not None:
@@ -135,8 +153,8 @@ class Pass(nn.Module):
         return updated
 
 
-class Sum(nn.Module):
-    """The event as the sum of what two layers make of each object."""
+class SumReadout(nn.Module):
+    """Sum over the particles of two layers of each particle."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -148,11 +166,11 @@ class Sum(nn.Module):
 
 
 class Set2Set(nn.Module):
-    r"""The event as an LSTM reads it that asks all objects, `READINGS` times.
+    r"""LSTM with attention to all particles, `N_READOUT_STEPS` steps.
 
     .. math:: q = \mathrm{LSTM}([q', r']), \quad r = \sum_i \mathrm{softmax}_i(q \cdot h_i)\, h_i
 
-    and [q, r] in the end, with those before primed, at first 0.
+    The result is [q, r] of the last step; primed quantities are those of the step before, at first 0.
     """
 
     def __init__(self, width: int) -> None:
@@ -161,15 +179,15 @@ class Set2Set(nn.Module):
         self.lstm = nn.LSTMCell(2 * width, width)
 
     def forward(self, h: Float[Tensor, "rows width"], rows: PackedRows) -> Float[Tensor, "batch two_widths"]:
-        objects, shut = rows.unpack(h), key_padding_bias(rows.mask, h.dtype)[:, 0]
-        query = cell = said = torch.zeros_like(objects[:, 0])
-        for _ in range(READINGS):
-            query, cell = self.lstm(torch.cat([query, said], dim=-1), (query, cell))
-            weights = ((objects * query[:, None]).sum(-1) + shut).softmax(-1)
+        particles, padding = rows.unpack(h), key_padding_bias(rows.mask, h.dtype)[:, 0]
+        query = cell = read = torch.zeros_like(particles[:, 0])
+        for _ in range(N_READOUT_STEPS):
+            query, cell = self.lstm(torch.cat([query, read], dim=-1), (query, cell))
+            weights = ((particles * query[:, None]).sum(-1) + padding).softmax(-1)
             report_attention("readout", weights[:, None, None])
-            said = (objects * weights[..., None]).sum(1)
-        return torch.cat([query, said], dim=-1)
+            read = (particles * weights[..., None]).sum(1)
+        return torch.cat([query, read], dim=-1)
 
 
-def _pairs(mask: Bool[Tensor, "batch objects"]) -> Bool[Tensor, "batch objects objects"]:
+def _pair_mask(mask: Bool[Tensor, "batch particles"]) -> Bool[Tensor, "batch particles particles"]:
     return mask[:, :, None] & mask[:, None, :]

@@ -1,4 +1,4 @@
-"""Network: the whole function from raw objects to outputs, one module and one file."""
+"""Network: the complete function from raw particles to outputs, one module and one file."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from femtobarn.inputs import Batch, Inputs
+from femtobarn.inputs.feature_batch import Features
+from femtobarn.models.depths import at_depth
 
-#: Fewer slots than a processor's vector registers hold numbers make a softmax six times slower, not faster.
-VECTOR = 16
+#: Slots; minimum after trimming. A softmax over fewer than a vector register of numbers takes six times longer.
+MIN_SLOTS = 16
 
 
 class Network(nn.Module):
-    """Feature extraction and architecture in one: raw objects in GeV go in, logits come out.
+    """Feature extraction and architecture in one: raw particles in GeV as input, at three depths of output.
 
     Args:
-        inputs: features and their standardisation, fitted on training events.
+        inputs: features and their standardization, fitted to training events.
         architecture: a registered model, built for `inputs.sizes(outputs)`.
 
     Example:
         >>> network = Network(inputs, find("part")(inputs.sizes(5)))  # doctest: +SKIP
         >>> logits = network(make_batch(events, slots=18))  # doctest: +SKIP
+        >>> latent = network.latent(make_batch(events, slots=18))  # doctest: +SKIP
     """
 
     def __init__(self, inputs: Inputs, architecture: nn.Module) -> None:
@@ -30,17 +33,47 @@ class Network(nn.Module):
         self.architecture = architecture
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event; garbage in padded slots changes nothing."""
-        outputs: Tensor = self.architecture(self.inputs(trim(batch)))
+        """Outputs of each event, such as logits: `head` of `latent`. Contents of padded slots have no effect."""
+        outputs: Tensor = self.architecture(self.features(batch))
         return outputs
+
+    def latent(self, batch: Batch) -> Float[Tensor, "batch width"]:
+        """Latent vector of each event, the input of the head.
+
+        Raises:
+            ValueError: the architecture has no latent vector; the message lists the models that have one.
+        """
+        return at_depth(self.architecture, "latent")(self.features(batch))
+
+    def objects(self, batch: Batch) -> Float[Tensor, "batch particles width"]:
+        """Vector of each particle, in the slots of the batch; 0 in padded slots.
+
+        Raises:
+            ValueError: the architecture has no vectors of particles; the message lists the models that have them.
+        """
+        objects = at_depth(self.architecture, "objects")(self.features(batch))
+        n_trimmed = batch.mask.shape[1] - objects.shape[1]
+        return nn.functional.pad(objects, (0, 0, 0, n_trimmed)) if n_trimmed else objects
+
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        head = self.architecture.head
+        assert isinstance(head, nn.Module)
+        return head
+
+    def features(self, batch: Batch) -> Features:
+        """Features of a batch, without slots that are empty in all events."""
+        features: Features = self.inputs(trim(batch))
+        return features
 
 
 def trim(batch: Batch) -> Batch:
-    """The same events without the slots at the end that no event of the batch fills: pairs cost the slots squared."""
+    """Remove the slots at the end that are empty in all events of the batch: pairs cost the slots squared."""
     if torch.compiler.is_exporting():
         return batch
     filled = batch.mask.any(0).nonzero()
-    slots = max(VECTOR, int(filled[-1]) + 1 if len(filled) else 1)
+    slots = max(MIN_SLOTS, int(filled[-1]) + 1 if len(filled) else 1)
     return batch._replace(
         momenta=batch.momenta[:, :slots],
         kind=batch.kind[:, :slots],

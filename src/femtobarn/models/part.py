@@ -1,4 +1,4 @@
-"""Particle Transformer: attention between objects, biased by what each pair of them looks like.
+"""Particle Transformer: self-attention between particles, biased by pairwise features.
 
 Qu, Li and Qian, *Particle Transformer for Jet Tagging*, arXiv:2202.03772.
 """
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     BatchNorm,
@@ -48,20 +48,20 @@ from femtobarn.nn import (
 class ParT(nn.Module):
     """Particle Transformer (ParT).
 
-    The pairwise features become one additive bias U per head, shared by all blocks; MET and its direction join the
-    class token, which at the end reads the event.
+    The pairwise features become one additive bias U per head, shared by all blocks. MET and its direction join the
+    class token, which attends to the particles in the last blocks.
 
     Args:
         sizes: widths of the inputs and outputs.
-        width: features of an object inside.
-        blocks: particle blocks (self-attention with U).
-        class_blocks: class blocks (the class token attends to the objects).
-        heads: attention heads; they divide the width.
-        embedding: hidden widths of the embedding of an object.
+        width: features per particle inside the network.
+        blocks: number of particle blocks (self-attention with U).
+        class_blocks: number of class blocks (the class token attends to the particles).
+        heads: number of attention heads; they divide the width.
+        embedding: hidden widths of the embedding of a particle.
         pair_embedding: hidden widths of the embedding of a pair.
         ratio: width of the feed-forward layer in units of `width`.
-        dropout: in the particle blocks; the class blocks have none.
-        self_pairs: an object and itself are a pair with a U of its own, as in the published weights.
+        dropout: dropout probability in the particle blocks; the class blocks have no dropout.
+        self_pairs: give U of a particle with itself a value too, as in the published weights.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class ParT(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible among {heads} heads")
         self.heads, self.self_pairs = heads, self_pairs
-        self.widest = max((*embedding, width))
-        self.embed = object_layers(sizes.particles, (*embedding, width))
+        self.max_width = max((*embedding, width))
+        self.embed = particle_embedding(sizes.particles, (*embedding, width))
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
         self.blocks = nn.ModuleList(ParticleBlock(width, heads, ratio, dropout) for _ in range(blocks))
         self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
@@ -92,33 +92,48 @@ class ParT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = Linear(width, sizes.outputs)
 
-    def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event; with a transport where objects have frames of their own."""
-        rows = PackedRows(encoded.mask)
-        x = rows.pack(encoded.particles)
-        # training needs all rows for the batch norm
-        x = self.embed(x) if self.training else apply_chunked(self.embed, x, width=self.widest)
-        x = pad_rows(x)
-        bias = prepare_bias(self.bias(encoded.pairs, encoded.mask), rows)
-        for block in self.blocks:
-            x = block(x, rows, bias, transport)
-        token = self.token.expand(encoded.mask.shape[0], -1)
+    def forward(self, features: Features, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event; `transport` connects local frames, if particles have them."""
+        outputs: Tensor = self.head(self.latent(features, transport))
+        return outputs
+
+    def latent(self, features: Features, transport: Transport | None = None) -> Float[Tensor, "batch width"]:
+        """Class token after the last class block and its norm."""
+        rows = PackedRows(features.mask)
+        x = self.encode(features, rows, transport)
+        token = self.token.expand(features.mask.shape[0], -1)
         if self.context is not None:
-            token = token + self.context(encoded.context)
+            token = token + self.context(features.context)
         for block in self.class_blocks:
             token = block(token, x, rows)
-        logits: Tensor = self.head(self.norm(token))
-        return logits
+        normalized: Tensor = self.norm(token)
+        return normalized
+
+    def objects(self, features: Features, transport: Transport | None = None) -> Float[Tensor, "batch particles width"]:
+        """Features of each particle after the last particle block."""
+        rows = PackedRows(features.mask)
+        return rows.unpack(self.encode(features, rows, transport))
+
+    def encode(self, features: Features, rows: PackedRows, transport: Transport | None) -> Float[Tensor, "rows width"]:
+        """Rows of the particles after the last particle block."""
+        x = rows.pack(features.particles)
+        # training needs all rows for the batch norm
+        x = self.embed(x) if self.training else apply_chunked(self.embed, x, width=self.max_width)
+        x = pad_rows(x)
+        bias = prepare_bias(self.bias(features.pairs, features.mask), rows)
+        for block in self.blocks:
+            x = block(x, rows, bias, transport)
+        return x
 
     def bias(
-        self, pairs: Float[Tensor, "batch told told pair_features"], mask: Bool[Tensor, "batch particles"]
+        self, pairs: Float[Tensor, "batch _ _ pair_features"], mask: Bool[Tensor, "batch particles"]
     ) -> Float[Tensor, "heads batch _ particles"]:
-        """U of every head, with padded keys closed; 0 without pairwise features."""
+        """Bias U of every head, with padded keys masked; 0 without pairwise features."""
         return pair_bias(self.embed_pairs, pairs, mask, self.heads, self.token.dtype, self_pairs=self.self_pairs)
 
 
-class Block(nn.Module):
-    """What follows the attention in every block, and the norm before it."""
+class FeedForwardBlock(nn.Module):
+    """Norm before the attention, and all layers after it, of every block."""
 
     def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
         super().__init__()
@@ -136,7 +151,7 @@ class Block(nn.Module):
         return dropout(x, self.dropout, self.training, inplace=True)
 
     def scale(self) -> Float[Tensor, " width"]:
-        """The factor of the head that each feature is of."""
+        """Scale of each feature: the scale of its head."""
         return self.head_scale.repeat_interleave(len(self.residual_scale) // len(self.head_scale))
 
     def finish(self, x: Float[Tensor, "rows width"], a: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
@@ -145,11 +160,11 @@ class Block(nn.Module):
         return torch.addcmul(self.drop(self.contract(self.hidden(f))), self.residual_scale, x)
 
 
-class Attention(Block):
-    """A block with queries, keys and values, and a layer that collects what the heads have found."""
+class AttentionBlock(FeedForwardBlock):
+    """Block with layers for queries, keys and values, and a layer that mixes the heads."""
 
     def __init__(self, width: int, heads: int, ratio: int, dropout: float) -> None:
-        # these two first, so that a seed gives the initial weights it always gave
+        # these two first, so that a seed gives the same initial weights as in earlier versions
         project = Linear(width, 3 * width)  # queries, keys, values
         nn.init.xavier_uniform_(project.weight)
         nn.init.zeros_(project.bias)
@@ -160,18 +175,18 @@ class Attention(Block):
         self.project = project
         self.collect = collect
 
-    def collected(self, mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        scale = self.scale()  # of the weights: fewer than the rows
-        return linear(mixed, self.collect.weight * scale[:, None], self.collect.bias * scale)
+    def mix_heads(self, attended: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        scale = self.scale()  # applied to the weights: they have fewer rows than the input
+        return linear(attended, self.collect.weight * scale[:, None], self.collect.bias * scale)
 
-    def collect_and_finish(
-        self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]
+    def mix_and_finish(
+        self, x: Float[Tensor, "rows width"], attended: Float[Tensor, "rows width"]
     ) -> Float[Tensor, "rows width"]:
-        return self.finish(x, self.collected(mixed))
+        return self.finish(x, self.mix_heads(attended))
 
 
-class ParticleBlock(Attention):
-    """Every object attends to every object, with the bias U."""
+class ParticleBlock(AttentionBlock):
+    """Self-attention between particles with the bias U."""
 
     def forward(
         self,
@@ -180,28 +195,28 @@ class ParticleBlock(Attention):
         bias: Bias,
         transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
-        gather = self_attention if transport is None else transport.self_attention
-        chance = self.dropout if self.training else 0.0
-        mixed = gather(self.project(self.before_attention(x)), rows, bias, chance)
-        return apply_chunked(self.collect_and_finish, x, mixed, width=self.expand.out_features)
+        attention = self_attention if transport is None else transport.self_attention
+        dropout_p = self.dropout if self.training else 0.0
+        attended = attention(self.project(self.before_attention(x)), rows, bias, dropout_p)
+        return apply_chunked(self.mix_and_finish, x, attended, width=self.expand.out_features)
 
 
-class ClassBlock(Attention):
-    """The class token attends to itself and to every object."""
+class ClassBlock(AttentionBlock):
+    """Attention of the class token to itself and to every particle."""
 
     def forward(
         self, token: Float[Tensor, "batch width"], x: Float[Tensor, "rows width"], rows: PackedRows
     ) -> Float[Tensor, "batch width"]:
         width = token.shape[-1]
-        # the token asks as it is, not normalised
+        # the query is made from the token before the norm
         query = linear(token, self.project.weight[:width], self.project.bias[:width])
-        seen = torch.cat([self.before_attention(token)[:, None], rows.unpack(self.before_attention(x))], dim=1)
-        real = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
-        return self.collect_and_finish(token, class_attention(query, seen, real, self.heads, self.project))
+        keys = torch.cat([self.before_attention(token)[:, None], rows.unpack(self.before_attention(x))], dim=1)
+        mask = torch.cat([torch.ones_like(rows.mask[:, :1]), rows.mask], dim=1)
+        return self.mix_and_finish(token, class_attention(query, keys, mask, self.heads, self.project))
 
 
-def object_layers(features: int, widths: Sequence[int]) -> nn.Sequential:
-    """Batch norm over the features of an object, then layers of these widths, each of layer norm, linear and GELU."""
+def particle_embedding(features: int, widths: Sequence[int]) -> nn.Sequential:
+    """Batch norm over the features of a particle, then layers of these widths: layer norm, linear and GELU each."""
     layers: list[nn.Module] = [BatchNorm(features)]
     for before, after in zip((features, *widths), widths, strict=False):
         layers += [nn.LayerNorm(before), Linear(before, after), nn.GELU()]

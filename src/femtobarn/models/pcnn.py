@@ -14,12 +14,12 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import BatchNorm, Linear, PackedRows, mlp_head
 
-#: Particles that a filter spans.
-KERNEL = 3
+#: Particles per filter.
+KERNEL_SIZE = 3
 
 Units = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
@@ -33,16 +33,16 @@ Units = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 class PCNN(nn.Module):
     """Particle-level convolutional network (P-CNN): residual units over the list by falling pT, then their mean.
 
-    Every stage but the first halves the list, so that filters see ever more of it. Padding is blanked after each layer,
-    counts in no norm and not in the mean, so that it cannot be told from the end of the list. MET and its direction
-    join before the last layers. It takes no pairwise features.
+    Every stage but the first halves the list, so that filters of later stages cover more particles. Padding is set to 0
+    after each layer and excluded from norms and mean, so that it is equivalent to the end of the list. MET and its
+    direction join before the last layers. The network takes no pairwise features.
 
     Args:
         sizes: widths of the inputs and outputs.
         first: filters of the convolution before the units.
         stages: filters of the residual units of each stage.
         fc: widths of the fully connected layers before the last.
-        dropout: after each of those.
+        dropout: dropout probability after each of them.
     """
 
     def __init__(
@@ -62,41 +62,56 @@ class PCNN(nn.Module):
         ]
         widths = [first, *(width for units in stages for width in units)]
         self.units = nn.ModuleList(
-            Unit(before, after, stride) for (before, after), stride in zip(pairwise(widths), self.strides, strict=True)
+            ResidualUnit(before, after, stride)
+            for (before, after), stride in zip(pairwise(widths), self.strides, strict=True)
         )
         self.fc = mlp_head(widths[-1] + sizes.context, fc, sizes.outputs, dropout)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        rows = PackedRows(encoded.mask)
-        x = self.first(rows.unpack(self.norm(rows.pack(encoded.particles))), rows)
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        return self.fc
+
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.fc(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Mean of the last residual unit over the list, and the features of the event."""
+        rows = PackedRows(features.mask)
+        x = self.first(rows.unpack(self.norm(rows.pack(features.particles))), rows)
         for unit, stride in zip(self.units, self.strides, strict=True):
             rows = rows if stride == 1 else PackedRows(rows.mask[:, ::stride])
             x = unit(x, rows)
-        logits: Tensor = self.fc(torch.cat([rows.mean(rows.pack(x)), encoded.context], dim=-1))
-        return logits
+        return torch.cat([rows.mean(rows.pack(x)), features.context], dim=-1)
 
 
-class Unit(nn.Module):
-    """Two convolutions beside a shortcut around them."""
+class ResidualUnit(nn.Module):
+    """Two convolutions and a shortcut around them."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         self.one = Convolution(before, after, stride)
         self.two = Convolution(after, after)
-        same = before == after and stride == 1
-        self.shortcut = None if same else Linear(before, after, bias=False)
+        is_identity = before == after and stride == 1
+        self.shortcut = None if is_identity else Linear(before, after, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "batch longer before"], rows: PackedRows
+        self, x: Float[Tensor, "batch _ before"], rows: PackedRows
     ) -> Float[Tensor, "batch particles channels"]:
-        """`rows` are those of the result, which has every `stride`-th place of the list."""
-        around = x[:, :: self.stride]
+        """Apply the unit.
+
+        Args:
+            x: channels of the list before the unit.
+            rows: index of the result, which has every `stride`-th entry of the list.
+        """
+        shortcut = x[:, :: self.stride]
         if self.shortcut is not None:
-            around = rows.unpack(self.shortcut(rows.pack(around)))
-        learned: Tensor = self.two(self.one(x, rows), rows)
-        return around + learned
+            shortcut = rows.unpack(self.shortcut(rows.pack(shortcut)))
+        residual: Tensor = self.two(self.one(x, rows), rows)
+        return shortcut + residual
 
 
 class Convolution(nn.Module):
@@ -104,11 +119,11 @@ class Convolution(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int = 1) -> None:
         super().__init__()
-        self.filters = nn.Conv1d(before, after, KERNEL, stride, padding=KERNEL // 2)
+        self.filters = nn.Conv1d(before, after, KERNEL_SIZE, stride, padding=KERNEL_SIZE // 2)
         self.norm = BatchNorm(after)
 
     def forward(
-        self, x: Float[Tensor, "batch longer before"], rows: PackedRows
+        self, x: Float[Tensor, "batch _ before"], rows: PackedRows
     ) -> Float[Tensor, "batch particles channels"]:
-        seen = rows.pack(self.filters(x.transpose(1, 2)).transpose(1, 2))
-        return rows.unpack(torch.relu(self.norm(seen)))
+        filtered = rows.pack(self.filters(x.transpose(1, 2)).transpose(1, 2))
+        return rows.unpack(torch.relu(self.norm(filtered)))

@@ -1,4 +1,4 @@
-"""Particle flow network: a network of each object, summed, and a network of the sum.
+"""Particle flow network: a network per particle, summed, and a network of the sum.
 
 Komiske, Metodiev and Thaler, *Energy Flow Networks: Deep Sets for Particle Jets*, arXiv:1810.05165.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import PackedRows, mlp, mlp_head
 
@@ -24,18 +24,18 @@ from femtobarn.nn import PackedRows, mlp, mlp_head
     published={"pfn-energyflow": {"phi": (100, 100, 256), "fc": (100, 100, 100)}},
 )
 class PFN(nn.Module):
-    r"""Particle flow network (PFN), which can be any function of a set of objects, given enough width.
+    r"""Particle flow network (PFN), which can represent any function of a set of particles, given enough width.
 
     .. math:: F\Big(\sum_i \Phi(p_i)\Big)
 
-    It sees whatever features the objects have, types among them. MET and its direction join the sum. The defaults are
-    the widths of arXiv:2202.03772; `pfn-energyflow` has those of the paper's own package.
+    It uses all features of the particles, types included. MET and its direction join the sum. The defaults are the
+    widths of arXiv:2202.03772; `pfn-energyflow` has the widths of the paper's own package.
 
     Args:
         sizes: widths of the inputs and outputs.
-        phi: widths of the layers for each object; the last one is that of the sum.
+        phi: widths of the layers of each particle; the last one is the width of the sum.
         fc: widths of the fully connected layers before the last.
-        dropout: after each of these.
+        dropout: dropout probability after each of them.
     """
 
     def __init__(
@@ -50,9 +50,23 @@ class PFN(nn.Module):
         self.phi = mlp(sizes.particles, phi)
         self.fc = mlp_head(phi[-1] + sizes.context, fc, sizes.outputs, dropout)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        rows = PackedRows(encoded.mask)
-        total = rows.sum(self.phi(rows.pack(encoded.particles)))
-        logits: Tensor = self.fc(torch.cat([total, encoded.context], dim=-1))
-        return logits
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        return self.fc
+
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.fc(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Sum of Φ over the particles, and the features of the event."""
+        rows = PackedRows(features.mask)
+        total = rows.sum(self.phi(rows.pack(features.particles)))
+        return torch.cat([total, features.context], dim=-1)
+
+    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
+        """Φ of each particle."""
+        rows = PackedRows(features.mask)
+        return rows.unpack(self.phi(rows.pack(features.particles)))

@@ -1,4 +1,4 @@
-"""Set Transformer: objects attend to each other, and one learned query pools them into the event.
+"""Set Transformer: self-attention between particles, pooled to the event by one learned query.
 
 Lee et al., *Set Transformer: A Framework for Attention-based Permutation-Invariant Neural Networks*, arXiv:1810.00825.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     BatchNorm,
@@ -34,23 +34,22 @@ from femtobarn.nn import (
     small={"width": 16, "blocks": 2, "heads": 2, "ratio": 2, "pair_embedding": (8,), "fc": (16,), "dropout": 0.0},
 )
 class SetT(nn.Module):
-    """Set Transformer (SetT) with the pairwise features in its attention.
+    """Set Transformer (SetT) with pairwise features in its attention.
 
     The blocks are the paper's full self-attention (SAB), not its induced one (ISAB): inducing points save time for
-    hundreds of objects, not for eighteen, and they would stand between the two objects of a pair, where its features
-    have no place. These become the additive bias U of each head as in ParT, shared by all blocks, as in
-    arXiv:2211.05143. The event is what one learned query gathers from the objects (the paper's PMA with one seed);
-    MET and its direction join it before the last layers.
+    hundreds of particles, not for eighteen, and they do not allow pairwise features. These become the additive bias U
+    of each head as in ParT, shared by all blocks, as in arXiv:2211.05143. One learned query attends to the particles
+    (the paper's PMA with one seed); MET and its direction join its result before the last layers.
 
     Args:
         sizes: widths of the inputs and outputs.
-        width: features of an object inside.
-        blocks: self-attention blocks.
-        heads: attention heads; they divide the width.
+        width: features per particle inside the network.
+        blocks: number of self-attention blocks.
+        heads: number of attention heads; they divide the width.
         ratio: width of the feed-forward layer in units of `width`.
         pair_embedding: hidden widths of the embedding of a pair.
         fc: widths of the fully connected layers before the last.
-        dropout: of attention weights, and after each fully connected layer.
+        dropout: dropout probability of attention weights, and after each fully connected layer.
     """
 
     def __init__(
@@ -71,23 +70,41 @@ class SetT(nn.Module):
         self.heads = heads
         self.embed = nn.Sequential(BatchNorm(sizes.particles), Linear(sizes.particles, width))
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
-        self.blocks = nn.ModuleList(SelfAttention(width, ratio, dropout) for _ in range(blocks))
-        self.pool = Pooling(width, heads, ratio)
+        self.blocks = nn.ModuleList(SelfAttentionBlock(width, ratio, dropout) for _ in range(blocks))
+        self.pool = AttentionPooling(width, heads, ratio)
         self.fc = mlp_head(width + sizes.context, fc, sizes.outputs, dropout)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event."""
-        rows = PackedRows(encoded.mask)
-        x = pad_rows(self.embed(rows.pack(encoded.particles)))
-        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
+    @property
+    def head(self) -> nn.Module:
+        """Layers from the latent vector to the outputs."""
+        return self.fc
+
+    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event."""
+        outputs: Tensor = self.fc(self.latent(features))
+        return outputs
+
+    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
+        """Result of the learned query, and the features of the event."""
+        rows = PackedRows(features.mask)
+        return torch.cat([self.pool(self.encode(features, rows), rows), features.context], dim=-1)
+
+    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
+        """Features of each particle after the last self-attention block."""
+        rows = PackedRows(features.mask)
+        return rows.unpack(self.encode(features, rows))
+
+    def encode(self, features: Features, rows: PackedRows) -> Float[Tensor, "rows width"]:
+        """Rows of the particles after the last self-attention block."""
+        x = pad_rows(self.embed(rows.pack(features.particles)))
+        bias = prepare_bias(pair_bias(self.embed_pairs, features.pairs, features.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias)
-        logits: Tensor = self.fc(torch.cat([self.pool(x, rows), encoded.context], dim=-1))
-        return logits
+        return x
 
 
-class Mixing(nn.Module):
-    r"""What follows the attention in every block (the paper's MAB): two sums, each with a norm behind it.
+class MultiheadBlock(nn.Module):
+    r"""Layers after the attention in every block (the paper's MAB): two sums, each followed by a norm.
 
     .. math:: H = \mathrm{LN}(X + \mathrm{Multihead}), \quad \mathrm{LN}(H + \mathrm{rFF}(H))
     """
@@ -99,14 +116,16 @@ class Mixing(nn.Module):
         self.feedforward = feedforward(width, ratio)
         self.after_feedforward = nn.LayerNorm(width)
 
-    def finish(self, x: Float[Tensor, "rows width"], mixed: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
-        h = self.after_attention(x + self.collect(mixed))
+    def finish(
+        self, x: Float[Tensor, "rows width"], attended: Float[Tensor, "rows width"]
+    ) -> Float[Tensor, "rows width"]:
+        h = self.after_attention(x + self.collect(attended))
         out: Tensor = self.after_feedforward(h + self.feedforward(h))
         return out
 
 
-class SelfAttention(Mixing):
-    """Every object attends to every object, with the bias U (SAB)."""
+class SelfAttentionBlock(MultiheadBlock):
+    """Self-attention between particles with the bias U (SAB)."""
 
     def __init__(self, width: int, ratio: int, dropout: float) -> None:
         super().__init__(width, ratio)
@@ -114,11 +133,12 @@ class SelfAttention(Mixing):
         self.project = Linear(width, 3 * width)  # queries, keys, values
 
     def forward(self, x: Float[Tensor, "rows width"], rows: PackedRows, bias: Bias) -> Float[Tensor, "rows width"]:
-        return self.finish(x, self_attention(self.project(x), rows, bias, self.dropout if self.training else 0.0))
+        dropout_p = self.dropout if self.training else 0.0
+        return self.finish(x, self_attention(self.project(x), rows, bias, dropout_p))
 
 
-class Pooling(Mixing):
-    """One learned seed attends to the objects and becomes the event (PMA); of no object at all, the seed alone."""
+class AttentionPooling(MultiheadBlock):
+    """Attention of one learned seed to the particles (PMA); for an empty event, the seed alone."""
 
     def __init__(self, width: int, heads: int, ratio: int) -> None:
         super().__init__(width, ratio)

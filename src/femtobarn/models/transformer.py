@@ -1,4 +1,4 @@
-"""Transformer: plain self-attention between objects, averaged at the end.
+"""Transformer: plain self-attention between particles, averaged at the end.
 
 The tagging transformer of Spinner et al., *Lorentz Local Canonicalization*, arXiv:2505.20280, and Favaro et al.,
 *Lorentz-Equivariance without Limitations*, arXiv:2508.14898.
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     BatchNorm,
@@ -32,22 +32,22 @@ from femtobarn.nn import (
 
 @model("transformer", small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,)})
 class Transformer(nn.Module):
-    r"""Transformer as the papers tag jets with it: blocks with the norm before each sum, the mean, one linear layer.
+    r"""Transformer as the papers tag jets with it: pre-norm blocks, mean over the particles, one linear layer.
 
     .. math:: x \leftarrow x + \mathrm{Attention}(\mathrm{LN}(x)), \quad x \leftarrow x + \mathrm{FF}(\mathrm{LN}(x))
 
-    The defaults are those for top tagging. The norms have no parameters, as published; the features are normalised over
-    the objects of the training batches, where the papers scale them by hand. Pairwise features become the additive
+    The defaults are those for top tagging. The norms have no parameters, as published; the features are normalized over
+    the particles of the training batches, where the papers scale them by hand. Pairwise features become the additive
     bias U of each head as in ParT, shared by all blocks. MET and its direction join the mean before the last layer.
 
     Args:
         sizes: widths of the inputs and outputs.
-        width: features of an object inside.
-        blocks: self-attention blocks.
-        heads: attention heads; they divide the width.
+        width: features per particle inside the network.
+        blocks: number of self-attention blocks.
+        heads: number of attention heads; they divide the width.
         ratio: width of the feed-forward layer in units of `width`.
         pair_embedding: hidden widths of the embedding of a pair.
-        dropout: after each linear layer of the blocks.
+        dropout: dropout probability after each linear layer of the blocks.
     """
 
     def __init__(
@@ -68,22 +68,35 @@ class Transformer(nn.Module):
         self.norm = BatchNorm(sizes.particles)
         self.embed = Linear(sizes.particles, width)
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
-        self.blocks = nn.ModuleList(Block(width, ratio, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(PreNormBlock(width, ratio, dropout) for _ in range(blocks))
         self.head = Linear(width + sizes.context, sizes.outputs)
 
-    def forward(self, encoded: Encoded, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
-        """Logits of each event; with a transport where objects have frames of their own."""
-        rows = PackedRows(encoded.mask)
-        x = pad_rows(self.embed(self.norm(rows.pack(encoded.particles))))
-        bias = prepare_bias(pair_bias(self.embed_pairs, encoded.pairs, encoded.mask, self.heads, x.dtype), rows)
+    def forward(self, features: Features, transport: Transport | None = None) -> Float[Tensor, "batch outputs"]:
+        """Outputs of each event; `transport` connects local frames, if particles have them."""
+        outputs: Tensor = self.head(self.latent(features, transport))
+        return outputs
+
+    def latent(self, features: Features, transport: Transport | None = None) -> Float[Tensor, "batch width"]:
+        """Mean over the particles after the last block, and the features of the event."""
+        rows = PackedRows(features.mask)
+        return torch.cat([rows.mean(self.encode(features, rows, transport)), features.context], dim=-1)
+
+    def objects(self, features: Features, transport: Transport | None = None) -> Float[Tensor, "batch particles width"]:
+        """Features of each particle after the last block."""
+        rows = PackedRows(features.mask)
+        return rows.unpack(self.encode(features, rows, transport))
+
+    def encode(self, features: Features, rows: PackedRows, transport: Transport | None) -> Float[Tensor, "rows width"]:
+        """Rows of the particles after the last block."""
+        x = pad_rows(self.embed(self.norm(rows.pack(features.particles))))
+        bias = prepare_bias(pair_bias(self.embed_pairs, features.pairs, features.mask, self.heads, x.dtype), rows)
         for block in self.blocks:
             x = block(x, rows, bias, transport)
-        logits: Tensor = self.head(torch.cat([rows.mean(x), encoded.context], dim=-1))
-        return logits
+        return x
 
 
-class Block(nn.Module):
-    """Every object attends to every object, with the bias U, and then thinks for itself."""
+class PreNormBlock(nn.Module):
+    """Self-attention with the bias U, then a feed-forward layer, each with a norm before it."""
 
     def __init__(self, width: int, ratio: int, dropout: float) -> None:
         super().__init__()
@@ -103,12 +116,12 @@ class Block(nn.Module):
         bias: Bias,
         transport: Transport | None = None,
     ) -> Float[Tensor, "rows width"]:
-        gather = self_attention if transport is None else transport.self_attention
-        x = x + self.drop(self.collect(gather(self.project(normed(x)), rows, bias)))
-        hidden = nn.functional.gelu(self.drop(self.expand(normed(x))))
+        attention = self_attention if transport is None else transport.self_attention
+        x = x + self.drop(self.collect(attention(self.project(layer_norm(x)), rows, bias)))
+        hidden = nn.functional.gelu(self.drop(self.expand(layer_norm(x))))
         return x + self.drop(self.contract(hidden))
 
 
-def normed(x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+def layer_norm(x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
     """Layer norm without parameters."""
     return nn.functional.layer_norm(x, x.shape[-1:])

@@ -1,10 +1,10 @@
-"""Weights of weaver-core: ParT and ParticleNet as they were published, for the networks of this package.
+"""Published weights of weaver-core, ParT and ParticleNet, for the networks of this package.
 
 github.com/hqucms/weaver-core; the weights for JetClass are in github.com/jet-universe/particle_transformer.
 
     network = weaver.network("ParticleNet_full.pt")
     batch = make_batch(femtobarn.shipped("top-tagging"), slots=128, dtype=torch.float64)  # momenta, before any feature
-    logits = network(batch)  # of `CLASSES`
+    logits = network(batch)  # one per class of `JETCLASS_CLASSES`
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from femtobarn.inputs import FEATURES, Inputs
 from femtobarn.models.network import Network
 from femtobarn.models.registry import find
 
-#: What the ten outputs of the published JetClass networks stand for.
-CLASSES = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
+#: Classes of the ten outputs of the published JetClass networks.
+JETCLASS_CLASSES = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 
-#: Pairwise features of ParT in weaver's order.
-PAIRS = ("kt", "z", "delta", "mass2")
+#: Pairwise features of ParT in the order of weaver-core.
+PAIR_FEATURES = ("kt", "z", "delta", "mass2")
 
-#: Parts of a block of ParT.
-_BLOCK = {
+#: Layers of a block of ParT: name in weaver-core to name here.
+_BLOCK_LAYERS = {
     "c_attn": "head_scale",
     "w_resid": "residual_scale",
     "pre_attn_norm": "before_attention",
@@ -42,27 +42,27 @@ _BLOCK = {
 }
 
 
-class Foreign(NamedTuple):
-    """A network that weaver-core trained."""
+class WeaverCheckpoint(NamedTuple):
+    """Weights and settings of a network that was trained by weaver-core."""
 
-    model: str  # the name it has here
-    features: int  # of a particle
+    model: str  # name in this package
+    features: int  # per particle
     outputs: int
     weights: dict[str, Tensor]  # for `load_state_dict` of the architecture
-    settings: dict[str, Any]  # of the model, as far as weights tell
-    pairs: int  # features of a pair
+    settings: dict[str, Any]  # of the model, those that follow from the weights
+    pairs: int  # features per pair
 
     @property
     def feature_set(self) -> str:
-        """Which of `femtobarn.inputs.FEATURES` have as many.
+        """Name of the set of `femtobarn.inputs.FEATURES` with this number of features.
 
         Raises:
-            ValueError: none.
+            ValueError: no set has this number.
         """
         widths = {len(names): name for name, names in FEATURES.items()}
         if self.features not in widths:
-            known = ", ".join(f"{name} ({width})" for width, name in widths.items())
-            raise ValueError(f"weights for {self.features} features of a particle; there are {known}")
+            available = ", ".join(f"{name} ({width})" for width, name in widths.items())
+            raise ValueError(f"weights for {self.features} features of a particle; there are {available}")
         return widths[self.features]
 
     @property
@@ -70,47 +70,47 @@ class Foreign(NamedTuple):
         """Names of the pairwise features.
 
         Raises:
-            ValueError: another number of them than ParT has.
+            ValueError: a different number of features than ParT has.
         """
-        if self.pairs not in (0, len(PAIRS)):
-            raise ValueError(f"weights for {self.pairs} features of a pair; there are {', '.join(PAIRS)}")
-        return PAIRS[: self.pairs]
+        if self.pairs not in (0, len(PAIR_FEATURES)):
+            raise ValueError(f"weights for {self.pairs} features of a pair; there are {', '.join(PAIR_FEATURES)}")
+        return PAIR_FEATURES[: self.pairs]
 
 
 def network(path: str | Path, *, k: int = 16, self_pairs: bool = True) -> Network:
-    """A published network as it is: raw constituents of jets go in, the logits it was trained to give come out.
+    """Load a published network, from raw constituents of jets to the logits of its training.
 
-    It computes its features itself, those of `femtobarn.inputs.constituents` that it was trained with; jets should
-    have 128 slots. In evaluation mode, without any training.
+    It computes its own features, the set of `femtobarn.inputs.constituents` that it was trained with; jets should have
+    128 slots. The network is in evaluation mode.
 
     Args:
-        path: the checkpoint.
-        k: neighbours in a ParticleNet, which the weights do not tell: 16, and 7 in the Lite version.
-        self_pairs: whether a ParT was trained with an object and itself for a pair, which the weights do not tell
-            either: `remove_self_pair` of weaver's, the other way round.
+        path: checkpoint file.
+        k: neighbours per particle of a ParticleNet, which the weights do not contain: 16, or 7 in the Lite version.
+        self_pairs: True if a ParT was trained with self pairs, which the weights do not contain either: the opposite
+            of `remove_self_pair` in weaver-core.
 
     Raises:
-        ValueError: not a file of such weights, or of other features than there are.
+        ValueError: not a file of such weights, or weights for unknown features.
     """
-    found = read(path)
-    attends = found.model == "part"
-    own = {"self_pairs": self_pairs} if attends else {"k": k}
-    inputs = Inputs(found.interactions, found.feature_set, self_pairs=attends and self_pairs)
-    architecture = find(found.model)(inputs.sizes(found.outputs), **found.settings, **own)
-    lost = architecture.load_state_dict(found.weights, strict=False)
-    left = [name for name in lost.missing_keys if not name.endswith("num_batches_tracked")]
-    if left:
-        raise ValueError(f"{path} does not hold all weights of a {found.model}: {_some(left)} are missing")
+    checkpoint = read(path)
+    is_part = checkpoint.model == "part"
+    extra = {"self_pairs": self_pairs} if is_part else {"k": k}
+    inputs = Inputs(checkpoint.interactions, checkpoint.feature_set, self_pairs=is_part and self_pairs)
+    architecture = find(checkpoint.model)(inputs.sizes(checkpoint.outputs), **checkpoint.settings, **extra)
+    result = architecture.load_state_dict(checkpoint.weights, strict=False)
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"{path} does not hold all weights of a {checkpoint.model}: {_listing(missing)} are missing")
     return Network(inputs, architecture).eval()
 
 
-def read(path: str | Path) -> Foreign:
-    """The weights in a checkpoint of weaver-core (`*_state.pt`, or one of the published files).
+def read(path: str | Path) -> WeaverCheckpoint:
+    """Read the weights in a checkpoint of weaver-core (`*_state.pt`, or one of the published files).
 
-    Nothing in the file is executed: tensors are read, and nothing else.
+    Only tensors are read; nothing in the file is executed.
 
     Raises:
-        ValueError: not a file of tensors, or not of a ParT or ParticleNet of weaver-core's.
+        ValueError: not a file of tensors, or not a ParT or ParticleNet of weaver-core.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -121,15 +121,15 @@ def read(path: str | Path) -> Foreign:
     return translate(state, str(path))
 
 
-def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> Foreign:
-    """The same for a state dict of weaver-core's `ParticleTransformer` or `ParticleNet`.
+def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> WeaverCheckpoint:
+    """Translate a state dict of weaver-core's `ParticleTransformer` or `ParticleNet`.
 
     Args:
-        state: parameters and buffers by weaver's names, with or without the `mod.` of its wrappers.
-        source: how errors call it.
+        state: parameters and buffers with the names of weaver-core, with or without the prefix `mod.`.
+        source: name of the checkpoint in error messages.
 
     Raises:
-        ValueError: other names than those two networks have, the first of which are shown.
+        ValueError: names that neither network has; the message lists the first of them.
     """
     plain = {re.sub(r"^(?:module\.|mod\.)+", "", name): value for name, value in state.items()}
     plain = {name: value for name, value in plain.items() if not name.endswith("num_batches_tracked")}
@@ -138,12 +138,16 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> Fo
     elif "bn_fts.weight" in plain:
         model, rename, features, last = "particlenet", _particlenet, "norm.weight", "fc.3.weight"
     else:
-        raise ValueError(f"{source} is of neither ParT nor ParticleNet of weaver-core: it holds {_some(list(plain))}")
-    found = {name: rename(name) for name in plain}
-    strange = [name for name, here in found.items() if here is None]
-    if strange:
-        raise ValueError(f"{source}: a {model} of weaver-core's with parts that {model} here lacks: {_some(strange)}")
-    weights = {here: _shaped(here, plain[name]) for name, here in found.items() if here is not None}
+        raise ValueError(
+            f"{source} is of neither ParT nor ParticleNet of weaver-core: it holds {_listing(list(plain))}"
+        )
+    renamed = {name: rename(name) for name in plain}
+    unknown = [name for name, new_name in renamed.items() if new_name is None]
+    if unknown:
+        raise ValueError(
+            f"{source}: a {model} of weaver-core's with parts that {model} here lacks: {_listing(unknown)}"
+        )
+    weights = {new_name: _reshape(new_name, plain[name]) for name, new_name in renamed.items() if new_name is not None}
     needed = (features, last, *(["class_blocks.0.head_scale"] if model == "part" else []))
     missing = [name for name in needed if name not in weights]
     if missing:
@@ -151,10 +155,10 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> Fo
     width = weights[features].numel()
     if model == "part":
         first = weights.get("embed_pairs.0.weight")
-        return Foreign(
+        return WeaverCheckpoint(
             model, width, len(weights[last]), weights, _part_settings(weights), 0 if first is None else len(first)
         )
-    return Foreign(model, width, len(weights[last]), weights, _particlenet_settings(weights), 0)
+    return WeaverCheckpoint(model, width, len(weights[last]), weights, _particlenet_settings(weights), 0)
 
 
 def _part_settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -183,31 +187,31 @@ def _particlenet_settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _widths(weights: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
-    """Outputs of the layers whose names fit, in the order of their numbers; norms are no layers."""
-    fitting = {name: re.fullmatch(pattern, name) for name in weights}
-    layers = sorted((int(found[1]), name) for name, found in fitting.items() if found and weights[name].dim() > 1)
+    """Outputs of the layers whose names match, in the order of their numbers; norms are skipped."""
+    matches = {name: re.fullmatch(pattern, name) for name in weights}
+    layers = sorted((int(match[1]), name) for name, match in matches.items() if match and weights[name].dim() > 1)
     return tuple(len(weights[name]) for _, name in layers)
 
 
 def _part(name: str) -> str | None:
     block = re.fullmatch(r"(cls_)?blocks\.(\d+)\.(.+?)[._]?(weight|bias)?", name)
     if block:
-        kind, number, part, rest = block.groups()
-        own = _BLOCK.get(part)
-        return own and f"{'class_' if kind else ''}blocks.{number}.{own}{'.' + rest if rest else ''}"
+        prefix, number, part, rest = block.groups()
+        layer = _BLOCK_LAYERS.get(part)
+        return layer and f"{'class_' if prefix else ''}blocks.{number}.{layer}{'.' + rest if rest else ''}"
     if name == "cls_token":
         return "token"
     embed = re.fullmatch(r"embed\.embed\.(\d+)\.(.+)", name)
-    if embed:  # here the batch norm stands before the other layers, in the same list
+    if embed:  # in this package the batch norm comes before the other layers, in the same list
         return f"embed.{int(embed[1]) + 1}.{embed[2]}"
-    for there, here in (
+    for theirs, ours in (
         ("embed.input_bn.", "embed.0."),
         ("pair_embed.embed.", "embed_pairs."),
         ("norm.", "norm."),
         ("fc.0.", "head."),
     ):
-        if name.startswith(there):
-            return here + name.removeprefix(there)
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
     return None
 
 
@@ -215,7 +219,7 @@ def _particlenet(name: str) -> str | None:
     if name.startswith("bn_fts."):
         return name.replace("bn_fts.", "norm.")
     last = re.fullmatch(r"fc\.(\d+)(\.0)?\.(.+)", name)
-    if last:  # every hidden layer here is three entries of the list: linear, ReLU, dropout
+    if last:  # in this package every hidden layer is three entries of the list: linear, ReLU, dropout
         return f"fc.{3 * int(last[1])}.{last[3]}"
     edge = re.fullmatch(r"edge_convs\.(\d+)\.(convs|bns|sc|sc_bn)\.(.+)", name)
     if not edge:
@@ -229,12 +233,12 @@ def _particlenet(name: str) -> str | None:
     return f"blocks.{number}.rest.{3 * int(at) - 2 + (part == 'bns')}.{rest}"
 
 
-def _shaped(name: str, value: Tensor) -> Tensor:
-    """1x1 convolutions as the linear layers that they are; the class token as a vector."""
+def _reshape(name: str, value: Tensor) -> Tensor:
+    """Reshape 1x1 convolutions to linear layers, and the class token to a vector."""
     if name == "token":
         return value.flatten()
     return value.flatten(1) if value.dim() > 2 else value
 
 
-def _some(names: list[str]) -> str:
+def _listing(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -16,13 +16,22 @@ from femtobarn.nn.batchnorm import BatchNorm, fuse_linear_bn, linear_batch_norm
 from femtobarn.nn.chunking import apply_chunked, chunk_size
 from femtobarn.nn.directions import Directions, directions, event_features
 from femtobarn.nn.dropout import dropout
+from femtobarn.nn.local_frames import LocalFrames
 from femtobarn.nn.mlp import init_he, mlp, mlp_head
 from femtobarn.nn.neighbours import all_neighbours, nearest_neighbours
 from femtobarn.nn.packing import PackedRows
 from femtobarn.nn.pairs import PairLayers, pair_bias, symmetric_bias, unique_pairs
 from femtobarn.nn.products import Linear, linear, pad_rows
 from femtobarn.nn.scan import scan
-from femtobarn.nn.tokens import Reference, Tokens, append_global_token, n_token_scalars, tokens
+from femtobarn.nn.tokens import (
+    PackedTokens,
+    Reference,
+    Tokens,
+    append_global_token,
+    n_token_scalars,
+    pack_tokens,
+    tokens,
+)
 from femtobarn.nn.transport import Transport
 from femtobarn.nn.trees import ClusterTree, cluster
 
@@ -32,7 +41,9 @@ __all__ = [
     "ClusterTree",
     "Directions",
     "Linear",
+    "LocalFrames",
     "PackedRows",
+    "PackedTokens",
     "PairLayers",
     "Reference",
     "Tokens",
@@ -57,6 +68,7 @@ __all__ = [
     "mlp_head",
     "n_token_scalars",
     "nearest_neighbours",
+    "pack_tokens",
     "pad_rows",
     "pair_bias",
     "prepare_bias",

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from femtobarn.inputs.encoded import Encoded, Sizes
+from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.nn.frames import to_float64
+from femtobarn.nn.packing import PackedRows
 from femtobarn.physics import lorentz
 
 Reference = Literal["beam", "time"]
@@ -39,7 +40,7 @@ class Tokens(NamedTuple):
     mask: Bool[Tensor, "batch tokens"]
 
 
-def tokens(features: Encoded, sizes: Sizes, references: Sequence[Reference] = (), scale: float = 1.0) -> Tokens:
+def tokens(features: Features, sizes: Sizes, references: Sequence[Reference] = (), scale: float = 1.0) -> Tokens:
     """Particles in their slots, then missing transverse momentum (if any), then the reference vectors.
 
     An equivariant network with the beams as tokens keeps the symmetries of the beams: rotations around them and boosts
@@ -78,7 +79,7 @@ def n_token_scalars(sizes: Sizes, references: Sequence[Reference] = ()) -> int:
     return sizes.scalars[1] - sizes.scalars[0] + bool(sizes.vectors) + len(references)
 
 
-def append_global_token(event: Tokens, features: Encoded) -> Tokens:
+def append_global_token(event: Tokens, features: Features) -> Tokens:
     """Append a token of the whole event, with its own flag and zero momentum, as the last token.
 
     Momenta are boosted to the rest frame of the event in float64, up to a Lorentz factor of `MAX_GAMMA`: an equivariant
@@ -98,3 +99,18 @@ def append_global_token(event: Tokens, features: Encoded) -> Tokens:
         torch.cat([pad(event.scalars, (0, 1)), global_scalars], dim=1),
         torch.cat([event.mask, torch.ones_like(event.mask[:, :1])], dim=1),
     )
+
+
+class PackedTokens(NamedTuple):
+    """Real tokens of a batch as rows, the global token of each event last."""
+
+    momenta: Float[Tensor, "4 rows 1"]  # (px, py, pz, E) in units of the scale, in the precision of the network
+    scalars: Float[Tensor, "rows scalars"]
+    rows: PackedRows
+
+
+def pack_tokens(features: Features, sizes: Sizes, references: Sequence[Reference], scale: float) -> PackedTokens:
+    """Tokens of an equivariant transformer, with a global token; arguments as for `tokens`."""
+    momenta, scalars, mask = append_global_token(tokens(features, sizes, references, scale), features)
+    rows = PackedRows(mask)
+    return PackedTokens(rows.pack(momenta.to(scalars.dtype)).T[..., None], rows.pack(scalars), rows)

@@ -1,0 +1,73 @@
+"""Depths of a network: vectors of the particles, latent vector of the event, outputs.
+
+    objects  (batch, particles, width)   vector of each particle
+    latent   (batch, width)              vector of the event
+    outputs  (batch, outputs)            head(latent)
+
+A model has a depth if its class has the method of this name; every model has outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from femtobarn.models.registry import MODELS, architecture, find
+
+Depth = Literal["objects", "latent", "outputs"]
+
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
+
+
+def depths(name: str) -> tuple[Depth, ...]:
+    """Depths of a model or a published size, deepest last.
+
+    Raises:
+        ValueError: no such model.
+
+    Example:
+        >>> depths("part")
+        ('objects', 'latent', 'outputs')
+        >>> depths("bdt")
+        ('outputs',)
+    """
+    cls = find(architecture(name))
+    return tuple(depth for depth in DEPTHS if depth == "outputs" or hasattr(cls, depth))
+
+
+def models_with(depth: Depth) -> tuple[str, ...]:
+    """Names of the models that have a depth."""
+    return tuple(name for name in sorted(MODELS) if depth in depths(name))
+
+
+def at_depth(model: Any, depth: Depth) -> Callable[[Any], Tensor]:
+    """Method of a model that computes a depth from features.
+
+    Args:
+        model: an architecture.
+        depth: `objects`, `latent` or `outputs`.
+
+    Raises:
+        ValueError: the model does not have it; the message lists the models that do.
+    """
+    method: Callable[[Any], Tensor] | None = model if depth == "outputs" else getattr(model, depth, None)
+    if method is None:
+        raise missing_depth(type(model).__name__, depth)
+    return method
+
+
+def check_depth(name: str, depth: Depth) -> None:
+    """Check, before any file is opened, that a model has the depth that a task needs.
+
+    Raises:
+        ValueError: it does not; the message lists the models that do.
+    """
+    if depth not in depths(name):
+        raise missing_depth(name, depth)
+
+
+def missing_depth(name: str, depth: Depth) -> ValueError:
+    """Error for a model without a depth."""
+    return ValueError(f"the model {name} has no {depth}; models with {depth}: {', '.join(models_with(depth))}")
