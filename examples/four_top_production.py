@@ -35,6 +35,10 @@ NOTES = (
     "six jets by the shower alone, or that need two further partons, are missing or modelled by the shower.",
     "What the vetoes before hadronisation lose, and how many selected events owe their leptons to charge flips and "
     "hadron decays, is measured by benchmarks/vetoes.py; the result is in docs/results/vetoes.md.",
+    "The detector's efficiencies of leptons are those published for single ones. Isolation and overlap removal take "
+    "more: in tttt without a selection 28 ± 5 % of the electrons of 20 to 30 GeV that the efficiencies leave, 9 ± 3 % "
+    "above 100 GeV, and 15 to 20 % of the muons; measured by benchmarks/leptons.py, the result is in "
+    "docs/results/leptons.md.",
 )
 
 
