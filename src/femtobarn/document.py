@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import codecs
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,8 +12,18 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
+from femtobarn import yaml_loader
+
 #: A YAML mapping.
 Tree = Mapping[str, Any]
+
+#: Most mistakes that one message lists, and most characters of the path and of the text of each.
+MAX_MISTAKES = 30
+MAX_PATH = 200
+MAX_MESSAGE = 3000
+
+#: Longest path of an override, in keys.
+MAX_KEYS = 10
 
 
 class Mistake(NamedTuple):
@@ -30,35 +41,14 @@ class ConfigError(ValueError):
         self.mistakes = tuple(mistakes)
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "1 mistake"
         lines = [
-            f"  {mistake.path}: {mistake.message}" if mistake.path else f"  {mistake.message}" for mistake in mistakes
+            f"  {cut(path, MAX_PATH)}: {cut(message, MAX_MESSAGE)}" if path else f"  {cut(message, MAX_MESSAGE)}"
+            for path, message in self.mistakes[:MAX_MISTAKES]
         ]
-        super().__init__("\n".join([f"{origin}: {count}", *lines]))
+        more = len(mistakes) - MAX_MISTAKES
+        super().__init__("\n".join([f"{origin}: {count}", *lines, *([f"  and {more} more"] if more > 0 else [])]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.origin, self.mistakes)  # worker processes send errors home
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: `1e-3` is a number, and a key that stands twice is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML follows YAML 1.1, where a number in scientific notation needs a dot and a sign
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
 
 
 def parse(text: str, origin: str = "YAML") -> Any:
@@ -68,13 +58,23 @@ def parse(text: str, origin: str = "YAML") -> Any:
         ConfigError: the text is not YAML; the message has line and column.
     """
     try:
-        return yaml.load(text, _Loader)
+        return yaml_loader.load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(origin, [Mistake(where, error.problem or "not YAML")]) from None
+        raise ConfigError(origin, [Mistake(where, _problem(error))]) from None
     except yaml.YAMLError as error:
         raise ConfigError(origin, [Mistake("", f"is no YAML text: {' '.join(str(error).split())}")]) from None
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong in a text, with the remedy where PyYAML has none."""
+    problem = error.problem or "not YAML"
+    if "but found another document" in problem:
+        return "a second document begins; a file holds one (remove the line ---)"
+    if "'\\t'" in problem:
+        return f"{problem}; indent by spaces, not by tabs"
+    return problem
 
 
 def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
@@ -89,11 +89,18 @@ def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}" + (" (it is a folder)" if path.is_dir() else ""))
+    with open(path, "rb") as file:
+        content = file.read(yaml_loader.MAX_BYTES + 1)
+    if len(content) > yaml_loader.MAX_BYTES:
+        problem = f"has more than {yaml_loader.MAX_BYTES} bytes; is it the right file?"
+        raise ConfigError(str(path), [Mistake("", problem)])
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ConfigError(str(path), [Mistake(f"line {line}", "is no text in UTF-8")]) from None
+        line = content[: error.start].count(b"\n") + 1
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        problem = "is no text in UTF-8" + ("; it is UTF-16: save it as UTF-8" if wide else "")
+        raise ConfigError(str(path), [Mistake(f"line {line}", problem)]) from None
     tree = parse(text, str(path))
     if not isinstance(tree, Mapping):
         what = "nothing" if tree is None else f"a {type(tree).__name__}"
@@ -103,7 +110,10 @@ def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
 
 def write(tree: Tree) -> str:
     """A mapping as YAML, keys in their order, short lists on one line."""
-    return yaml.safe_dump(dict(tree), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    text: str = yaml.dump(
+        dict(tree), Dumper=yaml_loader.Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True
+    )
+    return text
 
 
 def merge(base: Tree, change: Tree) -> dict[str, Any]:
@@ -123,8 +133,8 @@ def assignment(text: str) -> tuple[tuple[str, ...], Any]:
     """
     path, equals, value = text.partition("=")
     keys = tuple(path.strip().split("."))
-    if not equals or not all(keys):
-        raise ConfigError("override", [Mistake("", f"{text!r} is not of the form section.key=value")])
+    if not equals or not all(keys) or len(keys) > MAX_KEYS:
+        raise ConfigError("override", [Mistake("", f"{shown(text)} is not of the form section.key=value")])
     return keys, parse(value, f"override {path.strip()}")
 
 
@@ -162,15 +172,31 @@ def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Sequence[
         elif kind == "missing":
             message = "is missing"
         elif kind in ("tuple_type", "list_type"):
-            message = f"should be a list, as in [{given}]; got {given!r}"
+            example = f", as in [{given}]" if isinstance(given, str | int | float) else ""
+            message = f"should be a list{cut(example, MAX_PATH)}; got {shown(given)}"
         elif kind in ("model_type", "model_attributes_type", "dict_type"):
             right = ", ".join(keys(tuple(map(str, place))))
-            message = "should hold keys and values" + (f" ({right})" if right else "") + f"; got {given!r}"
+            message = "should hold keys and values" + (f" ({right})" if right else "") + f"; got {shown(given)}"
         elif kind != "value_error":
-            message = f"{message[0].lower()}{message[1:].replace('Input should', 'should')}; got {given!r}"
+            message = f"{message[0].lower()}{message[1:].replace('Input should', 'should')}; got {shown(given)}"
             message = message.replace("input should", "should")
         found.append(Mistake(_dotted(place), message))
     return found
+
+
+def shown(value: Any) -> str:
+    """A value for a message: as Python writes it, but never long, whatever its size."""
+    return cut(_SHORT.repr(value), MAX_PATH)
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most so many characters; an ellipsis stands for the rest."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 3, 6, 8, 8
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
 def _wrong_key(key: str, right: Sequence[str]) -> str:

@@ -20,10 +20,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -34,6 +34,7 @@ from femtobarn import JETS, document
 from femtobarn.document import Tree
 from femtobarn.evaluation import Evaluation
 from femtobarn.evaluation.settings import TAGGING
+from femtobarn.events.names import check_folder_name
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
@@ -42,7 +43,15 @@ from femtobarn.source import Data, Split, Strict
 from femtobarn.tasks import Classification
 from femtobarn.training import Training
 
-Label = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\s.][^/\\\s]*$")]
+Label = Annotated[
+    str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\s.][^/\\\s]*$"), AfterValidator(check_folder_name)
+]
+
+#: Most objects of an event that a network may be given.
+MAX_SLOTS = 4096
+
+#: Most parameters of a network.
+MAX_PARAMETERS = 2_000_000_000
 
 
 class View(Strict):
@@ -55,7 +64,7 @@ class View(Strict):
     """
 
     interactions: tuple[str, ...] = ()
-    slots: PositiveInt = 18
+    slots: Annotated[int, Field(gt=0, le=MAX_SLOTS)] = 18
     features: Literal["objects", "kin", "kinpid", "full"] = "objects"
 
     @field_validator("interactions")
@@ -171,9 +180,18 @@ class Experiment(Strict):
             except ValueError as error:
                 raise ValueError(f"inputs: {error}") from None
             try:
-                find(self.model.name)(sizes, **self.model.settings)
+                built = find(self.model.name)(sizes, **self.model.settings)
             except ValueError as error:
                 raise ValueError(f"model {self.model.name}: {error}") from None
+            except RuntimeError:  # even the sizes of its weights are no numbers of 64 bits
+                raise ValueError(f"model {self.model.name}: its settings make it too large") from None
+        if isinstance(built, nn.Module):
+            count = sum(parameter.numel() for parameter in built.parameters())
+            if count > MAX_PARAMETERS:
+                raise ValueError(
+                    f"model {self.model.name}: it would have {count:.3g} parameters; at most {MAX_PARAMETERS:.0e} are "
+                    "allowed"
+                )
         if not self.model.is_network and self.model.start is not None:
             raise ValueError(f"model {self.model.name} can't begin with trained weights; leave out model.start")
         if not self.model.is_network and self.task.loss != "cross_entropy":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,7 @@ from femtobarn import SAMPLES, document
 from femtobarn.events import Mapping as Columns
 from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
+from femtobarn.events.names import check_name
 from femtobarn.events.read import Format
 from femtobarn.events.selection import check as check_selection
 
@@ -49,7 +51,7 @@ def read_mapping(path: str | Path) -> Columns:
 class Strict(BaseModel):
     """Settings that can't be changed, and know no other keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Split(Strict):
@@ -65,6 +67,10 @@ class Split(Strict):
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the shares sum to {total:g}, not to 1")
         return self
+
+
+#: Name of a process.
+Name = Annotated[str, AfterValidator(check_name)]
 
 
 def _listed(value: object) -> object:
@@ -99,11 +105,11 @@ class Data(Strict):
     """
 
     prepared: str | None = None
-    rates: dict[str, PositiveFloat] = {}
+    rates: dict[Name, Annotated[float, Field(gt=0, le=1_000_000)]] = {}
     sample: Literal["four-top", "top-tagging", "quark-gluon"] | None = None
     files: (
         Annotated[tuple[str, ...], BeforeValidator(_listed)]
-        | dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
+        | dict[Name, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
     ) = ()
     format: Format | None = None
     unit: Unit | None = None

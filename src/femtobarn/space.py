@@ -38,7 +38,7 @@ class Range(BaseModel):
         log: the search takes the logarithm for evenly distributed, as for learning rates.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     low: int | float
     high: int | float
@@ -205,7 +205,7 @@ def _read(path: str, value: Any) -> Range | Choices | None:
     if isinstance(value, list):
         return Choices(values=tuple(value))
     if not isinstance(value, Mapping):
-        raise ValueError(f"should be a range, {{low: ..., high: ...}}, or a list of choices; got {value!r}")
+        raise ValueError(f"should be a range, {{low: ..., high: ...}}, or a list of choices; got {document.shown(value)}")
     try:
         return TypeAdapter(Range).validate_python(dict(value))
     except ValidationError as error:

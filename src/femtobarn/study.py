@@ -25,15 +25,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from femtobarn import document, experiment
 from femtobarn.document import ConfigError, Mistake
 from femtobarn.experiment import Experiment, Label
 from femtobarn.run import differences, is_finished, is_trained
+from femtobarn.training.settings import MAX_EPOCHS
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Size = Annotated[float, Field(gt=0, le=1)]
+
+#: Most models, seeds and sizes of a study, and most runs, their product.
+MAX_ENTRIES = 1000
+MAX_RUNS = 10_000
 
 
 class Study(BaseModel):
@@ -47,20 +52,27 @@ class Study(BaseModel):
         sizes: fractions of the training and validation events; the epochs grow as they shrink.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = "study"
     base: dict[str, Any] = {}
-    models: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
-    sizes: Annotated[tuple[Size, ...], Field(min_length=1)] = (1.0,)
+    models: Annotated[dict[Label, dict[str, Any]], Field(min_length=1, max_length=MAX_ENTRIES)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = (1,)
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = (1.0,)
 
     @field_validator("seeds", "sizes")
     @classmethod
     def _once(cls, values: tuple[float | int, ...]) -> tuple[float | int, ...]:
         if len(set(values)) < len(values):
-            raise ValueError(f"a value stands twice in {list(values)}")
+            raise ValueError(f"a value stands twice in {document.shown(list(values))}")
         return values
+
+    @model_validator(mode="after")
+    def _countable(self) -> Study:
+        runs = len(self.models) * len(self.seeds) * len(self.sizes)
+        if runs > MAX_RUNS:
+            raise ValueError(f"models x seeds x sizes are {runs} runs; at most {MAX_RUNS} are allowed")
+        return self
 
 
 @dataclass(frozen=True)
@@ -184,6 +196,10 @@ def _checked(study: Study, overrides: Sequence[str], origin: str, folder: Path) 
                 place = f"models.{label}" if mine or mistake.path.startswith("model") else "base"
                 found.append(Mistake(f"{place}.{mistake.path}", mistake.message))
         else:
+            epochs = round(one.training.epochs / min(study.sizes))
+            if epochs > MAX_EPOCHS:
+                message = f"the smallest, {min(study.sizes):g}, makes {epochs:.3g} epochs; at most {MAX_EPOCHS} are allowed"
+                found.append(Mistake("sizes", message))
             complete[label] = one.model_dump(mode="json")
     if found:
         raise ConfigError(origin, list(dict.fromkeys(found)))

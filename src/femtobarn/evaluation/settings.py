@@ -34,16 +34,16 @@ class Evaluation(BaseModel):
             difference has an error of its own.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     metrics: Literal["significance", "tagging"] = "significance"
     luminosity: float = Field(default=100.0, gt=0)
-    efficiencies: tuple[Efficiency, ...] = Field(default=(0.3, 0.7), min_length=1)
+    efficiencies: tuple[Efficiency, ...] = Field(default=(0.3, 0.7), min_length=1, max_length=100)
     class_efficiencies: dict[str, Efficiency] = {}
     published: Literal["top-tagging"] | None = None
     systematic: float = Field(default=0.2, ge=0)
-    bootstrap: int = Field(default=200, ge=10)
-    seed: int = Field(default=0, ge=0)
+    bootstrap: int = Field(default=200, ge=10, le=10_000)
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="before")
     @classmethod

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, create_model, field_validator
 from torch import nn
 
 MODELS: dict[str, type[Any]] = {}
@@ -34,6 +34,23 @@ LORENTZ: dict[str, Mapping[str, Any]] = {}
 
 #: Published sizes with names of their own: the model that each is of, and the settings that are not its defaults.
 PUBLISHED: dict[str, tuple[str, Mapping[str, Any]]] = {}
+
+#: Largest value of the whole numbers among settings, by name: layers take time to build, numbers in a list are widths.
+LARGEST: Mapping[str, int] = {
+    **dict.fromkeys(("blocks", "class_blocks", "interaction_blocks", "iterations", "vectors"), 256),
+    "trees": 1_000_000,
+    "patience": 1_000_000,
+    "leaves": 131_072,  # LightGBM's own bound
+    "pixels": 1024,
+    "k": 4096,
+    "kernel": 1024,
+}
+
+#: Largest value of all other whole numbers: widths, heads, ratios.
+LARGEST_WIDTH = 16_384
+
+#: Most numbers in a list, and in the lists of a list together: each is a layer.
+MOST_LAYERS = 256
 
 T = TypeVar("T")
 
@@ -127,7 +144,33 @@ def settings(name: str) -> type[BaseModel]:
         for parameter in inspect.signature(init).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    return create_model(name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+    config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    return create_model(name, __config__=config, __validators__={"bounded": field_validator("*")(_bounded)}, **fields)
+
+
+def _bounded(value: Any, info: Any) -> Any:
+    """A setting as it is, if a model with it can be built in a moment.
+
+    Raises:
+        ValueError: a number is too large or a list too long; the message has the bound.
+    """
+    largest = LARGEST.get(str(info.field_name), LARGEST_WIDTH)
+    if isinstance(value, int) and value > largest:
+        raise ValueError(f"should be at most {largest}; got {value}")
+    numbers = list(_numbers(value)) if isinstance(value, tuple) else []
+    if max(numbers, default=0) > LARGEST_WIDTH:
+        raise ValueError(f"numbers should be at most {LARGEST_WIDTH}; got {max(numbers)}")
+    if isinstance(value, tuple) and max(len(numbers), len(value)) > MOST_LAYERS:
+        raise ValueError(f"should have at most {MOST_LAYERS} entries; got {max(len(numbers), len(value))}")
+    return value
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    for entry in value if isinstance(value, tuple) else (value,):
+        if isinstance(entry, tuple):
+            yield from _numbers(entry)
+        elif isinstance(entry, int):
+            yield entry
 
 
 def momenta(name: str) -> torch.dtype:

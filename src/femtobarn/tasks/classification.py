@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from femtobarn.events import Events
+from femtobarn.events.names import check_name
 from femtobarn.tasks.losses import cross_entropy, focal, unfocal
 
 #: Names of the two classes of `classes: binary`.
@@ -29,7 +30,8 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+Name = Annotated[str, AfterValidator(check_name)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=1000)]
 
 
 class Classification(BaseModel):
@@ -49,7 +51,7 @@ class Classification(BaseModel):
         'process'
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     signal: Names
     background: Names | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 from femtobarn.training.devices import Precision
 from femtobarn.training.optimizers import OptimizerName
@@ -15,6 +15,10 @@ SLOWER = 0.02
 
 #: What may change between a kill and the resumption without changing the numbers that are asked for.
 INCIDENTAL = {"device", "threads", "compile", "readers", "cache", "save_minutes"}
+
+
+#: Most epochs of a training, those of a smaller training set in a study included.
+MAX_EPOCHS = 1_000_000
 
 
 class Training(BaseModel):
@@ -49,24 +53,24 @@ class Training(BaseModel):
         'flat_then_decay'
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: PositiveInt = 20
-    batch_size: PositiveInt = 512
+    epochs: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] = 20
+    batch_size: Annotated[int, Field(gt=0, le=10_000_000)] = 512
     optimizer: OptimizerName = "adamw"
     lr: PositiveFloat = 1e-3
     body_lr: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.01
     schedule: ScheduleName = "flat_then_decay"
-    warmup: NonNegativeInt = 0
-    patience: PositiveInt | None = None
+    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    patience: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     clip: PositiveFloat | None = 1.0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     precision: Precision = "fp32"
     compile: bool = False
-    readers: NonNegativeInt = 1
+    readers: Annotated[int, Field(ge=0, le=256)] = 1
     cache: bool | str = True
     save_minutes: NonNegativeFloat = 10.0
 
