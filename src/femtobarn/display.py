@@ -17,6 +17,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from femtobarn.run import Progress, Step
 from femtobarn.study import Planned
@@ -228,10 +229,10 @@ def line(console: Console) -> Iterator[Progress]:
             nonlocal said
             text = describe(step)
             if console.is_terminal:
-                status.update(text)
+                status.update(Text(text))
             elif time.monotonic() - said > PAUSE or step.done == step.total:
                 said = time.monotonic()
-                console.print(text, highlight=False, soft_wrap=True)
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         yield shown
 
@@ -241,7 +242,12 @@ def bar(what: str, console: Console) -> Iterator[Callable[[Production], None]]:
     """How a production goes on: events/s and the time left, plain lines where there is no terminal."""
     begun = said = time.monotonic()
     first: Production | None = None
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
     with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as live:
         task = live.add_task(what, total=None, rate="")
 
@@ -258,6 +264,6 @@ def bar(what: str, console: Console) -> Iterator[Callable[[Production], None]]:
             if not console.is_terminal and (now - said > PAUSE or done >= goal):
                 said = now
                 left = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
-                console.print(f"{what}: {text}, {left} left", highlight=False, soft_wrap=True)
+                console.print(f"{what}: {text}, {left} left", markup=False, highlight=False, soft_wrap=True)
 
         yield shown

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from femtobarn import yaml_loader
+from femtobarn.errors import cut
 
 #: A YAML mapping.
 Tree = Mapping[str, Any]
@@ -70,6 +71,8 @@ def parse(text: str, origin: str = "YAML") -> Any:
 def _problem(error: yaml.MarkedYAMLError) -> str:
     """What is wrong in a text, with the remedy where PyYAML has none."""
     problem = error.problem or "not YAML"
+    if problem == "second occurrence":
+        return str(error.context).removesuffix("; first occurrence")
     if "but found another document" in problem:
         return "a second document begins; a file holds one (remove the line ---)"
     if "'\\t'" in problem:
@@ -85,6 +88,7 @@ def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
         ConfigError: not YAML, or not a mapping.
     """
     if isinstance(source, Mapping):
+        _count(source, {}, set())
         return source, "configuration", Path.cwd()
     path = Path(source)
     if not path.is_file():
@@ -106,6 +110,28 @@ def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
         what = "nothing" if tree is None else f"a {type(tree).__name__}"
         raise ConfigError(str(path), [Mistake("", f"must hold keys and values, but there is {what}")])
     return tree, str(path), path.resolve().parent
+
+
+def _count(value: Any, sizes: dict[int, int], ancestors: set[int]) -> int:
+    """Number of keys and values in a structure with all that it shares written out.
+
+    Raises:
+        ConfigError: more of them than a YAML file may hold, or a structure that contains itself.
+    """
+    if not isinstance(value, Mapping | list | tuple):
+        return 1
+    if id(value) in sizes:
+        return sizes[id(value)]
+    if id(value) in ancestors or len(ancestors) > yaml_loader.MAX_DEPTH:
+        raise ConfigError("configuration", [Mistake("", "contains itself, or is nested too deeply")])
+    ancestors.add(id(value))
+    children = [child for pair in value.items() for child in pair] if isinstance(value, Mapping) else value
+    size = 1 + sum(_count(child, sizes, ancestors) for child in children)
+    ancestors.discard(id(value))
+    if size > yaml_loader.MAX_VALUES:
+        raise ConfigError("configuration", [Mistake("", f"has more than {yaml_loader.MAX_VALUES} keys and values")])
+    sizes[id(value)] = size
+    return size
 
 
 def write(tree: Tree) -> str:
@@ -187,11 +213,6 @@ def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Sequence[
 def shown(value: Any) -> str:
     """A value for a message: as Python writes it, but never long, whatever its size."""
     return cut(_SHORT.repr(value), MAX_PATH)
-
-
-def cut(text: str, most: int) -> str:
-    """A text of at most so many characters; an ellipsis stands for the rest."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 _SHORT = reprlib.Repr()

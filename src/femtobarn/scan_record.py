@@ -11,6 +11,7 @@ from typing import Any
 
 from femtobarn import document, provenance
 from femtobarn.display import duration
+from femtobarn.events.names import escape_markdown
 from femtobarn.scan import Result, Scan, best
 from femtobarn.search import Search
 
@@ -51,7 +52,7 @@ def best_yaml(results: Mapping[Search, Sequence[Result]], source: Path) -> str:
 def markdown(results: Mapping[Search, Sequence[Result]], source: Path, seed: int) -> str:
     """The record as a page: for each search its space, and its trials, the best first."""
     parts = [
-        f"## Search for better settings of {source.name}",
+        f"## Search for better settings of {escape_markdown(source.name)}",
         "Loss: weighted mean cross-entropy of the validation events (for a focal loss, of the class probabilities that "
         "its outputs stand for), at the epoch or tree that training kept. Trial 0 has the settings as they were. No "
         "test event was scored. The best of many trials looks better on the events it was chosen on than it is: judge "
@@ -73,9 +74,12 @@ def markdown(results: Mapping[Search, Sequence[Result]], source: Path, seed: int
 
 
 def _section(search: Search, tried: Sequence[Result]) -> list[str]:
-    parts = [f"### {search.label}"]
+    parts = [f"### {escape_markdown(search.label)}"]
     if len(search.shared) > 1:
-        parts.append(f"What is found holds for {', '.join(search.shared)}, which differ in interactions or loss alone.")
+        parts.append(
+            f"What is found holds for {', '.join(map(escape_markdown, search.shared))}, which differ in interactions "
+            "or loss alone."
+        )
     parts.append("\n".join(f"- `{path}`: {one}" for path, one in search.space.items()))
     found = best(tried)
     before = next((one for one in tried if one.number == 0), None)

@@ -205,7 +205,9 @@ def _read(path: str, value: Any) -> Range | Choices | None:
     if isinstance(value, list):
         return Choices(values=tuple(value))
     if not isinstance(value, Mapping):
-        raise ValueError(f"should be a range, {{low: ..., high: ...}}, or a list of choices; got {document.shown(value)}")
+        raise ValueError(
+            f"should be a range, {{low: ..., high: ...}}, or a list of choices; got {document.shown(value)}"
+        )
     try:
         return TypeAdapter(Range).validate_python(dict(value))
     except ValidationError as error:

@@ -198,7 +198,9 @@ def _checked(study: Study, overrides: Sequence[str], origin: str, folder: Path) 
         else:
             epochs = round(one.training.epochs / min(study.sizes))
             if epochs > MAX_EPOCHS:
-                message = f"the smallest, {min(study.sizes):g}, makes {epochs:.3g} epochs; at most {MAX_EPOCHS} are allowed"
+                message = (
+                    f"the smallest, {min(study.sizes):g}, makes {epochs:.3g} epochs; at most {MAX_EPOCHS} are allowed"
+                )
                 found.append(Mistake("sizes", message))
             complete[label] = one.model_dump(mode="json")
     if found:

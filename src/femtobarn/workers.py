@@ -9,6 +9,7 @@ import traceback
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -19,6 +20,8 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from femtobarn import document, experiment, run
 from femtobarn.cluster import Cluster, tell
+from femtobarn.errors import describe_error
+from femtobarn.events.processes import end_with_parent
 from femtobarn.provenance import write_text
 from femtobarn.run import Progress, Step
 from femtobarn.study import Planned
@@ -175,11 +178,23 @@ def _execute(config: experiment.Experiment, folder: Path, judged: bool, progress
     except BrokenPipeError:
         raise  # nobody is listening any more
     except Exception as error:
-        if folder.is_dir():
-            write_text(folder / ERROR, traceback.format_exc())
-        return str(error) if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: {error}"
-    (folder / ERROR).unlink(missing_ok=True)
+        return _failure(error, folder)
+    with suppress(OSError):  # of an earlier attempt
+        (folder / ERROR).unlink(missing_ok=True)
     return None
+
+
+def _failure(error: Exception, folder: Path) -> str:
+    """What went wrong, in a line; the traceback goes into the folder, where that can be written."""
+    words = describe_error(error)
+    # a scan takes a loss that is not finite for a result
+    failure = words if words and not isinstance(error, FloatingPointError) else f"{type(error).__name__}: {error}"
+    try:
+        if folder.is_dir():
+            write_text(folder / ERROR, "".join(traceback.format_exception(error)))
+    except OSError as problem:
+        failure += f" ({ERROR} could not be written: {describe_error(problem)})"
+    return failure
 
 
 def _here(due: Iterable[P], watcher: Watcher, judged: bool) -> Iterator[tuple[P, str | None]]:
@@ -243,6 +258,7 @@ def _hire() -> tuple[SpawnProcess, Connection]:
 
 def _work(connection: Connection) -> None:
     """One run after another, until the other end of the pipe is closed, by intention or by death."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     try:
         while True:

@@ -30,7 +30,7 @@ MAX_DIGITS = 60
 _PREFIX = "tag:yaml.org,2002:"
 _MERGE = f"{_PREFIX}merge"
 _SCALARS = {f"{_PREFIX}{name}": name for name in ("str", "null", "bool", "int", "float")}
-_COLLECTIONS = {MappingNode: f"{_PREFIX}map", SequenceNode: f"{_PREFIX}seq"}
+_COLLECTIONS: dict[type[Node], str] = {MappingNode: f"{_PREFIX}map", SequenceNode: f"{_PREFIX}seq"}
 _KINDS = {"null": "nothing", "bool": "true or false", "int": "a number", "float": "a number"}
 _INTEGER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*)")
 _FLOAT = re.compile(
@@ -46,7 +46,7 @@ class Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         self.depth += 1
         self.count += 1
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.depth > MAX_DEPTH:
             raise _error(f"is nested more than {MAX_DEPTH} levels deep", mark)
         if self.count > MAX_VALUES:
@@ -71,9 +71,7 @@ Loader.yaml_implicit_resolvers = {
 }
 for _class in (Loader, Dumper):
     for _name, _pattern in (("int", _INTEGER), ("float", _FLOAT)):
-        _class.add_implicit_resolver(
-            f"{_PREFIX}{_name}", re.compile(f"(?:{_pattern.pattern})$"), list("-+.0123456789")
-        )
+        _class.add_implicit_resolver(f"{_PREFIX}{_name}", re.compile(f"(?:{_pattern.pattern})$"), list("-+.0123456789"))
 
 
 def load(text: str) -> Any:

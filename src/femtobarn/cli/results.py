@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from femtobarn.cli.common import Baseline, Runs, app, complaints, err, out
 from femtobarn.cli.shown import make_report, print_tables
@@ -87,7 +88,7 @@ def fit(
                 fits.fit_run(folder, least=least, replicas=replicas)
         comparison = evaluation.compare(folders, baseline=baseline)
         out.print(evaluation.section_table(comparison, evaluation.fit_section(comparison)).terminal())
-        out.print(evaluation.legend(comparison), highlight=False)
+        out.print(evaluation.legend(comparison), highlight=False, markup=False)
         out.print("workspace.json and fit.json are in each run's folder", highlight=False)
 
 
@@ -101,7 +102,8 @@ def report(
 ) -> None:
     """One self-contained HTML page of finished runs: tables, curves, score distributions, histories, event displays."""
     with complaints():
-        out.print(f"report: {make_report(runs, output, baseline, figures, title)}", highlight=False, soft_wrap=True)
+        written = make_report(runs, output, baseline, figures, title)
+        out.print(f"report: {written}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -124,10 +126,14 @@ def explain(
 
         for folder in run_folders(runs):
             with err.status("starting") as status:
-                found = explanation.explain(folder, events=events, seed=seed, progress=status.update)
+                found = explanation.explain(
+                    folder, events=events, seed=seed, progress=lambda step: status.update(escape(step))
+                )
             for table in tables(found):
                 out.print(table)
-            out.print(f"{note(found)}\nall of it: {folder / 'explain.json'}\n", highlight=False, soft_wrap=True)
+            out.print(
+                f"{note(found)}\nall of it: {folder / 'explain.json'}\n", highlight=False, markup=False, soft_wrap=True
+            )
 
 
 @app.command()
@@ -149,9 +155,9 @@ def safety(
         from femtobarn.evaluation import run_folders
 
         for folder in run_folders(runs):
-            with err.status(f"splitting the jets of {folder}"):
+            with err.status(escape(f"splitting the jets of {folder}")):
                 found = room.safety(folder, events=events, seed=seed)
-            title = f"{found['label']}: change of the log-odds, median (90 %) of {found['events']} jets"
+            title = f"{escape(found['label'])}: change of the log-odds, median (90 %) of {found['events']} jets"
             table = Table(
                 "share of pT, angle", "soft particle", "collinear splitting", title=title, title_justify="left"
             )

@@ -17,7 +17,7 @@ def print_tables(runs: Sequence[Path], baseline: str | None, *, backgrounds: boo
     comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
     for table in evaluation.tables(comparison, backgrounds=backgrounds):
         out.print(table.terminal())
-    out.print(evaluation.legend(comparison), highlight=False)
+    out.print(evaluation.legend(comparison), highlight=False, markup=False)
     if backgrounds and len(comparison.rows) > 1:
         out.print(evaluation.PAIR_NOTE, highlight=False)
 
@@ -51,5 +51,5 @@ def make_report(
             baseline=baseline,
             events=events,
             figures=figures,
-            progress=lambda step: status.update(step),
+            progress=lambda step: status.update(escape(step)),
         )

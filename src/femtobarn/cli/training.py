@@ -87,11 +87,11 @@ def study(
         planned = studies.plan(plan, folder)
         several = workers or cores()
         if dry_run:
-            out.print(studies.listing(planned), highlight=False, soft_wrap=True)
+            out.print(studies.listing(planned), highlight=False, markup=False, soft_wrap=True)
         with err.status("estimating the time"):
             guess = estimate(planned, several)
         if guess.total:
-            (out if dry_run else err).print(str(guess), highlight=False, soft_wrap=True)
+            (out if dry_run else err).print(str(guess), highlight=False, markup=False, soft_wrap=True)
         if dry_run:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,12 +105,12 @@ def study(
             outcome = run_all(planned, display, workers=several, cluster=cluster)
         if guess.total:
             wall = time.monotonic() - begun
-            err.print(record(folder, guess, planned, wall), highlight=False, soft_wrap=True)
+            err.print(record(folder, guess, planned, wall), highlight=False, markup=False, soft_wrap=True)
         if outcome.finished:
             print_tables(outcome.finished, baseline)
             if page:
                 written = make_report(outcome.finished, folder / "report.html", baseline, None, plan.name)
-                out.print(f"report: {written}", highlight=False, soft_wrap=True)
+                out.print(f"report: {written}", highlight=False, markup=False, soft_wrap=True)
         if outcome.failures:
             told = (
                 f"{len(outcome.failures)} of {len(planned)} runs failed; error.txt in their folders has the full story"
@@ -125,7 +125,7 @@ def scan(
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; runs/scan-NAME if not given.")] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trainings of each model, that with its own settings included.")
+        int, typer.Option(min=1, max=100_000, help="Trainings of each model, that with its own settings included.")
     ] = 20,
     workers: Workers = None,
     spaces: Annotated[Path | None, typer.Option("--space", help="YAML of what may be tried, by model.")] = None,
@@ -156,8 +156,9 @@ def scan(
             best = scan_record.write(begun, path)
             for label, one in best.items():
                 told = f"trial {one.number}, validation loss {one.loss:.4f}" if one else "no training finished"
-                out.print(f"{label}: {told}", highlight=False, soft_wrap=True)
-            out.print(f"settings: {folder / scan_record.BEST}, record: {folder / scan_record.MARKDOWN}", soft_wrap=True)
+                out.print(f"{label}: {told}", highlight=False, markup=False, soft_wrap=True)
+            written = f"settings: {folder / scan_record.BEST}, record: {folder / scan_record.MARKDOWN}"
+            out.print(written, markup=False, soft_wrap=True)
             if begun.failures:
                 err.print("[red]some trainings failed; the same command tries again[/red]", soft_wrap=True)
                 raise typer.Exit(1)

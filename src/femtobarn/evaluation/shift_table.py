@@ -8,6 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -88,12 +89,14 @@ def _table(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], columns:
     table.add_column("model", overflow="fold")
     table.add_column("shift", no_wrap=True)
     for change in columns:
-        table.add_column(change.heading.partition(", ε")[0], justify="right", no_wrap=True)
+        table.add_column(escape(change.heading.partition(", ε")[0]), justify="right", no_wrap=True)
     told = [changed(runs, names, change) for change in columns]
     for model in runs:
         for place, name in enumerate(names):
             texts = (column[model, name] for column in told)
-            table.add_row(model if not place else "", name, *map(_styled, texts), end_section=place == len(names) - 1)
+            table.add_row(
+                escape(model) if not place else "", name, *map(_styled, texts), end_section=place == len(names) - 1
+            )
     return table
 
 

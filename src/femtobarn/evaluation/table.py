@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 from rich import box
+from rich.markup import escape as escape_markup
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from femtobarn.evaluation.rounding import NOTHING
+from femtobarn.events.names import escape_markdown
 
 
 @dataclass(frozen=True)
@@ -97,24 +99,24 @@ class Table:
 
     def terminal(self) -> TerminalTable:
         """The table for a terminal; errors stand below their value."""
-        table = TerminalTable(title=self.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = TerminalTable(title=escape_markup(self.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         table.add_column(self.label, no_wrap=True)
         for heading in self.headings:
-            table.add_column(heading.replace(", ", "\n"), justify="right", overflow="fold")
+            table.add_column(escape_markup(heading.replace(", ", "\n")), justify="right", overflow="fold")
         for row in self.rows:
             label = Text.assemble(row.label, (f"\n{row.note}", "dim")) if row.note else Text(row.label)
             table.add_row(label, *map(_styled, row.cells))
         if self.note:
-            table.caption, table.caption_justify = self.note, "left"
+            table.caption, table.caption_justify = escape_markup(self.note), "left"
         return table
 
     def markdown(self) -> str:
         """The table in Markdown: the best of a column in bold, its equals marked with ≈."""
-        rows = [[markdown_escape(row.label), *(cell.marked for cell in row.cells)] for row in self.rows]
+        rows = [[escape_markdown(row.label), *(cell.marked for cell in row.cells)] for row in self.rows]
         lines = [[self.label, *map(markdown_escape, self.headings)], *rows]
         texts = [f"| {' | '.join(line)} |" for line in lines]
         texts.insert(1, "|---|" + "---:|" * len(self.headings))
-        return "\n".join([f"**{self.title}**", "", *texts, *(["", self.note] if self.note else [])])
+        return "\n".join([f"**{escape_markdown(self.title)}**", "", *texts, *(["", self.note] if self.note else [])])
 
     def csv(self) -> str:
         """The table as comma-separated values: one line per row, texts as shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: Most characters of a name.
@@ -12,6 +13,9 @@ DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "
 
 #: Marks that turn the direction of the text behind them around.
 DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_MARKUP = re.compile(r"[\\`*<|$\[\]~]|^_|_$|&(?=#?\w+;)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]+")
 
 
 def is_printable(text: str) -> bool:
@@ -53,3 +57,13 @@ def check_folder_name(name: str) -> str:
     if len(name.encode()) > MAX_LENGTH:
         raise ValueError(f"the label has {len(name.encode())} bytes; at most {MAX_LENGTH} are allowed")
     return name
+
+
+def escape_markdown(name: str) -> str:
+    """The name with a backslash before whatever Markdown, or a table in it, would take for markup.
+
+    Example:
+        >>> escape_markdown("a|b<c>"), escape_markdown("ParT_int_SM")
+        ('a\\\\|b\\\\<c>', 'ParT_int_SM')
+    """
+    return _MARKUP.sub(r"\\\g<0>", _CONTROL.sub(" ", name))

@@ -190,6 +190,7 @@ def _hire(memory: Sequence[int], bytes_: int) -> tuple[subprocess.Popen[bytes], 
     ours, theirs = socket.socketpair()
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; "
+        f"from femtobarn.events.processes import end_with_parent; end_with_parent({os.getpid()}); "
         f"from femtobarn.events.readers import serve; serve({theirs.fileno()}, {list(memory)}, {bytes_})"
     )
     process = subprocess.Popen(

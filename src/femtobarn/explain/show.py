@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from femtobarn.evaluation.rounding import rounded
@@ -79,11 +80,11 @@ def merged(finding: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _table(title: str, what: str, entries: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     table.add_column(what)
     groups = contrasted(found, entries)
     for group in groups:
-        table.add_column(f"{group}: share in %", justify="right")
+        table.add_column(f"{escape(group)}: share in %", justify="right")
         table.add_column("mean", justify="right")
     for name in entries[groups[0]]:
         cells = []
@@ -91,5 +92,5 @@ def _table(title: str, what: str, entries: Mapping[str, Any], found: Mapping[str
             entry = entries[group][name]
             share = [None if entry[key] is None else 100 * entry[key] for key in ("share", "share_error")]
             cells += [rounded(*share), rounded(entry["mean"], entry["error"])]
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     return table

@@ -9,6 +9,7 @@ from typing import Any
 
 from femtobarn.evaluation.rounding import fixed, rounded
 from femtobarn.evaluation.sections import percent
+from femtobarn.events.names import escape_markdown
 from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import Facts
 from femtobarn.export.proof import Trial
@@ -121,11 +122,11 @@ def _identity(about: Card) -> list[tuple[str, str]]:
         temperature += f"{found['after']:.4f} on {found['events']} events"
     return [
         ("architecture", f"{facts.model}, {meta['parameters']} parameters. {model.title} {model.paper}"),
-        ("signal", ", ".join(facts.signal)),
-        ("background", ", ".join(facts.background)),
+        ("signal", ", ".join(map(escape_markdown, facts.signal))),
+        ("background", ", ".join(map(escape_markdown, facts.background))),
         ("pairwise features", ", ".join(facts.interactions) or "none"),
         ("objects of an event", f"the {facts.slots} hardest"),
-        ("classes", ", ".join(facts.classes)),
+        ("classes", ", ".join(map(escape_markdown, facts.classes))),
         ("events", about.events),
         ("of these for training", str(events["train"])),
         ("for the choice of the epoch and the calibration", str(events["validation"])),
@@ -146,7 +147,11 @@ def _quality(metrics: Mapping[str, Any] | None) -> Iterator[str]:
         return
     settings = metrics["settings"]
     numbers = [("AUC against all backgrounds", _number(metrics["auc"]["total"]))]
-    numbers += [(f"AUC against {name}", _number(one)) for name, one in metrics["auc"].items() if name != "total"]
+    numbers += [
+        (f"AUC against {escape_markdown(name)}", _number(one))
+        for name, one in metrics["auc"].items()
+        if name != "total"
+    ]
     numbers += [("accuracy", _number(metrics["accuracy"]))] if "accuracy" in metrics else []
     which, what = "background_efficiency", "background efficiency"
     if "rejection" in metrics:
@@ -180,7 +185,7 @@ def _inputs(facts: Facts) -> list[tuple[str, str, str, str]]:
 
 
 def _outputs(facts: Facts) -> list[tuple[str, str, str, str]]:
-    classes = ", ".join(facts.classes)
+    classes = ", ".join(map(escape_markdown, facts.classes))
     return [
         (
             "`score`",

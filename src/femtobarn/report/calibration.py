@@ -17,7 +17,7 @@ from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.rounding import NOTHING, common_decimals, fixed
 from femtobarn.evaluation.table import Cell, Row, Table
 from femtobarn.evaluation.tables import trainings
-from femtobarn.report.style import Look, panels
+from femtobarn.report.style import Look, literal, panels
 
 HEADINGS = ("temperature", "calibration error of the score", "if perfectly calibrated", "−⟨ln p⟩ of the true class")
 
@@ -64,7 +64,9 @@ def draw_reliability(found: Calibrated, looks: Mapping[str, Look], signal: str) 
     for axes, (name, each) in zip(grid, found.reliability.items(), strict=True):
         color = looks[name].color if name in looks else "black"
         _diagram(axes, each, color)
-        axes.set_title(f"Score: {signal} or background" if name == SCORE else f"Probability of {name}")
+        axes.set_title(
+            f"Score: {literal(signal)} or background" if name == SCORE else f"Probability of {literal(name)}"
+        )
     for axes in grid:
         axes.set_xlabel("stated probability")
     for axes in grid[::3]:

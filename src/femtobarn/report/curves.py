@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.measure import measure
 from femtobarn.evaluation.replicas import spread
-from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, literal, panels
 
 GRID = np.linspace(0.02, 1.0, 99)
 
@@ -59,7 +59,7 @@ def draw_roc(curves: Mapping[str, Curve], looks: Mapping[str, Look], signal: str
     for label, found in curves.items():
         look, passing = looks[label], found.mean["total"]
         error = spread(passing)
-        left.plot(passing[0], GRID, color=look.color, linestyle=look.dash, label=label)
+        left.plot(passing[0], GRID, color=look.color, linestyle=look.dash, label=literal(label))
         if len(curves) <= MANY:
             left.fill_betweenx(GRID, passing[0] - error, passing[0] + error, color=look.color, alpha=0.15, linewidth=0)
         _rejection(right, passing, look, label, band=len(curves) <= MANY)
@@ -67,7 +67,7 @@ def draw_roc(curves: Mapping[str, Curve], looks: Mapping[str, Look], signal: str
     left.text(0.6, 0.57, "guessing", color="#777777", fontsize=8, rotation=38, ha="center", va="top")
     left.set(
         xlabel=r"background efficiency $\epsilon_B$",
-        ylabel=rf"signal efficiency $\epsilon_S$ ({signal})",
+        ylabel=rf"signal efficiency $\epsilon_S$ ({literal(signal)})",
         xlim=(0, 1),
         ylim=(0, 1.01),
         title="ROC curve",
@@ -85,7 +85,7 @@ def draw_backgrounds(curves: Mapping[str, Curve], looks: Mapping[str, Look], bac
         for label, found in curves.items():
             _rejection(axes, found.mean[name], looks[label], label, band=len(curves) <= MANY)
         _rejection_axes(axes)
-        axes.set_title(f"against {name}")
+        axes.set_title(f"against {literal(name)}")
     legend_below(figure, grid[0])
     return figure
 
@@ -111,7 +111,7 @@ def draw_ratios(curves: Mapping[str, Curve], looks: Mapping[str, Look], baseline
         for line in each if len(each) > 1 else ():
             axes.plot(x, line[clear], color="#222222", linewidth=0.6)
         axes.plot(x, middle, color=look.color)
-        axes.set_title(label)
+        axes.set_title(literal(label))
         if clear.any():
             settled = error < CLEAR * middle  # what is hardly known must not set the scale for the rest
             low = min(low, float((middle - error)[settled].min(initial=1.0)))
@@ -121,7 +121,7 @@ def draw_ratios(curves: Mapping[str, Curve], looks: Mapping[str, Look], baseline
         axes.set(xlim=(0.1, 1), ylim=(low - margin, high + margin))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     label_edges(grid, r"signal efficiency $\epsilon_S$", "", columns=columns)
-    figure.supylabel(f"rejection / that of {baseline}", fontsize="medium")
+    figure.supylabel(f"rejection / that of {literal(baseline)}", fontsize="medium")
     return figure
 
 
@@ -130,7 +130,9 @@ def _rejection(axes: Axes, passing: NDArray[np.float64], look: Look, label: str,
     with np.errstate(divide="ignore", invalid="ignore"):
         known = (passing[0] > 0) & (error < KNOWN * passing[0])
         middle, low, high = (1 / each[known] for each in (passing[0], passing[0] + error, passing[0] - error))
-    axes.plot(GRID[known], middle, color=look.color, linestyle=look.dash, linewidth=1.6 if band else 1.2, label=label)
+    axes.plot(
+        GRID[known], middle, color=look.color, linestyle=look.dash, linewidth=1.6 if band else 1.2, label=literal(label)
+    )
     if band:
         axes.fill_between(GRID[known], low, high, color=look.color, alpha=0.15, linewidth=0)
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from femtobarn.evaluation import Scores
 from femtobarn.events import Events
 from femtobarn.physics import objects
-from femtobarn.report.style import WIDTH
+from femtobarn.report.style import WIDTH, literal
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def draw_events(scores: Scores, events: Events) -> Figure:
     for column, each in enumerate(chosen):
         process, number, score = (column_[each.index] for column_ in (scores.process, scores.number, scores.score))
         _map(maps[column], few, column)
-        maps[column].set_title(f"{each.reason}\n{process} {number}, score {score:.3f}", fontsize=9.5)
+        maps[column].set_title(f"{each.reason}\n{literal(str(process))} {number}, score {score:.3f}", fontsize=9.5)
         _view(views[column], few, column)
     _legend(figure, few)
     return figure

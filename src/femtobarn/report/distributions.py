@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 from femtobarn.evaluation import Comparison, ModelResult, Scores
 from femtobarn.evaluation.measure import measure
 from femtobarn.evaluation.sections import percent
-from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, panels
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, legend_below, literal, panels
 
 BINS = 25
 
@@ -72,7 +72,7 @@ def draw_others(rows: Mapping[str, Scores], looks: Mapping[str, Look]) -> Figure
     figure, grid = panels(len(rows), columns=columns, height=height)
     for axes, (label, scores) in zip(grid, rows.items(), strict=True):
         _shapes(axes, scores, histograms(scores), looks, errors=False)
-        axes.set_title(label)
+        axes.set_title(literal(label))
     label_edges(grid, "score", "", columns=columns)
     figure.supylabel(f"fraction of events / {1 / BINS:g}", fontsize="medium")
     legend_below(figure, grid[0], columns=6)
@@ -104,7 +104,7 @@ def _shapes(
             color=look.color,
             linestyle=look.dash,
             linewidth=2.0 if name in scores.signal else 1.4,
-            label=name,
+            label=literal(name),
         )
     axes.set(xlabel="score", ylabel=f"fraction of events / {1 / BINS:g}", xlim=(0, 1), yscale="log")
     axes.set_ylim(top=1)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from femtobarn.evaluation import ModelResult
-from femtobarn.report.style import MANY, Look, panels
+from femtobarn.report.style import MANY, Look, literal, panels
 
 
 def draw_histories(rows: Sequence[ModelResult], looks: dict[str, Look]) -> Figure:
@@ -33,7 +33,7 @@ def draw_histories(rows: Sequence[ModelResult], looks: dict[str, Look]) -> Figur
             axes.plot(epochs, valid, color=look.color, linewidth=1.4)
             kept = int(valid.argmin())
             axes.plot(epochs[kept], valid[kept], marker="o", markersize=5, color=look.color, markeredgecolor="black")
-        axes.set_title(row.label)
+        axes.set_title(literal(row.label))
         axes.set_xlabel("boosting iteration" if trees else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     handles = [

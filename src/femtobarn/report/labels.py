@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 
+from femtobarn.report.style import literal
+
 #: Boxes as rows of left, lower, right and upper edge, in points.
 Boxes = NDArray[np.float64]
 
@@ -63,8 +65,8 @@ def place_labels(
     distance = np.linalg.norm(at[:, None] - at[None], axis=-1)
     for place in np.argsort(-(1 / (1 + distance)).sum(axis=1), kind="stable"):
         text = axes.annotate(
-            names[place], (x[place], y[place]), xytext=(0, 0), textcoords="offset points", fontsize=size, va="bottom",
-            color=colors[place],
+            literal(names[place]), (x[place], y[place]), xytext=(0, 0), textcoords="offset points", fontsize=size,
+            va="bottom", color=colors[place],
             arrowprops={"arrowstyle": "-", "color": colors[place], "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
         )  # fmt: skip
         corners, reach = _corners(text.get_window_extent(renderer).width / scale, size * 1.25)

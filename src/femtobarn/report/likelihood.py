@@ -14,7 +14,7 @@ from femtobarn.evaluation import Comparison, ModelResult, asimov, best_cut
 from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.replicas import spread
 from femtobarn.report.curves import GRID, Curve
-from femtobarn.report.style import MANY, WIDTH, Look, legend_below
+from femtobarn.report.style import MANY, WIDTH, Look, legend_below, literal
 
 #: Curves are drawn where the background is known to this, as well as behind a best cut.
 KNOWN = LEAST**-0.5
@@ -37,7 +37,7 @@ def draw_significance(
             with np.errstate(invalid="ignore"):
                 known = spread(passing) < KNOWN * passing[0]
             middle, error = np.where(known, found[0], np.nan), spread(found)
-            axes.plot(GRID, middle, color=look.color, linestyle=look.dash, label=row.label)
+            axes.plot(GRID, middle, color=look.color, linestyle=look.dash, label=literal(row.label))
             if len(rows) <= MANY:
                 axes.fill_between(GRID, middle - error, middle + error, color=look.color, alpha=0.12, linewidth=0)
             if systematic == delta:
@@ -68,14 +68,20 @@ def draw_fit(fit: Mapping[str, Any], signal: Sequence[str], looks: Mapping[str, 
     base = np.zeros(len(total))
     for name in backgrounds:
         top.stairs(
-            base + yields[name], edges, baseline=base, fill=True, color=looks[name].color, label=name, edgecolor="white"
+            base + yields[name],
+            edges,
+            baseline=base,
+            fill=True,
+            color=looks[name].color,
+            label=literal(name),
+            edgecolor="white",
         )
         base = base + yields[name]
     top.stairs(
         total + error, edges, baseline=total - error, fill=True, facecolor="none", edgecolor="#444444", hatch="////",
         linewidth=0, label="statistical error of the simulation",
     )  # fmt: skip
-    name = " + ".join(signal)
+    name = literal(" + ".join(signal))
     outline = [withStroke(linewidth=4.0, foreground="white")]
     top.stairs(wanted, edges, color=looks[signal[0]].color, linewidth=2.0, path_effects=outline, label=name)
     positive = np.concatenate([total[total > 0], wanted[wanted > 0]])

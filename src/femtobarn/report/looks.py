@@ -16,7 +16,7 @@ from femtobarn.evaluation.measurement import AUC
 from femtobarn.events.checksums import read_checked_json
 from femtobarn.explain import EXPLAIN, MIXTURE
 from femtobarn.explain.show import contrasted, merged
-from femtobarn.report.style import WIDTH, Look, Picture, process_looks
+from femtobarn.report.style import WIDTH, Look, Picture, literal, process_looks
 from femtobarn.report.words import listing
 
 #: Columns of boosted trees that are drawn, those with the largest contributions.
@@ -110,7 +110,7 @@ def _features(found: Mapping[str, Found]) -> Picture:
     axes = figure.subplots()
     cells(axes, values, None, names, list(found), "Blues", Normalize(0, _largest(values)), ".1f")
     if len(found) > 4:
-        axes.set_xticks(range(len(found)), list(found), rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(len(found)), list(map(literal, found)), rotation=40, ha="right", rotation_mode="anchor")
     first = next(iter(found.values()))
     return Picture(
         PREFIX + "features",
@@ -147,7 +147,7 @@ def _attention(label: str, found: Found) -> Picture:
         figure.subplots(1, len(groups), squeeze=False)[0], groups, values, errors, strict=True
     ):
         cells(axes, value, error, types, names, "PuOr", norm, ".2f")
-        axes.set(title=group, ylabel="object that looks")
+        axes.set(title=literal(group), ylabel="object that looks")
         axes.set_xlabel("object that is looked at")
         axes.axvline(len(types) - 0.5, color="white", linewidth=4)
     return Picture(
@@ -256,8 +256,8 @@ def cells(
             error = _written(float(errors[row, column]), digits)
             if float(error):  # "±0.00" would claim too much
                 axes.text(column, row + 0.1, f"±{error}", va="top", fontsize=5.5, **text)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), list(map(literal, columns)))
+    axes.set_yticks(range(len(rows)), list(map(literal, rows)))
     axes.grid(visible=False)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -299,9 +299,9 @@ def _points(
             markersize=4,
             linestyle="none",
             elinewidth=1.2,
-            label=group,
+            label=literal(group),
         )
-    (axes.set_yticks if across else axes.set_xticks)(range(len(names)), names)
+    (axes.set_yticks if across else axes.set_xticks)(range(len(names)), list(map(literal, names)))
     if across:
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")

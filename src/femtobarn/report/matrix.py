@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from femtobarn.evaluation import Confusion
-from femtobarn.report.style import WIDTH
+from femtobarn.report.style import WIDTH, literal
 
 
 def draw_confusions(found: Mapping[str, Confusion]) -> Figure:
@@ -27,10 +27,10 @@ def draw_confusions(found: Mapping[str, Confusion]) -> Figure:
                 va="center",
                 color="white" if value > 0.55 else "black",
             )
-        axes.set_xticks(range(len(confusion.categories)), confusion.categories)
-        axes.set_yticks(range(len(confusion.processes)), confusion.processes)
+        axes.set_xticks(range(len(confusion.categories)), [literal(name) for name in confusion.categories])
+        axes.set_yticks(range(len(confusion.processes)), [literal(name) for name in confusion.processes])
         axes.set(xlabel="taken for" if confusion.exclusive else "signal efficiency of the cut", ylabel="true process")
-        axes.set_title(label)
+        axes.set_title(literal(label))
         axes.grid(visible=False)
         axes.tick_params(length=0)
         for spine in axes.spines.values():

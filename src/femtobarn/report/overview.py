@@ -12,7 +12,7 @@ from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import spaced
 from femtobarn.evaluation.sections import Column, percent
-from femtobarn.report.style import MANY, WIDTH, Look, label_edges, panels, plain_log, subscripts
+from femtobarn.report.style import MANY, WIDTH, Look, label_edges, literal, panels, plain_log, subscripts
 
 
 def draw_overview(comparison: Comparison, rows: Sequence[ModelResult], looks: Mapping[str, Look]) -> Figure:
@@ -24,7 +24,7 @@ def draw_overview(comparison: Comparison, rows: Sequence[ModelResult], looks: Ma
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [1, 1]})
     _points(left, comparison, rows, AUC, looks)
     left.set(xlabel="area under the ROC curve (AUC)", title="Separation")
-    left.set_yticks(range(len(rows)), [row.label for row in rows])
+    left.set_yticks(range(len(rows)), [literal(row.label) for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
     point = comparison.points[-1]
     if comparison.settings.tagging:
@@ -34,7 +34,7 @@ def draw_overview(comparison: Comparison, rows: Sequence[ModelResult], looks: Ma
         _points(right, comparison, rows, Metric("gain", "plain", at=point), looks)
         right.axvline(1, color="black", linewidth=0.8)
         right.set(
-            xlabel=f"luminosity {comparison.baseline} needs to match,\nin units of its own",
+            xlabel=f"luminosity {literal(comparison.baseline)} needs to match,\nin units of its own",
             title=f"Worth in luminosity at ε$_S$ = {percent(point)}",
         )
     for axes in (left, right):
@@ -77,7 +77,7 @@ def draw_sizes(
         for label in mine:
             _growth(axes, label, rows[label], looks[label], column)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)  # a dozen models would hide the lines
-        axes.set_title(kind)
+        axes.set_title(literal(kind))
         _growth_axes(axes, rows, column)
     label_edges(grid, f"training {what}", subscripts(column.heading), columns=2)
     return figure
@@ -122,7 +122,7 @@ def _growth(axes: Axes, label: str, sizes: Sequence[ModelResult], look: Look, co
         marker=look.marker,
         markersize=4,
         capsize=2,
-        label=label,
+        label=literal(label),
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from femtobarn.evaluation import Comparison
 from femtobarn.evaluation.runs import SAFETY
 from femtobarn.events.checksums import read_checked_json
-from femtobarn.report.style import WIDTH, Look, legend_below
+from femtobarn.report.style import WIDTH, Look, legend_below, literal
 
 #: What was found for each training, by model.
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -49,7 +49,15 @@ def draw_safety(found: Found, looks: Mapping[str, Look]) -> Figure:
             shares = [[one["most"] / each["spread"] for one in each[kind]] for each in trainings]
             most = np.maximum(np.mean(shares, axis=0), FLOOR)
             look = looks[model]
-            axes.plot(steps, most, color=look.color, linestyle=look.dash, marker=look.marker, markersize=4, label=model)
+            axes.plot(
+                steps,
+                most,
+                color=look.color,
+                linestyle=look.dash,
+                marker=look.marker,
+                markersize=4,
+                label=literal(model),
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(FLOOR / 2, None)

@@ -15,7 +15,7 @@ from femtobarn.evaluation.shift_table import Change, changed, changes, common
 from femtobarn.evaluation.shifts import NOTE, effect, read_shifts
 from femtobarn.evaluation.table import Table
 from femtobarn.events.shifts import SOURCES
-from femtobarn.report.style import WIDTH, Look
+from femtobarn.report.style import WIDTH, Look, literal
 
 #: What was found for each training, by model.
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -100,7 +100,7 @@ def draw_shifts(found: Found, looks: Mapping[str, Look]) -> Figure:
                         linestyle="none",
                     )
             axes.set_ylim(len(found) - 0.5, -0.5)
-            axes.set_yticks(range(len(found)), list(found))
+            axes.set_yticks(range(len(found)), list(map(literal, found)))
             axes.tick_params(axis="y", length=0)
             axes.grid(visible=False, axis="y")
             if change is told[0]:

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator
 
+from femtobarn.events.names import is_printable
+
 #: Told apart with every common colour blindness: Petroff, arXiv:2107.02270.
 MODEL_COLORS = (
     "#3f90da", "#bd1f01", "#832db6", "#e76300", "#a96b59", "#ffa90e", "#717581", "#92dadd", "#b9ac70", "#94a4a2",
@@ -148,6 +150,23 @@ def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, L
         dash, marker = DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)]
         looks[label] = Look(shaded(colors[family], shade), dash, marker)
     return looks
+
+
+def literal(name: str, most: int = 48) -> str:
+    """The name of a process or model as text of a figure: no mathematics, no control characters, never long.
+
+    Args:
+        name: any text, such as `$x^$` or `_a`; as it is, matplotlib would take the first for a formula and leave the
+            second out of a legend.
+        most: characters that are kept.
+
+    Example:
+        >>> literal("$x^$"), literal("_a")
+        ('\\\\$x^\\\\$', ' _a')
+    """
+    text = "".join(letter if is_printable(letter) else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def shaded(color: str, by: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from femtobarn.events import Events
 from femtobarn.events.files import checksum
+from femtobarn.events.names import escape_markdown
 
 LIMITS = """\
 - Leading order, normalised to the cross sections of the Les Houches files; no matching or merging of matrix elements
@@ -74,7 +75,7 @@ def card(
         section = f"{record['cross_section_pb']:.4g} ± {record['cross_section_error_pb']:.2g}"
         yields = f"{part.weight.sum():.4g} ± {error(part):.2g}"
         hard = len(np.unique(part.hard))
-        lines.append(f"| {name} | {len(part)} | {generated} | {hard} | {section} | {yields} |")
+        lines.append(f"| {escape_markdown(name)} | {len(part)} | {generated} | {hard} | {section} | {yields} |")
     lines += [
         "",
         f"Expected: events in the region at {events.luminosity:g}/fb, with the statistical error of the sample.",
@@ -99,7 +100,9 @@ def card(
     for name, record in records.items():
         lines += [f"{name}: events (of all copies), and expected at {events.luminosity:g}/fb", ""]
         lines += ["| cut | events | expected |", "|---|---:|---:|"]
-        lines += [f"| {row['cut']} | {row['events']} | {row['yield']:.4g} |" for row in record["cut_flow"]]
+        lines += [
+            f"| {escape_markdown(row['cut'])} | {row['events']} | {row['yield']:.4g} |" for row in record["cut_flow"]
+        ]
         lines.append("")
     return "\n".join(lines)
 

@@ -11,8 +11,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import nullcontext
@@ -27,6 +27,7 @@ import numpy as np
 from femtobarn.events import Events, concatenate, cutflow, lhe_info, read_parquet, write_parquet
 from femtobarn.events.atomic import atomic_write_bytes
 from femtobarn.events.files import checksum
+from femtobarn.events.processes import end_with_parent
 from femtobarn.simulate.detector import reconstruct
 from femtobarn.simulate.generator import Generator, Preselection
 from femtobarn.simulate.jets import MOST, Jets, find_jets
@@ -215,33 +216,41 @@ def work(
     missing = iter([unit for unit in units if unit not in selected])
     used = enough()
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     with (
-        ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+        ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker)
         if executor is None
         else nullcontext(executor)
     ) as pool:
         running: dict[Future[int], Unit] = {}
-        while used is None:
-            while len(running) < workers and (upcoming := next(missing, None)) is not None:
-                future = pool.submit(produce, plan, upcoming, unit_file(folder, upcoming), source, available)
-                running[future] = upcoming
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                note(running.pop(future), future.result())
-            used = enough()
-        wait(running)  # or they would write into a folder that is gone
+        try:
+            while used is None:
+                while len(running) < workers and (upcoming := next(missing, None)) is not None:
+                    future = pool.submit(produce, plan, upcoming, unit_file(folder, upcoming), source, available)
+                    running[future] = upcoming
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    note(running.pop(future), future.result())
+                used = enough()
+            wait(running)  # or they would write into a folder that is gone
+        except KeyboardInterrupt:
+            if isinstance(pool, ProcessPoolExecutor):
+                stop_workers(pool, others)
+            raise
     return used
 
 
-def end_with_parent() -> None:
-    """A worker whose parent was killed ends too; otherwise it would wait for work, and hold its memory, for ever."""
+def begin_worker() -> None:
+    """What a worker does first; Ctrl-C reaches it too, but its parent decides."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def stop_workers(pool: ProcessPoolExecutor, others: Sequence[object]) -> None:
+    """Ends the workers of a pool in the middle of their units, which are made again next time."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in multiprocessing.active_children():
+        if process not in others:
+            process.terminate()
 
 
 def produce(plan: Plan, unit: Unit, file: Path, source: Path | None, available: int) -> int:
