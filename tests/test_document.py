@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from femtobarn import document, experiment, study
@@ -208,7 +210,7 @@ def test_every_whole_number_of_a_model_has_an_upper_bound(name):
     for key, field in fields.items():
         bound = LARGEST.get(key, LARGEST_WIDTH)
         if type(field.default) is int:
-            wrong = [bound + 1]
+            wrong: list[Any] = [bound + 1]
         elif isinstance(field.default, tuple) and field.default and isinstance(field.default[0], int | tuple):
             nested = isinstance(field.default[0], tuple)
             wrong = [[[LARGEST_WIDTH + 1]] if nested else [LARGEST_WIDTH + 1], [[8]] * 257 if nested else [8] * 257]

@@ -252,7 +252,7 @@ def test_a_table_says_the_same_in_every_form():
         "| model | AUC | ε_B |",
         "|---|---:|---:|",
         "| a\\|b | **0.88 ± 0.01** | – |",
-        "| <c> | ≈ 0.87 ± 0.02 | 3 |",
+        "| \\<c> | ≈ 0.87 ± 0.02 | 3 |",
     ]
     assert list(csv.reader(io.StringIO(table.csv())))[1:] == [["a|b", "0.88 ± 0.01", "–"], ["<c>", "0.87 ± 0.02", "3"]]
     page = table.html()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,19 +13,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import rgb_to_hsv, to_rgb
+from rich.console import Console
 
 from femtobarn.evaluation import Evaluation, compare, load_run
 from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import rounded
-from femtobarn.evaluation.tables import trainings
+from femtobarn.evaluation.tables import markdown, tables, trainings
 from femtobarn.fits import fit_run
 from femtobarn.report import report
 from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.curves import GRID, curve
 from femtobarn.report.display import choose, draw_events
 from femtobarn.report.distributions import histograms
-from femtobarn.report.style import DASHES, FAMILY_COLORS, model_looks, process_looks
+from femtobarn.report.style import DASHES, FAMILY_COLORS, literal, model_looks, process_looks
 from femtobarn.report.words import duration, listing, summary
 from tests.fake_runs import make_run, make_runs, make_scores
 from tests.sample import make_events
@@ -155,6 +159,51 @@ def test_single_run_of_a_binary_classifier(events, tmp_path):
     assert "Luminosity that ParT needs" not in text
     assert "Part of each process that passes" in text
     assert "Three events" not in text
+
+
+#: Names that are markup of figures, pages, tables and terminals.
+HOSTILE = {"tttt": "$x^$", "ttH": "a_b$", "ttW": r"\frac\$", "ttWW": "_<b>|*", "ttZ": "[/x]\x07" + 60 * "w"}
+
+
+def test_names_are_never_markup(events, tmp_path):
+    """Process names come from files, and are drawn, written and printed as they are."""
+    names = np.array([HOSTILE[name] for name in events.process])
+    renamed, runs = replace(events, process=names), []
+    for place, label in enumerate(("$y^$", "_m|<i>*", "[/red]")):
+        scores = make_scores(events, 0.4 + 0.1 * place, place)
+        probabilities = {HOSTILE[name]: column for name, column in scores.probabilities.items()}
+        scores = replace(scores, process=names, signal=(HOSTILE["tttt"],), probabilities=probabilities)
+        runs.append(make_run(tmp_path / str(place), label, scores, settings=Evaluation(bootstrap=10)))
+    path = report(runs, tmp_path / "report.html", events=renamed, figures=tmp_path / "figures")
+    html = path.read_text(encoding="utf-8")
+    assert "_<b>" not in html
+    assert all(name in Page(html).text for name in ("$x^$", "a_b$", r"\frac\$", "_<b>|*", "$y^$", "_m|<i>*", "[/red]"))
+    assert (tmp_path / "figures" / "events.png").is_file()
+    comparison = compare(runs)
+    stream = io.StringIO()
+    for table in tables(comparison, backgrounds=True):
+        Console(file=stream, width=400).print(table.terminal())
+    assert all(name in stream.getvalue() for name in ("$y^$", "_m|<i>*", "[/red]", "a_b$"))
+    lines = [line for line in markdown(comparison).splitlines() if line.startswith("|")]
+    pipes = [len(re.findall(r"(?<!\\)\|", line)) for line in lines]
+    head = 0
+    for line, count in zip(lines, pipes, strict=True):
+        head = count if line.startswith("| model") else head
+        assert count == head, line
+
+
+@pytest.mark.parametrize("name", ["$x^$", "a$b", "a$b$c$", "\\$", "\\", "x\\", "\\frac", "_a", "%s", "{0}", "x\ny"])
+def test_texts_of_figures_show_names_as_they_are(name):
+    figure = plt.figure()
+    for text in (literal(name), rf"$\epsilon_S$ ({literal(name)})"):
+        figure.text(0, 0, text).get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label=literal(name))
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels
+    figure.legend(handles, labels)
+    figure.canvas.draw()
+    plt.close(figure)
 
 
 def test_fits_and_calibration_are_told(events, tmp_path):

@@ -150,13 +150,14 @@ def _drop_output() -> None:
 def run() -> None:
     """The command line, with the last of its output flushed where an error of that can still be told."""
     try:
-        app()
-    finally:
         try:
+            app()
+        finally:
             sys.stdout.flush()
-        except BrokenPipeError:
-            _drop_output()
-        except OSError as error:
-            _drop_output()
-            print(f"error: standard output: {describe_error(error)}", file=sys.stderr)
-            sys.exit(2)
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(128 + 13)
+    except OSError as error:  # of the output: verbs tell their own
+        _drop_output()
+        print(f"error: {describe_error(error)}", file=sys.stderr)
+        sys.exit(2)

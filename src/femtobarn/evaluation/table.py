@@ -99,7 +99,9 @@ class Table:
 
     def terminal(self) -> TerminalTable:
         """The table for a terminal; errors stand below their value."""
-        table = TerminalTable(title=escape_markup(self.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = TerminalTable(
+            title=escape_markup(self.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+        )
         table.add_column(self.label, no_wrap=True)
         for heading in self.headings:
             table.add_column(escape_markup(heading.replace(", ", "\n")), justify="right", overflow="fold")

@@ -152,7 +152,7 @@ def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, L
     return looks
 
 
-def literal(name: str, most: int = 48) -> str:
+def literal(name: str, most: int = 30) -> str:
     """The name of a process or model as text of a figure: no mathematics, no control characters, never long.
 
     Args:
