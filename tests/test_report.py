@@ -196,7 +196,7 @@ def test_names_are_never_markup(events, tmp_path):
 def test_texts_of_figures_show_names_as_they_are(name):
     figure = plt.figure()
     for text in (literal(name), rf"$\epsilon_S$ ({literal(name)})"):
-        figure.text(0, 0, text).get_window_extent(FigureCanvasAgg(figure).get_renderer())
+        figure.text(0, 0, text).get_window_extent(FigureCanvasAgg(figure).get_renderer())  # type: ignore[no-untyped-call]
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], label=literal(name))
     handles, labels = axes.get_legend_handles_labels()
