@@ -62,9 +62,7 @@ def possible(found: Study, _: Any) -> None:
 
 @pytest.mark.parametrize("n_mutants", N_MUTANTS)
 def test_a_damaged_experiment_is_refused_or_means_what_it_says(tmp_path, n_mutants):
-    result = fuzz(
-        experiment.load, TEXT, tmp_path / "one.yaml", n_mutants, errors=(ConfigError,), check=same_experiment
-    )
+    result = fuzz(experiment.load, TEXT, tmp_path / "one.yaml", n_mutants, errors=(ConfigError,), check=same_experiment)
     assert min(result.n_refused, result.n_accepted) > n_mutants // 20
 
 
