@@ -76,6 +76,11 @@ def test_partons_become_objects_and_neutrinos_missing_momentum(path):
     assert events.processes == ("tt",)
 
 
+def test_neutralinos_and_dark_matter_are_missing_momentum(path):
+    path.write_text(WHOLE.replace("-12 1 3 3", "1000022 1 3 3").replace("14 1 3 3", "-52 1 3 3"))
+    assert read_lhe(path).context.MET.tolist() == [10.0, 0.0]
+
+
 def test_weights_sum_to_cross_section_times_luminosity(path):
     assert read_lhe(path, luminosity=36.0).weight.sum() == pytest.approx(3.0 * 1000 * 36)
     negative = WHOLE.replace("2 2 1.0 91.2", "2 2 -0.5 91.2")

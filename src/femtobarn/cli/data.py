@@ -113,7 +113,8 @@ def inspect(
     luminosity: Annotated[float, typer.Option(min=0, help="For the expected yields, in 1/fb.")] = 100.0,
     process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
     tolerant: Annotated[
-        bool, typer.Option("--tolerant", help="Leave out and count bad lines, bad rows and undecayed particles.")
+        bool,
+        typer.Option("--tolerant", help="Leave out and count bad lines, rows and events, and undecayed particles."),
     ] = False,
     unit: Annotated[
         Literal["MeV", "GeV"] | None,

@@ -161,8 +161,10 @@ def problems(events: Events) -> list[str]:
             found.append(f"{repeats['n_events']} event numbers of {name} repeat over files: {place}")
     for file in events.provenance.get("files", []):
         if file.get("skipped"):
-            lines = "rows" if "padded" in file else "lines"
+            lines = "rows" if "padded" in file else "events" if "undecayed" in file else "lines"
             found.append(f"{file['skipped']} bad {lines} left out of {file['path']}")
+        if file.get("truncated"):
+            found.append(f"{file['path']} ends early; its whole events are there")
         if file.get("undecayed"):
             particles = ", ".join(f"{number} of PDG {code}" for code, number in file["undecayed"].items())
             found.append(f"undecayed particles left out of {file['path']}: {particles}")

@@ -24,7 +24,7 @@ from femtobarn.events.files import checksum, stem
 from femtobarn.events.lhe_events import HardEvents, Head
 from femtobarn.events.numbers import row_numbers
 from femtobarn.events.record import Events
-from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PADDING, PHOTON, POSITRON
+from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, INVISIBLE_PDG, JET, MUON, PADDING, PHOTON, POSITRON
 
 #: Object each final-state parton stands for, by PDG number.
 OBJECTS = {number: JET for quark in (1, 2, 3, 4) for number in (quark, -quark)} | {
@@ -37,9 +37,6 @@ OBJECTS = {number: JET for quark in (1, 2, 3, 4) for number in (quark, -quark)} 
     -13: ANTIMUON,
     22: PHOTON,
 }
-
-#: What leaves without a trace and makes up MET.
-INVISIBLE = frozenset((12, -12, 14, -14, 16, -16))
 
 #: What decays before a detector sees it.
 UNSTABLE = {6: "t", 15: "tau", 23: "Z", 24: "W", 25: "H"}
@@ -118,7 +115,7 @@ def read_lhe(
     undecayed: Literal["raise", "skip"] = "raise",
     tolerant: bool = False,
 ) -> Events:
-    r"""Parton-level events: quarks and gluons as jets, b quarks as b-jets, neutrinos as MET.
+    r"""Parton-level events: quarks and gluons as jets, b quarks as b-jets, what is invisible as MET.
 
     Weights sum to the expected yield, :math:`\sigma L`, whatever the weighting strategy of the file. Events that follow
     one another with the same particles and momenta share the number of their hard event, so that a split keeps them
@@ -139,7 +136,7 @@ def read_lhe(
     """
     contents = _contents(path, tolerant=tolerant, detected=True)
     kind = _kinds(contents.pdg)
-    invisible = np.isin(contents.pdg, list(INVISIBLE))
+    invisible = np.isin(np.abs(contents.pdg), INVISIBLE_PDG)
     other = (kind == PADDING) & ~invisible
     if undecayed == "raise" and other.any():
         at = int(np.flatnonzero(other)[0])
@@ -294,7 +291,7 @@ def _scale(contents: _Contents, luminosity: float, path: str | Path) -> float:
 
 def _undecayed(code: int, line: int, path: str | Path) -> EventError:
     """The error that a particle is no object of a detector."""
-    name = UNSTABLE.get(abs(code), "a particle")
+    name = UNSTABLE.get(abs(code), "a particle of unknown decay")
     what = f"{name} (PDG {code}) in the final state is no object a detector sees"
     remedy = "decay and shower the file with `femtobarn simulate`, or leave such particles out and count them with "
     remedy += "data.tolerant: true (--tolerant; in Python undecayed='skip')"

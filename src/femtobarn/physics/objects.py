@@ -21,6 +21,11 @@ MUONS = (MUON, ANTIMUON)
 LEPTONS = (*ELECTRONS, *MUONS)
 JETS = (JET, BJET)
 
+#: PDG numbers of what leaves a detector without a trace: neutrinos, dark matter of spin 0, 1/2 and 1, and the stable
+#: ones among supersymmetric particles, neutralino and gravitino. Source: Monte Carlo numbering scheme of the Review of
+#: Particle Physics, Phys. Rev. D 110 (2024) 030001.
+INVISIBLE_PDG = (12, 14, 16, 51, 52, 53, 1000022, 1000039)
+
 #: Slots of each kind, as in arXiv:2211.05143: 12 in all, the hardest of each kind first; a j is a jet without b-tag.
 SLOTS = {
     "j": (JET, 4),

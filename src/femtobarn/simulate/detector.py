@@ -214,7 +214,10 @@ def reconstruct(particles: ak.Array, generator: np.random.Generator, responses: 
     """
     particles = with_angles(particles)
     kind = abs(particles.id)
-    stable = particles[particles.final & (kind != 12) & (kind != 14) & (kind != 16)]
+    seen = particles.final
+    for invisible in objects.INVISIBLE_PDG:
+        seen = seen & (kind != invisible)
+    stable = particles[seen]
     charged = charge_of(stable.id) != 0
     bent = charged & (stable.pt < CURL_PT)
     deposits = stable[(abs(stable.eta) < CALORIMETER_ETA) & (abs(stable.id) != 13) & ~bent]

@@ -14,6 +14,8 @@ import numpy as np
 import pythia8mc as pythia8
 from numpy.typing import NDArray
 
+from femtobarn.physics.objects import INVISIBLE_PDG
+
 #: Hard processes between two looks at the result; all that survive the vetoes are in memory at once.
 BATCH = 5000
 #: Of events with their history, which are jets' and rarely vetoed, fewer.
@@ -84,7 +86,7 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
         for index in range(5, process.size()):
             particle = process[index]
             kind = particle.idAbs()
-            if not particle.isFinal() or kind in (12, 14, 16) or abs(particle.eta()) > PARTON_ETA:
+            if not particle.isFinal() or kind in INVISIBLE_PDG or abs(particle.eta()) > PARTON_ETA:
                 continue
             if kind < 6 or kind == 21:
                 # daughters of the beams' partons are in the evolving event too, and counted there

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.record import TRACKS
-from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON, POSITRON
+from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, INVISIBLE_PDG, MUON, NEUTRAL, PHOTON, POSITRON
 from femtobarn.simulate.detector import (
     CURL_PT,
     charge_of,
@@ -86,7 +86,9 @@ def visible(particles: ak.Array, eta: float) -> ak.Array:
     size = abs(particles.id)
     pt2 = particles.px**2 + particles.py**2
     inside = particles.pz**2 < np.sinh(eta) ** 2 * pt2
-    found = particles[particles.final & (size != 12) & (size != 14) & (size != 16) & inside]
+    for invisible in INVISIBLE_PDG:
+        inside = inside & (size != invisible)
+    found = particles[particles.final & inside]
     charge = charge_of(found.id) / 3
     pt = np.hypot(found.px, found.py)
     size = abs(found.id)

@@ -6,7 +6,6 @@ not depend on how many workers there are, and a production that was stopped goes
 
 from __future__ import annotations
 
-import gzip
 import json
 import multiprocessing
 import os
@@ -23,10 +22,13 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 
 from femtobarn.events import Events, concatenate, cutflow, lhe_info, read_parquet, write_parquet
 from femtobarn.events.atomic import atomic_write_bytes
 from femtobarn.events.files import checksum
+from femtobarn.events.lhe import hard_numbers
+from femtobarn.events.lhe_copy import rewrite_lhe
 from femtobarn.events.processes import end_with_parent
 from femtobarn.simulate.detector import reconstruct
 from femtobarn.simulate.generator import Generator, Preselection
@@ -123,7 +125,8 @@ def run(
     """
     target = Path(output)
     folder = target.with_name(f"{target.name}.units")
-    available = lhe_info(plan.source).events if plan.source else plan.events
+    hard = hard_numbers(plan.source) if plan.source else np.zeros(0, dtype=np.int64)
+    available = len(hard) if plan.source else plan.events
     claim(folder, plan)
     units = [
         Unit(start, min(UNIT, plan.events - start, available - start % available)) for start in starts(plan, available)
@@ -132,7 +135,7 @@ def run(
         source = plain(plan.source, Path(scratch).absolute()) if plan.source else None
         many = workers or os.cpu_count() or 1
         used = work(plan, units, folder.absolute(), source, available, many, progress, executor)
-    events = merge(plan, [read_parquet(unit_file(folder, unit)) for unit in used])
+    events = merge(plan, [read_parquet(unit_file(folder, unit)) for unit in used], hard)
     write_parquet(events, target, compact=compact)
     shutil.rmtree(folder)
     return events
@@ -172,13 +175,10 @@ def claim(folder: Path, plan: Plan) -> None:
 
 
 def plain(source: Path, scratch: Path) -> Path:
-    """The file itself, or its content unpacked: Pythia's wheels read no compressed files."""
-    if source.suffix != ".gz":
-        return source.resolve()
-    unpacked = scratch / source.stem
-    with gzip.open(source) as packed, unpacked.open("wb") as file:
-        shutil.copyfileobj(packed, file)
-    return unpacked
+    """The events of the file as Pythia reads them: not compressed, a tag or a particle a line."""
+    target = scratch / "events.lhe"
+    rewrite_lhe(source, target)
+    return target
 
 
 def work(
@@ -326,8 +326,15 @@ def nothing(plan: Plan) -> Events:
     return Events(particles, context, np.zeros(0), np.zeros(0, np.str_), integers, integers, plan.luminosity)
 
 
-def merge(plan: Plan, parts: Sequence[Events]) -> Events:
-    """The units as one sample, with weights that share out cross section x luminosity, and the cut flow of all."""
+def merge(plan: Plan, parts: Sequence[Events], hard: NDArray[np.int64]) -> Events:
+    """The units as one sample, with weights that share out cross section x luminosity, and the cut flow of all.
+
+    Args:
+        plan: what was simulated.
+        parts: the units.
+        hard: number of the hard event at each place of the Les Houches file; events that come again at once, which
+            Sherpa writes now and then, have the number of the first.
+    """
     told = [part.provenance["unit"] for part in parts]
     generated = sum(unit["generated"] for unit in told)
     cross_section, error, origin = rate(plan, told)
@@ -360,10 +367,14 @@ def merge(plan: Plan, parts: Sequence[Events]) -> Events:
         "cut_flow": flow,
         "simulation": settings,
         "source_sha256": checksum(plan.source) if plan.source else None,
+        "repeated_hard_events": int(np.sum(hard != np.arange(len(hard)))),
         "versions": {name: version(name) for name in ("femtobarn", "pythia8mc", "fastjet", "numpy", "awkward")},
     }
     return replace(
-        events, weight=events.weight * each, provenance={"processes": {plan.process: json.loads(json.dumps(record))}}
+        events,
+        weight=events.weight * each,
+        hard=hard[events.hard] if plan.source else events.hard,
+        provenance={"processes": {plan.process: json.loads(json.dumps(record))}},
     )
 
 
