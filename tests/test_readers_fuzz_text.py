@@ -76,8 +76,8 @@ def lhe_events(content: bytes) -> list[tuple[float, list[list[float]]]]:
     for text in texts:
         lines = [words for line in text.split("\n") if (words := line.split("#")[0].split())]
         words = [word for line in lines for word in line]
-        rows = [line for line in lines[1:] if 11 <= len(line) <= 13]
-        if len(rows) != int(words[0]):
+        rows = lines[1 : int(words[0]) + 1]
+        if not all(11 <= len(row) <= 13 for row in rows):
             rows = [words[at : at + 13] for at in range(6, len(words), 13)]
         final = [[fortran(row[column]) for column in (0, 6, 7, 8, 9)] for row in rows if fortran(row[1]) == 1]
         events.append((fortran(words[2]), final))
