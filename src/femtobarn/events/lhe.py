@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
-from femtobarn.events.faults import ROUNDING, event_faults, object_faults, wrapped
+from femtobarn.events.faults import MAX_ENERGY, ROUNDING, event_faults, object_faults, wrapped
 from femtobarn.events.files import checksum, stem
 from femtobarn.events.lhe_events import HardEvents, Head
 from femtobarn.events.numbers import row_numbers
@@ -40,9 +40,6 @@ OBJECTS = {number: JET for quark in (1, 2, 3, 4) for number in (quark, -quark)} 
 
 #: What decays before a detector sees it.
 UNSTABLE = {6: "t", 15: "tau", 23: "Z", 24: "W", 25: "H"}
-
-#: No accelerator reaches this energy (GeV), and the squares of larger ones do not fit into float32.
-MAX_ENERGY = 1e9
 
 #: Weights that cancel to less than this share of their magnitudes have no sum that a cross section can be given to.
 MIN_WEIGHT_SUM = 1e-9
