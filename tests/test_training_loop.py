@@ -284,3 +284,24 @@ def test_learning_rates_follow_the_schedule():
     history = list(train(Toy(), epochs=10, warmup=0))  # 7 steps an epoch
     assert [epoch.lr for epoch in history[:6]] == [3e-3] * 6
     assert history[-1].lr == pytest.approx(3e-3 * 0.01 ** ((69 / 70 - 0.7) / 0.3))
+
+
+def test_no_two_steps_drop_the_same_numbers():
+    """Random numbers are seeded again at intervals within an epoch; each interval and epoch has its own."""
+    masks: list[tuple[float, ...]] = []
+
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, batch: Any) -> Tensor:
+            if self.training:
+                masks.append(tuple(nn.functional.dropout(torch.ones(64), 0.5).tolist()))
+            found: Tensor = self.layer(batch.momenta.sum(1))
+            return found
+
+    settings = Training(epochs=2, batch_size=1, lr=1e-3, threads=1)
+    list(fit(Dropping(), weighted, data(150), data(20, 1), settings, seed=5))
+    assert len(masks) == 300
+    assert len(set(masks)) == 300
