@@ -55,7 +55,7 @@ LHE = b"""<LesHouchesEvents version="3.0">
 </event>
 </LesHouchesEvents>
 """
-INVISIBLE = (12, 14, 16)
+INVISIBLE = (12, 14, 16, 51, 52, 53, 1000022, 1000039)
 
 
 def fortran(word: str) -> float:
