@@ -10,16 +10,19 @@ from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.models import Network, find, networks
+from femtobarn.models.network import MIN_SLOTS
 from femtobarn.models.registry import LORENTZ, ORDERED, PAIRED, PAIRLESS, SMALL
 from tests.sample import make_events
 from tests.symmetries import TRANSFORMATIONS
 
-SLOTS, OUTPUTS = 16, 3
+#: More slots than `MIN_SLOTS`, and no multiple of it: one event fills them, the others fill 14 at most.
+SLOTS, OUTPUTS = 21, 3
 INTERACTIONS = {"plain": (), "pairs": ("mass", "delta_r", "sm_running")}
 
 
 def events(count: int = 48, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch:
-    return make_batch(make_events(count, seed=seed), SLOTS, dtype)
+    """Events of which the first has an object in every slot."""
+    return make_batch(make_events(count, seed=seed, first=SLOTS), SLOTS, dtype)
 
 
 def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.float64, **settings: object) -> Network:
@@ -85,6 +88,12 @@ def emptied(batch: Batch) -> Batch:
 
 def same(network: Network, batch: Batch, other: Batch) -> None:
     torch.testing.assert_close(network(other), network(batch), rtol=1e-9, atol=1e-11)
+
+
+def test_slots_are_more_than_a_network_fills_up_to():
+    assert SLOTS > MIN_SLOTS
+    assert SLOTS % MIN_SLOTS
+    assert events().mask.sum(1).tolist()[0] == SLOTS > int(events().mask[1:].sum(1).max())
 
 
 def test_events_get_different_answers(network):

@@ -11,7 +11,7 @@ from torch import Tensor
 from femtobarn.inputs import Batch, Features, Sizes
 from femtobarn.models import MPNN
 from femtobarn.models.mpnn import N_READOUT_STEPS, Adjacency, AdjacencyType, MessagePass, Set2Set
-from tests.test_models_contract import INTERACTIONS, build, events
+from tests.test_models_contract import INTERACTIONS, SLOTS, build, events
 
 ALL = get_args(AdjacencyType)
 WIDTH = 10
@@ -27,7 +27,7 @@ def network(adjacency: AdjacencyType, pairs: int = 0, iterations: int = 2) -> MP
 
 def encoded(pairs: int = 0, count: int = 12) -> Features:
     """Events with none, one, two or more objects."""
-    few = torch.arange(16) < torch.tensor([0, 1, 2, *[16] * (count - 3)])[:, None]
+    few = torch.arange(SLOTS) < torch.tensor([0, 1, 2, *[SLOTS] * (count - 3)])[:, None]
     batch = events(count)
     inputs = build("mpnn", INTERACTIONS["pairs" if pairs else "plain"]).inputs
     found: Features = inputs(Batch(*batch._replace(mask=batch.mask & few)))
@@ -113,7 +113,7 @@ def test_graphs_have_the_symmetry_of_their_name(adjacency):
 @pytest.mark.parametrize("adjacency", ALL)
 def test_objects_in_another_order_are_the_same_objects(adjacency):
     built, given = network(adjacency), encoded()
-    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(SLOTS, generator=torch.Generator().manual_seed(0))
     mixed = given._replace(
         particles=given.particles[:, order], pairs=given.pairs[:, order][:, :, order], mask=given.mask[:, order]
     )
