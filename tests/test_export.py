@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from scipy import special
 from typer.testing import CliRunner
 
 import femtobarn
@@ -23,6 +23,7 @@ from femtobarn.cli import app
 from femtobarn.evaluation import Scores
 from femtobarn.events import EventError, read, stream, write, write_darkmachines, write_parquet
 from femtobarn.export import Columns, Scorer
+from tests.fuzzing import N_MUTANTS, fuzz
 from tests.sample import make_events
 
 pytest.importorskip("onnx")
@@ -30,14 +31,16 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 import onnx
-import onnxruntime
 
-from femtobarn.export.double import FUNCTIONS
-from femtobarn.export.proof import left, made, padded
+from femtobarn.export.checksum import PROPERTY, digest
+from femtobarn.export.proof import left, made, padded, shuffled
+from femtobarn.export.scorer import CACHED_OBJECTS, batch_end
 from femtobarn.publish import Published
 from femtobarn.publish import export as publish
 
 SLOTS = 9
+
+REFUSED = r"model\.onnx (is damaged|has no checksum|is no ONNX file|was not written)"
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +112,31 @@ def test_the_proof_covers_what_goes_wrong(published):
 
 
 def test_nothing_is_left_where_the_proof_fails(folder, published, tmp_path, monkeypatch):
-    monkeypatch.setattr("femtobarn.publish.write", lambda graph, facts, path: shutil.copy(published.model, path))
+    monkeypatch.setattr("femtobarn.publish.write", lambda graph, facts, path, **_: shutil.copy(published.model, path))
     with pytest.raises(ValueError, match="the file and PyTorch differ by"):
         publish(folder, tmp_path / "model.onnx", tolerance=0.0)
     assert not list(tmp_path.iterdir())
+
+
+def test_batches_of_like_multiplicity_score_as_all_at_once(scorer):
+    columns = made(500, 2 * SLOTS, np.random.default_rng(6), fewest=0)
+    columns.type[7] = 0  # no object at all
+    mixed = shuffled(columns, np.random.default_rng(7))
+    for batched, whole in zip(scorer.predict(mixed), scorer.run(columns), strict=True):
+        np.testing.assert_allclose(batched, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("objects", [0, 1, 3, 200])
+def test_batches_cover_events_once_and_fit_the_cache(objects):
+    filled = np.sort(np.random.default_rng(1).integers(0, objects + 1, 1000))
+    start, sizes = 0, []
+    while start < len(filled):
+        stop = batch_end(filled, start, slots=128)
+        assert stop > start
+        sizes.append((stop - start) * min(max(int(filled[stop - 1]), 1), 128))
+        start = stop
+    assert start == len(filled)
+    assert max(sizes) <= CACHED_OBJECTS
 
 
 def test_softer_objects_than_the_slots_change_nothing(scorer):
@@ -169,12 +193,14 @@ def test_the_card_is_written_from_the_run(folder, published, scorer):
 
 
 def test_the_lines_on_the_card_run(published, monkeypatch, capsys):
-    code = re.search(r"```python\n(.*?)```", published.card.read_text(encoding="utf-8"), re.DOTALL)
-    assert code
+    codes = re.findall(r"```python\n(.*?)```", published.card.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(codes) == 2
     monkeypatch.chdir(published.model.parent)
-    names: dict[str, np.ndarray] = {}
-    exec(code[1], names)
+    names: dict[str, Any] = {}
+    for code in codes:
+        exec(code, names)
     assert 0 < float(names["score"][0]) < 1
+    assert names["checksum"] == digest(published.model.read_bytes())
 
 
 def test_a_card_of_another_model_is_kept(published, folder):
@@ -187,6 +213,40 @@ def test_trees_are_told_what_is_possible(data, tmp_path):
     said = call("export", trees, code=2)
     assert "only networks are exported" in said
     assert not (trees / "model.onnx").exists()
+    output = tmp_path / "scores.parquet"
+    call("score", data, trees, "-o", output)  # by LightGBM
+    np.testing.assert_array_equal(Scores.read(output).score, run.score(trees, read(data)).score)
+
+
+def test_flat_tables_are_scored_by_a_mapping(published, scorer, tmp_path):
+    columns = made(30, 6, np.random.default_rng(3), fewest=6)
+    table = {f"jet_{name}": list(getattr(columns, name).astype(float)) for name in ("pt", "eta", "phi")}
+    table["jet_pt"] = [1000 * pt for pt in table["jet_pt"]]  # in MeV
+    pq.write_table(
+        pa.table(table | {"met": 1000.0 * columns.MET, "met_phi": columns.phi_MET}), tmp_path / "flat.parquet"
+    )
+    (tmp_path / "columns.yaml").write_text(
+        "unit: MeV\nobjects:\n  jet: {pt: jet_pt, eta: jet_eta, phi: jet_phi}\n"
+        "MET: met\nphi_MET: met_phi\nprocess_name: ttH\n"
+    )
+    output = tmp_path / "scores.parquet"
+    call("score", tmp_path / "flat.parquet", published.model, "--mapping", tmp_path / "columns.yaml", "-o", output)
+    energy = columns.pt * np.cosh(columns.eta)
+    expected, _ = scorer.predict(columns._replace(E=energy, type=np.full(energy.shape, 1)))
+    scores = pq.read_table(output)
+    np.testing.assert_allclose(scores["score"].to_numpy(), expected, rtol=0, atol=1e-6)
+    assert set(scores["process"].to_pylist()) == {"ttH"}
+    assert "mapping" in call("score", tmp_path / "flat.parquet", published.model, "-o", output, code=2)
+
+
+def test_run_folder_scores_files_as_its_exported_file(published, data, folder, tmp_path):
+    scores = []
+    for model in (folder, published.model):
+        call("score", data, model, "-o", tmp_path / "scores.parquet")
+        scores.append(Scores.read(tmp_path / "scores.parquet"))
+    np.testing.assert_allclose(scores[0].score, scores[1].score, atol=2e-5, rtol=0)
+    assert scores[0].signal == scores[1].signal
+    assert "is no run folder" in call("score", data, tmp_path, "-o", tmp_path / "other.parquet", code=2)
 
 
 def test_scores_are_made_without_torch(published, data, folder, tmp_path):
@@ -231,6 +291,45 @@ def test_overfull_events_are_counted(published, tmp_path):
     assert f"{overfull} events have more than the {SLOTS} objects" in said
 
 
+def test_one_flipped_bit_anywhere_is_noticed(published, tmp_path):
+    content, file = published.model.read_bytes(), tmp_path / "model.onnx"
+    stated = PROPERTY.search(content)
+    assert stated
+    bits = [np.random.default_rng(1).integers(0, 8 * len(content), 300)]
+    for mark in (b"femtobarn", b"sha256", b"layout", stated[2]):  # where a file could be taken for one of another kind
+        start = 8 * content.index(mark)
+        bits.append(np.arange(start, start + 8 * len(mark)))
+    for bit in np.concatenate(bits).tolist():
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=REFUSED):
+            Scorer.load(file)
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+def test_damaged_files_are_refused(published, tmp_path, n_mutants):
+    original = published.model.read_bytes()
+
+    def load(path: Path) -> bytes:
+        Scorer.load(path)
+        return path.read_bytes()
+
+    def check(content: bytes, mutant: bytes) -> None:
+        assert content == original
+
+    fuzz(load, original, tmp_path / "model.onnx", n_mutants, errors=(ValueError,), check=check)
+
+
+def test_checksum_is_that_of_the_bytes_with_its_own_digits_blanked(published, scorer):
+    content = published.model.read_bytes()
+    stated = onnx.load(published.model).metadata_props
+    (checksum,) = (entry.value for entry in stated if entry.key == "sha256")
+    before, after = content.split(checksum.encode())
+    assert hashlib.sha256(before + b"0" * 64 + after).hexdigest() == checksum == digest(content)
+    assert checksum in published.card.read_text(encoding="utf-8")
+
+
 def test_wrong_files_are_named(published, data, tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     assert "is no ONNX file" in call("score", data, tmp_path / "text.onnx", code=2)
@@ -246,6 +345,13 @@ def test_wrong_files_are_named(published, data, tmp_path):
     output = tmp_path / "scores.parquet"
     assert "wrong unit" in call("score", events, published.model, "-o", output, code=2)
     assert not output.exists()
+    content = published.model.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[:-100])
+    assert "cut.onnx is no ONNX file that can be run" in call("score", data, tmp_path / "cut.onnx", code=2)
+    (tmp_path / "changed.onnx").write_bytes(content[:1000] + b"\0" + content[1001:])
+    assert "is damaged or was changed: its SHA-256" in call("score", data, tmp_path / "changed.onnx", code=2)
+    (tmp_path / "old.onnx").write_bytes(content.replace(b"sha256", b"sha255"))
+    assert "has no checksum" in call("score", data, tmp_path / "old.onnx", code=2)
     call("score", events, published.model, "-o", output, "--unit", "GeV")
     assert output.exists()
 
@@ -273,53 +379,8 @@ def test_mistakes_in_later_pieces_are_where_they_are_in_the_file(tmp_path):
         list(stream(tmp_path / "events.parquet", 20))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_functions_in_double_precision(dtype, tmp_path):
-    class Functions(torch.nn.Module):
-        def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            gelu = torch.nn.functional.gelu
-            return torch.sinh(x), torch.asinh(x), torch.atan2(y, x), gelu(x), gelu(x, approximate="tanh")
-
-    random = np.random.default_rng(1)
-    x = np.concatenate([random.normal(0, 3, 200), [0.0, 1e-9, -1e-9, 2.0, -2.0, 0.0, 0.0, -1e-30, 18.0]])
-    y = np.concatenate([random.normal(0, 3, 200), [0.0, 1e-3, 1e-3, 0.0, 0.0, 3.0, -3.0, 1e-30, -1e-9]])
-    sample = tuple(torch.from_numpy(column).to(dtype) for column in (x, y))
-    with warnings.catch_warnings(action="ignore"):  # the exporter's own
-        program = torch.onnx.export(
-            Functions().eval(),
-            sample,
-            dynamo=True,
-            custom_translation_table=FUNCTIONS,
-            optimize=False,
-            opset_version=18,
-            verbose=False,
-        )
-    assert program is not None
-    program.save(tmp_path / "functions.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "functions.onnx", providers=["CPUExecutionProvider"])
-    x, y = (column.numpy() for column in sample)
-    said = session.run(None, {"x": x, "y": y})
-    precision = 1e-14 if dtype == torch.float64 else 3e-7
-    gelu, other = (
-        (x / 2 * (1 + shape)).astype(x.dtype)
-        for shape in (special.erf(x / 2**0.5), np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)))
-    )
-    one = np.ones_like(x)
-    # of GELU the shape is exact to rounding, which the number it multiplies enlarges
-    expected = (
-        (np.sinh(x), one),
-        (np.arcsinh(x), one),
-        (np.arctan2(y, x), one),
-        (gelu, 1 + abs(x)),
-        (other, 1 + abs(x)),
-    )
-    for column, (value, scale) in zip(said, expected, strict=True):
-        assert column.dtype == value.dtype
-        np.testing.assert_allclose(column / scale, value / scale, rtol=precision, atol=precision)
-
-
 def test_a_study_exports_its_networks(data, folder, published, tmp_path, monkeypatch):
-    monkeypatch.setattr("femtobarn.publish.write", lambda graph, facts, path: shutil.copy(published.model, path))
+    monkeypatch.setattr("femtobarn.publish.write", lambda graph, facts, path, **_: shutil.copy(published.model, path))
     shutil.copytree(folder, tmp_path / "fcn", ignore=shutil.ignore_patterns("model.onnx", "MODEL.md"))
     trained(data, tmp_path / "bdt", {"name": "bdt", "trees": 3})
     said = call("export", tmp_path)

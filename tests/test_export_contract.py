@@ -18,11 +18,12 @@ from tests.test_models_contract import INTERACTIONS, build
 
 pytest.importorskip("onnxscript")
 
-from femtobarn.export.graph import Graph, write
-from femtobarn.export.proof import made, prove
+from femtobarn.export.graph import Graph
+from femtobarn.export.proof import made
+from femtobarn.publish import write_proved
 
-#: Fewer than the events have objects, and no number of anything else.
-SLOTS = 11
+#: More than `MIN_SLOTS`, fewer than the fullest event has objects, and no number of anything else.
+SLOTS = 19
 
 
 #: One file of each network, for they take long to write: every other one with pairwise features if it may choose.
@@ -37,7 +38,7 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     """With cross-entropy for the pairs, with the focal loss without them; calibrated."""
     network = build(name, INTERACTIONS[key], torch.float32)
     focal: dict[str, Any] = {"loss": "focal", "alpha": 0.75, "gamma": 3.0} if key == "plain" else {}
-    events = in_single(make_events(300, seed=5, processes=("tttt", "ttH", "ttW")))
+    events = in_single(make_events(300, seed=5, processes=("tttt", "ttH", "ttW"), first=SLOTS + 3))
     task = Classification(signal=("tttt",), **focal).classifier(events)
     task.temperature.fill_(1.7)
     facts = Facts(
@@ -56,7 +57,8 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
         types={},
         units={},
     )
-    write(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx")
+    columns = {"events": Columns.of(events), "made-up": made(100, 25, np.random.default_rng(2))}
+    trials = write_proved(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx", columns)
     scorer = Scorer.load(tmp_path / "model.onnx")
     assert scorer.facts == facts
 
@@ -71,7 +73,5 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     nothing = scorer.run(Columns.of(events).part(slice(0)))  # an operator that cannot would end the process
     assert [len(each) for each in nothing] == [0, 0]
 
-    columns = {"events": Columns.of(events), "made-up": made(100, 25, np.random.default_rng(2))}
-    trials = prove(scorer, network, task, columns)
-    assert {trial.events for trial in trials} >= {1, 300}
+    assert {trial.events for trial in trials} >= {1, 300, 2 * (SLOTS + 2)}
     assert max(trial.worst for trial in trials) < 1e-5

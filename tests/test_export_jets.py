@@ -18,8 +18,9 @@ from tests.test_inputs_constituents import network, without
 pytest.importorskip("onnxscript")
 
 from femtobarn.export.columns import FORMS, AnyColumns, columns_of
-from femtobarn.export.graph import JetGraph, write
-from femtobarn.export.proof import left, made_jets, prove
+from femtobarn.export.graph import JetGraph
+from femtobarn.export.proof import left, made_jets
+from femtobarn.publish import write_proved
 
 #: Fewer than the jets have constituents.
 SLOTS = 21
@@ -54,7 +55,10 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
         units={},
         features=features,
     )
-    write(JetGraph(tagger, task, SLOTS), facts, tmp_path / "model.onnx")
+    made = made_jets(60, 30, np.random.default_rng(2), features=features)
+    events: dict[str, AnyColumns] = {"jets": columns_of(jets, features), "made-up": made}
+    trials = write_proved(JetGraph(tagger, task, SLOTS), facts, tmp_path / "model.onnx", events)
+    assert max(trial.worst for trial in trials) < 1e-5
     scorer = Scorer.load(tmp_path / "model.onnx")
     assert scorer.facts == facts
     assert [one.name for one in scorer.session.get_inputs()] == list(FORMS[features]._fields)
@@ -66,10 +70,6 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
         np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
     assert said["score"].std() > 1e-3  # or everything would be equal
 
-    made = made_jets(60, 30, np.random.default_rng(2), features=features)
-    events: dict[str, AnyColumns] = {"jets": columns_of(jets, features), "made-up": made}
-    assert max(trial.worst for trial in prove(scorer, tagger, task, events)) < 1e-5
-
     wrong = made._replace(type=np.where(np.arange(60)[:, None] == 3, 11, made.type))
     assert np.flatnonzero(np.isnan(scorer.run(wrong)[0])).tolist() == [3]
     broken = made._replace(eta=np.where(np.arange(60)[:, None] == 4, np.nan, made.eta).astype(np.float32))
@@ -80,3 +80,8 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
 def test_columns_that_are_not_there_are_named():
     with pytest.raises(ValueError, match=r"the model needs d0, d0_error, dz, dz_error of every particle"):
         columns_of(without(jet_events(3), ("d0",)), "full")
+
+
+def test_jets_are_refused_by_files_for_objects_of_collisions():
+    with pytest.raises(ValueError, match=r"these events hold charged hadron, neutral hadron.*trained on jets"):
+        columns_of(jet_events(3), "objects")

@@ -19,6 +19,10 @@ def export(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest difference from PyTorch in float64 that a score may have.")
     ] = 1e-5,
+    precision: Annotated[
+        Literal["float32", "float64"],
+        typer.Option(help="Precision of the input columns; float64 for networks that keep Lorentz symmetry."),
+    ] = "float32",
 ) -> None:
     """One ONNX file from raw objects to calibrated score, proved against PyTorch, with a model card.
 
@@ -39,7 +43,7 @@ def export(
                 err.print(f"{folder}: boosted trees are not exported", highlight=False, soft_wrap=True)
         for folder in networks or folders:
             with err.status(f"exporting {folder}"):
-                made = publish(folder, output, tolerance=tolerance)
+                made = publish(folder, output, tolerance=tolerance, precision=precision)
             out.print(proof(made.trials))
             out.print(f"{made.model}, with its card {made.card}", highlight=False, soft_wrap=True)
 
@@ -47,7 +51,7 @@ def export(
 @app.command()
 def score(
     files: Annotated[list[str], typer.Argument(help="Event files or globs, or a sample by name.")],
-    model: Annotated[Path, typer.Argument(help="File that femtobarn export wrote.")],
+    model: Annotated[Path, typer.Argument(help="File that femtobarn export wrote, or a run folder (needs PyTorch).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
     process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
     unit: Annotated[
@@ -69,10 +73,17 @@ def score(
 
         from femtobarn import SAMPLES
         from femtobarn.export import Scorer, score_files, table
+        from femtobarn.export.scorer import EventScorer
         from femtobarn.export.scoring import watched
         from femtobarn.source import read_mapping
 
-        scorer = Scorer.load(model)
+        scorer: EventScorer
+        if model.is_dir():
+            from femtobarn.publish import RunScorer
+
+            scorer = RunScorer.load(model)
+        else:
+            scorer = Scorer.load(model)
         with ExitStack() as stack:
             shown = stack.enter_context(watched("scoring", err))
 

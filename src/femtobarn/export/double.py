@@ -66,7 +66,7 @@ def gelu(self: Any, approximate: str = "none") -> Any:
         shape = erf(self / number(math.sqrt(2)))
     else:
         shape = op.Erf(self / number(math.sqrt(2)))
-    return self / number(2.0) * (shape + number(1.0))
+    return self * number(0.5) * (shape + number(1.0))  # onnxruntime fuses this form into one operator
 
 
 def erf(x: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 KEY = "femtobarn"
 
 #: Version of the inputs, outputs and facts.
-LAYOUT = 1
+LAYOUT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Facts:
         version: of the femtobarn that wrote the file.
         types: code of each object type.
         units: of each input.
+        precision: of the columns of numbers, `float32` or `float64`.
         features: of each object; other than `objects` it is a jet tagger and takes constituents.
         layout: version of inputs, outputs and these facts.
     """
@@ -50,34 +51,38 @@ class Facts:
     version: str
     types: dict[str, int]
     units: dict[str, str]
+    precision: str = "float32"
     features: str = "objects"
     layout: int = LAYOUT
 
     def json(self) -> str:
         """The facts as they stand in the file."""
-        told = dataclasses.asdict(self)
-        if self.features == "objects":  # as files were before there were others
-            del told["features"]
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
     def parse(cls, text: str, path: str) -> Facts:
         """The facts in the metadata of a file.
 
         Raises:
-            ValueError: a later layout, or facts that are not all there.
+            ValueError: another layout, or facts that are not all there.
         """
-        told: dict[str, Any] = json.loads(text)
-        if told.get("layout", 0) > LAYOUT:
-            raise ValueError(
-                f"{path} was written by a later femtobarn (layout {told['layout']}); this one reads up to {LAYOUT}"
+        try:
+            facts: dict[str, Any] = dict(json.loads(text))
+            layout = int(facts.get("layout", 0))
+        except (ValueError, TypeError):
+            raise ValueError(f"{path} was not written by `femtobarn export`: its facts cannot be read") from None
+        if layout != LAYOUT:
+            when, remedy = (
+                ("a later", "update femtobarn") if layout > LAYOUT else ("an earlier", "export the run again")
             )
-        told.setdefault("features", "objects")
+            raise ValueError(
+                f"{path} was written by {when} femtobarn (layout {layout}); this one reads {LAYOUT}: {remedy}"
+            )
         names = [field.name for field in dataclasses.fields(cls)]
-        absent = [name for name in names if name not in told]
+        absent = [name for name in names if name not in facts]
         if absent:
             raise ValueError(f"{path} does not say its {', '.join(absent)}; export the run again")
         values: dict[str, Any] = {
-            name: tuple(told[name]) if isinstance(told[name], list) else told[name] for name in names
+            name: tuple(facts[name]) if isinstance(facts[name], list) else facts[name] for name in names
         }
         return cls(**values)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 import femtobarn
+from femtobarn.export.checksum import BLANK, CHECKSUM, write_checksum
 from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import KEY, Facts
 from femtobarn.inputs import Batch
@@ -26,6 +27,10 @@ from femtobarn.tasks import Classifier
 
 OUTPUTS = ("score", "probabilities")
 
+#: Input of the graph, not of the file, that is as long as there are places; fewer than so many there never are, for
+#: torch's exporter takes every axis to be longer than 1.
+PLACES, LEAST = "places", 2
+
 #: Of the operators: understood by onnxruntime from 1.15 (2023) on.
 OPSET = 18
 
@@ -36,9 +41,10 @@ Event = Float[Tensor, " batch"]
 class Graph(nn.Module):
     """What an exported file computes: named columns in, calibrated score and class probabilities out.
 
-    The `slots` hardest objects of an event count, wherever they stand among padding; without so many, all. Momenta and
-    the features made of them are float64 inside: the mass of two light collinear objects is a small difference of large
-    numbers. So are local frames. An event that holds NaN, infinity or a type that is not in `NAMES` has the score NaN.
+    The `slots` hardest objects of an event count, wherever they stand among padding; without so many, all. As many are
+    computed as the fullest event of the batch has. Momenta and the features made of them are float64 inside: the mass
+    of two light collinear objects is a small difference of large numbers. So are local frames, but for the network that
+    finds them. An event that holds NaN, infinity or a type that is not in `NAMES` has the score NaN.
 
     Args:
         network: raw objects to logits.
@@ -54,6 +60,7 @@ class Graph(nn.Module):
 
     def forward(
         self,
+        places: Shaped[Tensor, " places"],
         pt: Objects,
         eta: Objects,
         phi: Objects,
@@ -67,7 +74,7 @@ class Graph(nn.Module):
         known = (type >= 0) & (type < len(NAMES))
         wrong = ~(finite & known).all(1) | ~(MET.isfinite() & phi_MET.isfinite())
         kind = torch.where(finite & known, type, PADDING)
-        pt, eta, phi, E, kind = self.hardest(kind, pt, eta, phi, E)
+        pt, eta, phi, E, kind = self.hardest(places.shape[0], kind, pt, eta, phi, E)
         batch = Batch(
             momenta=lorentz.from_ptetaphie(pt, eta, phi, E),
             kind=kind,
@@ -86,14 +93,16 @@ class Graph(nn.Module):
         probabilities = torch.where(wrong[:, None], torch.nan, probabilities)
         return score.float(), probabilities.float()
 
-    def hardest(self, kind: Int[Tensor, "batch objects"], *columns: Objects) -> tuple[Tensor, ...]:
-        """The `slots` hardest objects by falling pT, the columns in float64 and zeros where there is no object."""
+    def hardest(
+        self, places: int | torch.SymInt, kind: Int[Tensor, "batch objects"], *columns: Objects
+    ) -> tuple[Tensor, ...]:
+        """The hardest objects by falling pT in so many places, in float64 and zeros where there is no object."""
         real = kind != PADDING
         filled = (torch.where(real, column, 0.0).double() for column in columns)
         # as many empty slots as count behind the objects: events of any multiplicity, none included, fill up
         pt, *rest, kind = (nn.functional.pad(column, (0, self.slots)) for column in (*filled, kind))
         softness = torch.where(kind != PADDING, -pt, torch.inf)
-        chosen = softness.topk(self.slots, dim=1, largest=False, sorted=True).indices
+        chosen = softness.topk(places, dim=1, largest=False, sorted=True).indices
         return tuple(column.gather(1, chosen) for column in (pt, *rest, kind))
 
 
@@ -104,14 +113,21 @@ class JetGraph(Graph):
     """
 
     def forward(
-        self, pt: Objects, eta: Objects, phi: Objects, E: Objects, type: Int[Tensor, "batch objects"], *tracks: Objects
+        self,
+        places: Shaped[Tensor, " places"],
+        pt: Objects,
+        eta: Objects,
+        phi: Objects,
+        E: Objects,
+        type: Int[Tensor, "batch objects"],
+        *tracks: Objects,
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch classes"]]:
         """Score and class probabilities of each jet, in float32."""
         numbers = (pt, eta, phi, E, *tracks)
         finite = torch.stack([column.isfinite() for column in numbers]).all(0) | (type == PADDING)
         known = (type >= 0) & (type < len(KINDS))
         kind = torch.where(finite & known, type, PADDING)
-        pt, eta, phi, E, *rest, kind = self.hardest(kind, *numbers)
+        pt, eta, phi, E, *rest, kind = self.hardest(places.shape[0], kind, *numbers)
         batch = Batch(
             momenta=lorentz.from_ptetaphie(pt, eta, phi, E),
             kind=kind,
@@ -122,36 +138,45 @@ class JetGraph(Graph):
         return self.said(self.network(batch).double(), ~(finite & known).all(1))
 
 
-def write(graph: Graph, facts: Facts, path: Path) -> None:
-    """Writes the graph as one ONNX file, with the facts in its metadata.
+def has_frames(network: Network) -> bool:
+    """Whether a network finds a local frame for each object."""
+    return any(isinstance(module, FrameNet) for module in network.modules())
+
+
+def write(graph: Graph, facts: Facts, path: Path, *, double_frames: bool = False) -> None:
+    """Writes the graph as one ONNX file, with the facts and its own checksum in its metadata.
+
+    Args:
+        graph: what the file computes.
+        facts: what it says of itself.
+        path: of the file.
+        double_frames: local frames are found in float64, not in the float32 of the run: exact where directions are
+            nearly parallel, and three times slower.
 
     Raises:
         RuntimeError: the network does something that ONNX cannot express, or the packages for it are missing.
     """
     try:
         from femtobarn.export.double import FUNCTIONS
+        from femtobarn.export.places import count_inside
     except ImportError:
         raise RuntimeError("onnx and onnxscript are missing; pip install 'femtobarn[export]'") from None
     graph = copy.deepcopy(graph).eval().requires_grad_(False)
     for module in graph.modules():
-        if isinstance(module, FrameNet):
+        if isinstance(module, FrameNet) and double_frames:
             module.double()
-    events, objects = torch.export.Dim("events"), torch.export.Dim("objects")
     names = FORMS[facts.features]._fields
-    example = _example(graph.slots, names)
-    axes = [{0: events, 1: objects} if tensor.ndim == 2 else {0: events} for tensor in example]
-    # the tracks of a jet's graph are one argument
-    shapes = (*axes[:5], tuple(axes[5:])) if isinstance(graph, JetGraph) and axes[5:] else tuple(axes)
+    example = _example(graph.slots, names, getattr(torch, facts.precision))
     with _quiet():
         try:
             exported = torch.onnx.export(
                 graph,
                 example,
-                input_names=list(names),
+                input_names=[PLACES, *names],
                 output_names=list(OUTPUTS),
                 opset_version=OPSET,
                 dynamo=True,
-                dynamic_shapes=shapes,
+                dynamic_shapes=_shapes(graph, example),
                 custom_translation_table=FUNCTIONS,
                 optimize=False,  # its rewriter drops what is added to a number if it is small
                 verbose=False,
@@ -160,14 +185,17 @@ def write(graph: Graph, facts: Facts, path: Path) -> None:
             raise RuntimeError(f"{facts.label} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
     assert exported is not None  # as it is for dynamo=False
     model = exported.model
+    count_inside(model, PLACES, LEAST, graph.slots)
     _tidy(model)
     model.producer_name, model.producer_version = "femtobarn", femtobarn.__version__
     model.metadata_props.clear()
     model.metadata_props[KEY] = facts.json()
+    model.metadata_props[CHECKSUM] = BLANK.decode()
     model.doc_string = f"{facts.label}: score of {', '.join(facts.signal)} against {', '.join(facts.background)}"
     for value in model.graph.inputs:
         value.doc_string = MEANING[str(value.name)]
     exported.save(path, external_data=False)
+    write_checksum(path)
 
 
 def _tidy(model: Any) -> None:
@@ -186,20 +214,38 @@ def _tidy(model: Any) -> None:
         tidy(model)
 
 
-def _example(slots: int, names: Sequence[str]) -> tuple[Tensor, ...]:
-    """Events to trace with.
+def _example(slots: int, names: Sequence[str], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Events to trace with: as many places as objects count, then the columns.
 
     No two axes have one length by chance, or they would count as the same axis; nor is a tensor given twice, or the two
     inputs would count as the same input.
     """
-    events, objects = slots + 3, slots + 7
+    places, events, objects = slots - 1 if _grows(slots) else slots, slots + 3, slots + 7
     values = {"pt": 50.0, "eta": 0.5, "phi": 1.0, "E": 60.0, "MET": 80.0, "phi_MET": 2.0}
     values |= {"charge": -1.0, "d0": 0.1, "d0_error": 0.2, "dz": 0.3, "dz_error": 0.4}
     shapes = {name: (events,) if name in ("MET", "phi_MET") else (events, objects) for name in names}
-    return tuple(
-        torch.ones(events, objects, dtype=torch.long) if name == "type" else torch.full(shapes[name], values[name])
+    columns = (
+        torch.ones(events, objects, dtype=torch.long)
+        if name == "type"
+        else torch.full(shapes[name], values[name], dtype=dtype)
         for name in names
     )
+    return torch.zeros(places, dtype=torch.bool), *columns
+
+
+def _grows(slots: int) -> bool:
+    """Whether the number of places follows the events: an axis that may have one length alone is fixed."""
+    return slots > LEAST
+
+
+def _shapes(graph: Graph, example: Sequence[Tensor]) -> tuple[Any, ...]:
+    """The axes of the arguments that may have any length."""
+    events, objects = torch.export.Dim("events"), torch.export.Dim("objects")
+    places = {0: torch.export.Dim(PLACES, min=LEAST, max=graph.slots)} if _grows(graph.slots) else {}
+    columns = [{0: events, 1: objects} if tensor.ndim == 2 else {0: events} for tensor in example[1:]]
+    # the tracks of a jet's graph are one argument
+    tracks = (tuple(columns[5:]),) if isinstance(graph, JetGraph) and columns[5:] else tuple(columns[5:])
+    return (places, *columns[:5], *tracks)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 
 from femtobarn.events.record import TRACKS
 from femtobarn.export.columns import FORMS, AnyColumns, Columns, of_objects, part
-from femtobarn.export.scorer import CHUNK, Scorer
+from femtobarn.export.scorer import Prediction, Scorer
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.physics.objects import KINDS, NAMES, PADDING
@@ -20,6 +20,14 @@ from femtobarn.tasks import Classifier
 
 #: Largest difference of a score or probability that a file may have.
 TOLERANCE = 1e-5
+
+#: Events that PyTorch computes at once; that the file gets all at once, as other programs may give them; and that it
+#: gets of one multiplicity.
+CHUNK, ALONE, TWINS = 256, 500, 2
+
+
+class ProofError(ValueError):
+    """A file that does not compute what PyTorch computes."""
 
 
 @dataclass(frozen=True)
@@ -51,35 +59,47 @@ def prove(
         tolerance: largest difference allowed.
 
     Raises:
-        ValueError: a larger difference, or NaN; the message has the kind of events.
+        ProofError: a larger difference, or NaN; the message has the kind of events.
     """
     exact = copy.deepcopy(network).cpu().double().eval()
     slots = scorer.facts.slots
     trials = []
     for what, columns in (dict(events) | hostile(next(iter(events.values())), slots)).items():
-        parts = [part(columns, slice(start, start + CHUNK)) for start in range(0, len(columns.pt), CHUNK)]
-        score, probability = (
-            np.concatenate(found)
-            for found in zip(*(_differences(scorer, exact, task, piece, slots) for piece in parts), strict=True)
-        )
-        trial = Trial(what, len(score), float(score.max()), float(probability.max()))
+        first = part(columns, slice(ALONE))  # as other programs give them, and in batches of like multiplicity
+        trials.append(_trial(what, _expected(exact, task, columns, slots), scorer.predict(columns), scorer.run(first)))
+    every = every_multiplicity(next(iter(events.values())), slots)
+    pairs = [scorer.run(part(every, slice(start, start + TWINS))) for start in range(0, len(every.pt), TWINS)]
+    score, probabilities = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    expected = _expected(exact, task, every, slots)
+    trials.append(_trial(f"0 to {slots + 1} objects, {TWINS} events at a time", expected, (score, probabilities)))
+    for trial in trials:
         if not trial.worst <= tolerance:  # NaN is no number below it
-            raise ValueError(
-                f"the file and PyTorch differ by {trial.worst:.2g} on {what}, which is more than {tolerance:g}; "
+            raise ProofError(
+                f"the file and PyTorch differ by {trial.worst:.2g} on {trial.what}, which is more than {tolerance:g}; "
                 "no file was written"
             )
-        trials.append(trial)
     return trials
 
 
-def _differences(
-    scorer: Scorer, exact: Network, task: Classifier, columns: AnyColumns, slots: int
-) -> tuple[np.ndarray, np.ndarray]:
-    said_score, said_probability = scorer.run(columns)
+def _expected(exact: Network, task: Classifier, columns: AnyColumns, slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Score and probabilities by PyTorch."""
+    logits = [torch.zeros(0, task.outputs, dtype=torch.float64)]
     with torch.no_grad():
-        logits = exact(reference(columns, slots))
-        score, probability = task(logits).numpy(), task.log_posterior(logits).exp().numpy()
-    return np.abs(said_score - score), np.abs(said_probability - probability).max(axis=1)
+        for start in range(0, len(columns.pt), CHUNK):
+            logits.append(exact(reference(part(columns, slice(start, start + CHUNK)), slots)))
+        together = torch.cat(logits)
+        return task(together).numpy(), task.log_posterior(together).exp().numpy()
+
+
+def _trial(what: str, expected: tuple[np.ndarray, np.ndarray], *predictions: Prediction) -> Trial:
+    """Largest differences of predictions for all events, or for the first of them."""
+    score, probability = (
+        max(float(np.abs(found[index] - expected[index][: len(found[0])]).max(initial=0)) for found in predictions)
+        if all(np.isfinite(found[index]).all() for found in predictions)
+        else float("nan")
+        for index in (0, 1)
+    )
+    return Trial(what, len(expected[0]), score, probability)
 
 
 def reference(columns: AnyColumns, slots: int) -> Batch:
@@ -115,6 +135,7 @@ def hostile(columns: AnyColumns, slots: int, most: int = 500) -> dict[str, AnyCo
     features = next(name for name, form in FORMS.items() if isinstance(columns, form))
     make = made if isinstance(columns, Columns) else partial(made_jets, features=features)
     random = np.random.default_rng(1)
+    make = partial(make, precision=str(columns.pt.dtype))
     count, width = columns.pt.shape
     kinds: dict[str, Callable[[], AnyColumns]] = {
         "objects in any order, padding among them": lambda: shuffled(padded(columns, width + 4), random),
@@ -130,7 +151,17 @@ def hostile(columns: AnyColumns, slots: int, most: int = 500) -> dict[str, AnyCo
     return {what: make() for what, make in kinds.items()}
 
 
-def made(count: int, most: int, random: np.random.Generator, *, fewest: int = 1) -> Columns:
+def every_multiplicity(columns: AnyColumns, slots: int) -> AnyColumns:
+    """Made-up events of the form of the columns with 0, 1, ... objects, up to more than the slots; `TWINS` of each."""
+    features = next(name for name, form in FORMS.items() if isinstance(columns, form))
+    make = made if isinstance(columns, Columns) else partial(made_jets, features=features)
+    most, precision = slots + 1, str(columns.pt.dtype)
+    full = make(TWINS * (most + 1), most, np.random.default_rng(2), fewest=most, precision=precision)
+    keep = np.arange(most) < np.repeat(np.arange(most + 1), TWINS)[:, None]
+    return full._replace(type=np.where(keep, full.type, PADDING))
+
+
+def made(count: int, most: int, random: np.random.Generator, *, fewest: int = 1, precision: str = "float32") -> Columns:
     """Made-up events: objects of all types with falling pT, central, in slots enough for `most` of them.
 
     They are no physics; they only have to be possible.
@@ -141,7 +172,7 @@ def made(count: int, most: int, random: np.random.Generator, *, fewest: int = 1)
     eta, mass = np.clip(random.normal(0, 1.2, shape), -2.5, 2.5), random.uniform(0.1, 15, shape)
 
     def kept(column: np.ndarray) -> np.ndarray:
-        return np.where(real, column, 0).astype(np.float32)
+        return np.where(real, column, 0).astype(precision)
 
     return Columns(
         pt=kept(pt),
@@ -149,16 +180,22 @@ def made(count: int, most: int, random: np.random.Generator, *, fewest: int = 1)
         phi=kept(random.uniform(-np.pi, np.pi, shape)),
         E=kept(np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2)),
         type=np.where(real, random.integers(1, len(NAMES), shape), PADDING),
-        MET=random.exponential(80, count).astype(np.float32),
-        phi_MET=random.uniform(-np.pi, np.pi, count).astype(np.float32),
+        MET=random.exponential(80, count).astype(precision),
+        phi_MET=random.uniform(-np.pi, np.pi, count).astype(precision),
     )
 
 
 def made_jets(
-    count: int, most: int, random: np.random.Generator, *, fewest: int = 1, features: str = "full"
+    count: int,
+    most: int,
+    random: np.random.Generator,
+    *,
+    fewest: int = 1,
+    features: str = "full",
+    precision: str = "float32",
 ) -> AnyColumns:
     """Made-up jets: constituents of all types around one direction each, as `made` makes events."""
-    objects = made(count, most, random, fewest=fewest)
+    objects = made(count, most, random, fewest=fewest, precision=precision)
     shape = objects.pt.shape
     real = objects.type != PADDING
     angles = (random.uniform(-2, 2, (count, 1)) + random.normal(0, 0.3, shape) for _ in range(2))
@@ -167,7 +204,7 @@ def made_jets(
     numbers["charge"] = random.integers(-1, 2, shape)
     for name in TRACKS[1:]:
         numbers[name] = random.exponential(0.5, shape) if name.endswith("error") else random.normal(0, 1, shape)
-    columns = {name: np.where(real, values, 0).astype(np.float32) for name, values in numbers.items()}
+    columns = {name: np.where(real, values, 0).astype(precision) for name, values in numbers.items()}
     columns["type"] = np.where(real, random.integers(1, len(KINDS), shape), PADDING)
     form = FORMS[features]
     return form(**{name: columns[name] for name in form._fields})
@@ -197,7 +234,7 @@ def shuffled(columns: AnyColumns, random: np.random.Generator) -> AnyColumns:
 def garbage(columns: AnyColumns) -> AnyColumns:
     """The same events with what must not matter in padded slots."""
     real = columns.type != PADDING
-    rubbish = np.resize(np.array([np.nan, np.inf, 1e30, -1e30], dtype=np.float32), real.shape)
+    rubbish = np.resize(np.array([np.nan, np.inf, 1e30, -1e30], dtype=columns.pt.dtype), real.shape)
     numbers = {name: np.where(real, getattr(columns, name), rubbish) for name in of_objects(columns) if name != "type"}
     return columns._replace(**numbers)
 

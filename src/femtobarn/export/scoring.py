@@ -25,7 +25,7 @@ from femtobarn.events.generation import Combine
 from femtobarn.events.lines import Unit
 from femtobarn.events.reading import Format
 from femtobarn.export.facts import Facts
-from femtobarn.export.scorer import Scorer
+from femtobarn.export.scorer import EventScorer
 
 #: Bins of the score in which medians are found, so that memory does not grow with the events.
 BINS = 1000
@@ -76,7 +76,7 @@ class Summary:
 
 def score_files(
     files: str | Path | Sequence[str | Path],
-    scorer: Scorer,
+    scorer: EventScorer,
     output: Path,
     *,
     process: str | None = None,
@@ -95,7 +95,7 @@ def score_files(
 
     Args:
         files: paths or globs; Dark Machines text and this package's Parquet may be larger than the memory.
-        scorer: the exported network.
+        scorer: the exported network, or the run.
         output: Parquet file to write.
         process: name for all events, in place of what the files say.
         unit: of the energies in text, where it is not MeV.

@@ -167,7 +167,7 @@ class MultivectorBlock(nn.Module):
         signs = torch.stack([signs * (len(signs) / len(component_signs(head))) ** 0.5, *torch.ones(2, len(signs))])
         self.register_buffer("signs", signs.repeat_interleave(heads, 0), persistent=False)
 
-    def forward(self, x: Multivectors, rows: PackedRows, bias: Bias, n_particles: int) -> Multivectors:
+    def forward(self, x: Multivectors, rows: PackedRows, bias: Bias, n_particles: int | torch.SymInt) -> Multivectors:
         """All tokens, or the last token of each event, after the block; the first tokens are particles."""
         qkv = self.to_heads(self.project(multivector_norm(x, self.channels))).flatten(1)
         if self.last:

@@ -177,7 +177,9 @@ class ScalarVectorBlock(nn.Module):
         signs = torch.cat([signs.repeat(heads), torch.ones(2 * heads * len(signs))])
         self.register_buffer("signs", signs, persistent=False)
 
-    def forward(self, x: ScalarsVectors, rows: PackedRows, bias: Bias, n_particles: int) -> ScalarsVectors:
+    def forward(
+        self, x: ScalarsVectors, rows: PackedRows, bias: Bias, n_particles: int | torch.SymInt
+    ) -> ScalarsVectors:
         """All tokens, or the last token of each event, after the block; the first tokens are particles."""
         qkv = self.to_heads(rms_norm(self.project(rms_norm(x)), 3 * self.heads))
         if self.last:

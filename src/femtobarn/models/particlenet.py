@@ -154,9 +154,9 @@ def build_graph(
     if slots != pairs.shape[1]:
         n_more = slots - pairs.shape[1]
         pairs = nn.functional.pad(pairs, (0, 0, 0, n_more, 0, n_more))
-    # a data-dependent shortcut cannot be exported; then the number of slots decides
+    # a data-dependent shortcut cannot be exported; then the number of slots decides, if it is one number
     max_particles = slots if rows.index is None else int(mask.sum(1).max()) if batch else 0
-    complete = max_particles <= k + 1
+    complete = isinstance(max_particles, int) and max_particles <= k + 1
     neighbours = all_neighbours(mask) if complete else nearest_neighbours(distance2, mask, k)
     event = torch.arange(batch, device=mask.device)[:, None, None] * slots
     centre = (event + torch.arange(slots, device=mask.device)[:, None]).expand_as(neighbours.slot)
@@ -167,12 +167,14 @@ def build_graph(
         # slot numbers count padding, row numbers do not
         edges, row = PackedRows(is_edge.index_select(0, rows.index)), mask.flatten().cumsum(0) - 1
     all_edges = PackedRows(neighbours.mask)
-    centre, neighbour = all_edges.pack(torch.stack([centre, event + neighbours.slot], dim=-1)).unbind(-1)
+    # the slot within the event as well: an exported graph cannot take a remainder by its number of slots
+    columns = torch.stack([centre, event + neighbours.slot, neighbours.slot.expand_as(centre)], dim=-1)
+    centre, neighbour, slot = all_edges.pack(columns).unbind(-1)
     return NeighbourGraph(
         edges=edges,
         centre=row[centre],
         neighbour=row[neighbour],
-        pairs=pairs.flatten(0, 2).index_select(0, centre * slots + neighbour % slots),
+        pairs=pairs.flatten(0, 2).index_select(0, centre * slots + slot),
         complete=complete,
     )
 

@@ -200,7 +200,7 @@ def query_attention(
 
 
 def last_token_attention(
-    projected: Float[Tensor, "rows three_widths"], rows: PackedRows, heads: int, n_particles: int
+    projected: Float[Tensor, "rows three_widths"], rows: PackedRows, heads: int, n_particles: int | torch.SymInt
 ) -> tuple[Int[Tensor, " batch"], Float[Tensor, "batch width"]]:
     """Attention of the last token of each event, which must be real, to all tokens of its event.
 

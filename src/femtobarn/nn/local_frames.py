@@ -129,7 +129,7 @@ class LocalFrames(nn.Module):
         momenta: Float[Tensor, "batch tokens 4"],
         scalars: Float[Tensor, "batch tokens scalars"],
         mask: Bool[Tensor, "batch tokens"],
-        n_particles: int,
+        n_particles: int | torch.SymInt,
     ) -> Float[Tensor, "batch particles 4 4"]:
         """Frame of each particle, relative to the frame of the momenta."""
         if self.find is None:
@@ -155,7 +155,9 @@ class LocalFrames(nn.Module):
         return rotation_as_lorentz(rotation_around_beam(velocities(vectors[..., 0, :]), velocities(particles)))
 
 
-def boost_to_rest(momenta: Float[Tensor, "batch tokens 4"], n_particles: int) -> Float[Tensor, "batch tokens 4"]:
+def boost_to_rest(
+    momenta: Float[Tensor, "batch tokens 4"], n_particles: int | torch.SymInt
+) -> Float[Tensor, "batch tokens 4"]:
     """Boost momenta to the rest frame of the particles of the event.
 
     A single particle, whose momentum contains no information but the mass, and little of it at high energy, counts as a

@@ -38,7 +38,6 @@ def nearest_neighbours(
     """
     slots = mask.shape[1]
     is_pair = all_neighbours(mask).mask
-    nearest = distance2.masked_fill(~is_pair, torch.inf).topk(
-        max(1, min(k, slots - 1)), dim=-1, largest=False, sorted=False
-    )
+    count = max(1, min(k, slots - 1)) if isinstance(slots, int) else torch.sym_min(k, slots - 1)
+    nearest = distance2.masked_fill(~is_pair, torch.inf).topk(count, dim=-1, largest=False, sorted=False)
     return Neighbours(nearest.indices, is_pair.gather(2, nearest.indices))

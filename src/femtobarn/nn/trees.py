@@ -43,6 +43,9 @@ SEED_PT_STEP = 0.0731
 #: Distances; maximum in memory at once.
 CHUNK_DISTANCES = 1 << 20
 
+#: Slots of an event at most. A constant, because an exported graph does not know the number of slots.
+MAX_SLOTS = 1 << 20
+
 #: Fraction of the slots; empty slots are removed when fewer are occupied.
 MIN_OCCUPANCY = 0.8
 
@@ -165,8 +168,8 @@ def _initial_state(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> _
     if algorithm == "asc-pt":
         precedes = precedes.transpose(1, 2)
     slot = torch.arange(slots, device=mask.device).expand(batch, slots)
-    rank = (precedes & mask[:, None, :]).sum(-1) + slots * ~mask
-    node = (slots * rank + slot).argsort(dim=1)  # `harder` is no order among three near ties: ranks may be equal
+    rank = (precedes & mask[:, None, :]).sum(-1).masked_fill(~mask, MAX_SLOTS)
+    node = (MAX_SLOTS * rank + slot).argsort(dim=1)  # `harder` is no order among three near ties: ranks may be equal
     momenta = momenta.gather(1, node[..., None].expand_as(momenta))
     mask = mask.gather(1, node)
     if algorithm in PT_EXPONENTS:
