@@ -29,7 +29,7 @@ from femtobarn.physics.objects import KINDS
 from tests.mutations import mutant
 
 #: Numbers of mutants of every fuzz test: a few in each run of the suite, many with `pytest -m slow`.
-N_MUTANTS = (pytest.param(300, id="few"), pytest.param(10_000, id="many", marks=pytest.mark.slow))
+N_MUTANTS = (pytest.param(200, id="few"), pytest.param(10_000, id="many", marks=pytest.mark.slow))
 
 #: Where the package's own errors are defined.
 OWN = "femtobarn."
