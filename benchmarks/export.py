@@ -4,7 +4,8 @@
 
 The networks have their published sizes and random weights. Both sides take events of the shipped four-top sample and
 return scores and probabilities: the exported file by onnxruntime as `femtobarn score` runs it, and PyTorch as
-`femtobarn evaluate` runs a trained network. Both sort events by their number of objects. First their scores are
+`femtobarn evaluate` runs a trained network. Both sort events by their number of objects. Files of networks that keep
+Lorentz symmetry take float64, as the networks do. First their scores are
 compared; then they are timed in alternation. The ratio is that of the medians.
 """
 
@@ -94,6 +95,7 @@ def facts_of(case: Case, task: Classifier) -> Facts:
         version="",
         types={},
         units={},
+        precision="float64" if momenta(case.model) == torch.float64 else "float32",
     )
 
 

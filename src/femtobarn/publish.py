@@ -115,12 +115,11 @@ def write_proved(
         ProofError: file and PyTorch differ by more than the tolerance all the same.
         RuntimeError: as `femtobarn.export.graph.write`.
     """
-    double_frames = has_frames(graph.network) and facts.precision == "float64"
-    write(graph, facts, path, double_frames=double_frames)
+    write(graph, facts, path)
     try:
         return prove(Scorer.load(path), graph.network, graph.task, events, tolerance)
     except ProofError:
-        if double_frames or not has_frames(graph.network):
+        if not has_frames(graph.network):
             raise
     write(graph, facts, path, double_frames=True)
     return prove(Scorer.load(path), graph.network, graph.task, events, tolerance)

@@ -23,7 +23,7 @@ CHUNK = 4096
 
 #: Objects, padding included, that go through the file at once: what the layers make of them stays in the cache. Events
 #: of like multiplicity go together; so many are enough to wait for no others.
-CACHED_OBJECTS, ENOUGH = 384, 16
+CACHED_OBJECTS, ENOUGH = 256, 16
 
 
 @runtime_checkable
