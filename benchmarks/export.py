@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 import femtobarn
-from femtobarn import provenance
 from femtobarn.events import Events
 from femtobarn.export import Facts, Scorer
 from femtobarn.export.graph import Graph, write
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import Network, find
 from femtobarn.models.registry import momenta, settings
+from femtobarn.runs import provenance
 from femtobarn.tasks import Classification, Classifier
 from femtobarn.training.feeds import outputs
 
@@ -157,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
-    every = femtobarn.shipped("four-top")
+    every = femtobarn.load_sample("four-top")
     events = every[np.linspace(0, len(every) - 1, options.events).astype(np.int64)]
     timings = []
     with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,8 @@ import awkward as ak
 import numpy as np
 
 import femtobarn
-from femtobarn import provenance
 from femtobarn.physics.objects import ELECTRONS, MUONS
+from femtobarn.runs import provenance
 from femtobarn.simulate import Preselection, reconstruct
 from femtobarn.simulate.detector import electron_efficiency, flat, muon_efficiency, near, with_angles
 from femtobarn.simulate.generator import Generator

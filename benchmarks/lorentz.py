@@ -34,13 +34,13 @@ from networks import stepper  # beside this file
 from torch import Tensor, nn
 
 import femtobarn
-from femtobarn import provenance
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.models import Network, find
 from femtobarn.models.registry import LORENTZ
 from femtobarn.nn import tokens
 from femtobarn.nn.tokens import Reference, n_token_scalars
 from femtobarn.physics import lorentz
+from femtobarn.runs import provenance
 
 GAMMAS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 SLOTS = 128  # more than the most constituents of nearly every jet
@@ -61,7 +61,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
 
 def jets(count: int, start: int = 0) -> Batch:
     """Real jets in float64, of all classes."""
-    sample = femtobarn.shipped("top-tagging")
+    sample = femtobarn.load_sample("top-tagging")
     return make_batch(sample[start :: max(1, len(sample) // count)][:count], SLOTS, torch.float64)
 
 

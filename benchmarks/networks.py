@@ -39,13 +39,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from femtobarn import provenance
 from femtobarn.inputs import Batch, Features, Sizes
 from femtobarn.inputs.interactions import pair_features
 from femtobarn.models import ParT, ParticleNet, weaver
 from femtobarn.models.network import trim
 from femtobarn.nn import products
 from femtobarn.physics import lorentz, pairwise
+from femtobarn.runs import provenance
 from femtobarn.training.devices import Precision, arithmetic, memory_kept
 
 PAIRS = ("kt", "z", "delta", "mass2")  # in weaver's order

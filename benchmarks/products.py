@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from femtobarn import provenance
 from femtobarn.nn import products
+from femtobarn.runs import provenance
 
 #: Rows, inputs and outputs: layers of ParT on 256 events of 12 objects, of their pairs, of the edges of ParticleNet.
 SHAPES = (

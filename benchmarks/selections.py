@@ -17,8 +17,8 @@ import awkward as ak
 import numpy as np
 
 import femtobarn
-from femtobarn import provenance
 from femtobarn.events import Events, select
+from femtobarn.runs import provenance
 
 
 def of(events: Events, *kinds: int) -> ak.Array:

@@ -41,12 +41,12 @@ import pyarrow.parquet as pq
 import torch
 
 import femtobarn
-from femtobarn import provenance
 from femtobarn.events import Events
 from femtobarn.events.shards import fingerprint_of, write_shards
 from femtobarn.events.source import Source
 from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
+from femtobarn.runs import provenance
 from femtobarn.training import Training, fit
 
 SLOTS, BATCH = 18, 512

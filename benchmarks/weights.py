@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import femtobarn
-from femtobarn import provenance
 from femtobarn.events import Events
 from femtobarn.events.files import checksum
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.models import Network, weaver
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON, POSITRON
+from femtobarn.runs import provenance
 
 SAMPLES, SLOTS = ("top-tagging", "quark-gluon"), 128
 
@@ -150,7 +150,7 @@ def measure(path: Path, sample: str, count: int) -> Row | None:
 
     None for a sample without the impact parameters that it takes.
     """
-    found, jets = weaver.read(path), femtobarn.shipped(sample)
+    found, jets = weaver.read(path), femtobarn.load_sample(sample)
     if found.feature_set == "full" and "d0" not in jets.tracks:
         return None
     counts = ak.to_numpy(ak.num(jets.particles.pt))

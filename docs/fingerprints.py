@@ -3,7 +3,7 @@
     python docs/fingerprints.py
     python docs/fingerprints.py --write
 
-A page names its events by the first digits of a SHA-256 over all of them (`femtobarn.sample.fingerprint`). Its
+A page names its events by the first digits of a SHA-256 over all of them (`femtobarn.runs.splits.fingerprint`). Its
 definition has changed: up to 2026-11-26 numbers counted to the last bit, in which processors differ. A fingerprint is
 rewritten only where the file of the shipped events is, byte for byte, the one that the page was committed with; all
 other numbers of a page stay as they are.
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import femtobarn
-from femtobarn import study
-from femtobarn.sample import fingerprint
+from femtobarn.runs.splits import fingerprint
+from femtobarn.studies import study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -69,7 +69,7 @@ def sample_of(name: str) -> str:
 @lru_cache
 def today(sample: str) -> str:
     """First digits of the fingerprint of a shipped sample, by today's definition."""
-    return fingerprint(femtobarn.shipped(sample))[:16]
+    return fingerprint(femtobarn.load_sample(sample))[:16]
 
 
 @lru_cache

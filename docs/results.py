@@ -16,12 +16,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from femtobarn.display import duration
-from femtobarn.estimate import ESTIMATE
 from femtobarn.evaluation import Comparison, compare, load_run, markdown, run_folders
 from femtobarn.report import report
 from femtobarn.report.shifts import shift_tables, shifts_of
-from femtobarn.scan_record import MARKDOWN as SCAN
+from femtobarn.studies.estimate import ESTIMATE
+from femtobarn.studies.progress import duration
+from femtobarn.studies.tuning_record import MARKDOWN as SCAN
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

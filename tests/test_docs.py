@@ -13,11 +13,11 @@ import yaml
 from pydantic import BaseModel
 
 from femtobarn.events.mapping import Columns, Mapping
-from femtobarn.experiment import Experiment, build
+from femtobarn.experiments.experiment import Experiment, build
+from femtobarn.experiments.search_space import load as load_spaces
 from femtobarn.inputs import INTERACTIONS
 from femtobarn.models import MODELS
-from femtobarn.space import load as load_spaces
-from femtobarn.study import Study, load
+from femtobarn.studies.study import Study, load
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from femtobarn import study
 from femtobarn.models import settings
+from femtobarn.studies import study
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = [FOLDER / f"{signal}{size}.yaml" for signal in ("four-top", "tth") for size in ("", "-cpu")]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from femtobarn.events import EventError
-from tests.fuzzing import check_events, fuzz
-from tests.mutations import mutant
-from tests.sample import make_events
+from tests.support.fuzzing import check_events, fuzz
+from tests.support.mutations import mutant
+from tests.support.sample import make_events
 
 STRUCTURE = {
     "pt": np.arange(6.0).reshape(2, 3),

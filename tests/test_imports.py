@@ -26,6 +26,9 @@ ORDER = (
     "explain",
     "export",
     "report",
+    "experiments",
+    "runs",
+    "studies",
 )
 
 #: Rooms beside the line.
@@ -55,6 +58,8 @@ ROOMS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").ex
 def test_rooms_import_only_what_stands_before_them(room):
     assert room in ORDER or room in BESIDE, f"say in this test where {room} stands"
     allowed = set(BESIDE.get(room) or ORDER[: ORDER.index(room) + 1]) | {"__version__"}
+    if room == "studies":
+        allowed.add("simulate")
     for path in (ROOT / room).rglob("*.py"):
         assert imported(path) <= allowed, f"{path.relative_to(ROOT)} imports {sorted(imported(path) - allowed)}"
 
@@ -68,3 +73,7 @@ def test_the_package_itself_and_its_help_are_light():
     heavy = ("torch", "awkward", "numpy", "pandas", "matplotlib", "lightgbm", "sklearn", "pydantic")
     code = f"import sys, femtobarn.cli; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_root_holds_nothing_but_the_entry_points():
+    assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from femtobarn.evaluation import compare, markdown, run_folders
-from tests.fake_runs import make_runs
-from tests.sample import make_events
+from tests.support.fake_runs import make_runs
+from tests.support.sample import make_events
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from femtobarn.errors import describe_error
+from femtobarn.experiments.errors import describe_error
 
 app = typer.Typer(
     name="femtobarn",

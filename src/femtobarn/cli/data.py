@@ -65,11 +65,11 @@ def simulate(
     Example: femtobarn simulate --jets top --target 10000 -o top.parquet
     """
     with complaints():
-        from femtobarn.cluster import Cluster
-        from femtobarn.display import bar
         from femtobarn.events import inspect, lhe_info, show
         from femtobarn.events.files import stem
         from femtobarn.simulate import Jets, Plan, Preselection, run
+        from femtobarn.studies.cluster import Cluster
+        from femtobarn.studies.progress import bar
 
         if jets is not None:
             process = process or jets
@@ -163,8 +163,9 @@ def prepare(
     Example: femtobarn prepare experiment.yaml -o prepared 'data.selection=n_bjet >= 3'
     """
     with complaints():
-        from femtobarn import experiment, preparation
+        from femtobarn.experiments import experiment
         from femtobarn.export.scoring import watched
+        from femtobarn.runs import prepare as preparation
 
         data = experiment.data(config, overrides or [])
         with watched("preparing", err) as shown:
@@ -184,23 +185,24 @@ def load(files: Sequence[str], luminosity: float, settings: Mapping[str, Any]) -
         luminosity: of the weights, in 1/fb.
         settings: values of the options about files by name, None or False where not given.
     """
-    from femtobarn import SAMPLES, shipped
     from femtobarn.events import read
+    from femtobarn.events.samples import SAMPLES, load_sample
 
     given = [f"--{name}" for name, value in settings.items() if value not in (None, False, "average")]
     own = [name for name in SAMPLES if name in files and not Path(name).exists()]
     if own:
         if len(files) > 1 or given:
             raise ValueError(f"{own[0]} stands alone: without {', '.join(given) or 'other files'}")
-        return shipped(own[0])
+        return load_sample(own[0])
     if any(Path(file).suffix in (".yaml", ".yml") for file in files):
         if len(files) > 1 or given:
             what = ", ".join(given) or "other files"
             raise ValueError(f"a YAML file stands alone, without {what}: it says itself how its data are read")
-        from femtobarn import experiment, sample
+        from femtobarn.experiments import experiment
+        from femtobarn.runs import splits as sample
 
         return sample.everything(experiment.data(files[0]))
-    from femtobarn.source import read_mapping
+    from femtobarn.experiments.data import read_mapping
 
     mapping = settings["mapping"]
     columns = None if mapping is None else read_mapping(mapping)

@@ -30,9 +30,9 @@ def export(
     """
     with complaints():
         from femtobarn.evaluation import run_folders
-        from femtobarn.experiment import load
-        from femtobarn.publish import export as publish
-        from femtobarn.publish import proof
+        from femtobarn.experiments.experiment import load
+        from femtobarn.runs.export import export as publish
+        from femtobarn.runs.export import proof
 
         folders = run_folders(runs)
         if output is not None and len(folders) > 1:
@@ -71,15 +71,15 @@ def score(
         from contextlib import ExitStack
         from importlib import resources
 
-        from femtobarn import SAMPLES
+        from femtobarn.events.samples import SAMPLES
+        from femtobarn.experiments.data import read_mapping
         from femtobarn.export import Scorer, score_files, table
         from femtobarn.export.scorer import EventScorer
         from femtobarn.export.scoring import watched
-        from femtobarn.source import read_mapping
 
         scorer: EventScorer
         if model.is_dir():
-            from femtobarn.publish import RunScorer
+            from femtobarn.runs.export import RunScorer
 
             scorer = RunScorer.load(model)
         else:

@@ -47,9 +47,10 @@ def shifts(
     Example: femtobarn shifts runs/four-top-small --only jes_up --only jes_down
     """
     with complaints():
-        from femtobarn import evaluation, systematics
-        from femtobarn.display import line
+        from femtobarn import evaluation
         from femtobarn.events import SHIFTS
+        from femtobarn.runs import systematics
+        from femtobarn.studies.progress import line
 
         with line(err) as shown:
             found = systematics.shift_runs(evaluation.run_folders(runs), only or SHIFTS, progress=shown)
@@ -76,9 +77,10 @@ def fit(
     Example: femtobarn fit runs/four-top-small
     """
     with complaints():
-        from femtobarn import evaluation, fits
-        from femtobarn.display import line
-        from femtobarn.run import Step
+        from femtobarn import evaluation
+        from femtobarn.runs import fit as fits
+        from femtobarn.runs.run import Step
+        from femtobarn.studies.progress import line
 
         folders = evaluation.run_folders(runs)
         comparison = evaluation.compare(folders, baseline=baseline)  # runs that can't be compared are told first
@@ -120,9 +122,9 @@ def explain(
     Example: femtobarn explain runs/study --events 500
     """
     with complaints():
-        from femtobarn import explanation
         from femtobarn.evaluation import run_folders
         from femtobarn.explain import note, tables
+        from femtobarn.runs import explain as explanation
 
         for folder in run_folders(runs):
             with err.status("starting") as status:
@@ -151,8 +153,8 @@ def safety(
     with complaints():
         from rich.table import Table
 
-        from femtobarn import safety as room
         from femtobarn.evaluation import run_folders
+        from femtobarn.runs import irc_safety as room
 
         for folder in run_folders(runs):
             with err.status(escape(f"splitting the jets of {folder}")):

@@ -29,9 +29,9 @@ def make_report(
     from femtobarn import evaluation
     from femtobarn import report as room
     from femtobarn.evaluation.runs import CONFIG
-    from femtobarn.experiment import load
+    from femtobarn.experiments.experiment import load
     from femtobarn.inputs import OBJECTS
-    from femtobarn.sample import prepare
+    from femtobarn.runs.splits import prepare
 
     folders = evaluation.run_folders(runs)
     for folder in folders:

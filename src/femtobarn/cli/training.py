@@ -27,9 +27,9 @@ def train(
     Several processes, on one machine or many: torchrun --nproc-per-node 2 -m femtobarn train ... (docs/cluster.md)
     """
     with complaints():
-        from femtobarn import run
-        from femtobarn.display import line
-        from femtobarn.experiment import load
+        from femtobarn.experiments.experiment import load
+        from femtobarn.runs import run
+        from femtobarn.studies.progress import line
         from femtobarn.training import parallel
 
         experiment = load(config, overrides or [])
@@ -47,8 +47,8 @@ def evaluate(
 ) -> None:
     """Judge trained models on the held-out events: AUC, background efficiencies, significances, with errors."""
     with complaints():
-        from femtobarn import run
-        from femtobarn.display import line
+        from femtobarn.runs import run
+        from femtobarn.studies.progress import line
 
         for folder in folders:
             with line(err) as shown:
@@ -72,14 +72,14 @@ def study(
     Finished runs are kept: a study that was stopped goes on where it stood.
     """
     with complaints():
-        from femtobarn import document
-        from femtobarn import study as studies
-        from femtobarn.cluster import Cluster
-        from femtobarn.display import Display
-        from femtobarn.estimate import estimate, record
         from femtobarn.evaluation.runs import STUDY
-        from femtobarn.provenance import write_text
-        from femtobarn.workers import cores, run_all
+        from femtobarn.experiments import document
+        from femtobarn.runs.provenance import write_text
+        from femtobarn.studies import study as studies
+        from femtobarn.studies.cluster import Cluster
+        from femtobarn.studies.estimate import estimate, record
+        from femtobarn.studies.progress import Display
+        from femtobarn.studies.workers import cores, run_all
 
         path = studies.find(name)
         folder = output or Path("runs") / path.stem
@@ -140,10 +140,12 @@ def scan(
     Example: femtobarn scan four-top-small --trials 30 -o runs/scan
     """
     with complaints():
-        from femtobarn import scan_record, search, study
-        from femtobarn.display import Display
-        from femtobarn.scan import Scan
-        from femtobarn.workers import carry_out, cores
+        from femtobarn.studies import study
+        from femtobarn.studies import tuning_record as scan_record
+        from femtobarn.studies import tuning_task as search
+        from femtobarn.studies.progress import Display
+        from femtobarn.studies.tuning import Scan
+        from femtobarn.studies.workers import carry_out, cores
 
         path = study.find(name)
         folder = output or Path("runs") / f"scan-{path.stem}"

@@ -3,7 +3,7 @@
 github.com/hqucms/weaver-core; the weights for JetClass are in github.com/jet-universe/particle_transformer.
 
     network = weaver.network("ParticleNet_full.pt")
-    batch = make_batch(femtobarn.shipped("top-tagging"), slots=128, dtype=torch.float64)  # momenta, before any feature
+    batch = make_batch(femtobarn.load_sample("top-tagging"), slots=128, dtype=torch.float64)  # raw momenta
     logits = network(batch)  # one per class of `JETCLASS_CLASSES`
 """
 

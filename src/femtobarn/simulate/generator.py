@@ -21,8 +21,8 @@ BATCH = 5000
 #: Of events with their history, which are jets' and rarely vetoed, fewer.
 WITH_HISTORY = 500
 
-#: Margins of the vetoes: what an object may gain between generation and measurement. `tests/test_simulate.py` compares
-#: yields with and without vetoes.
+#: Margins of the vetoes: what an object may gain between generation and measurement;
+#: tests/simulate/test_simulate.py compares yields with and without vetoes.
 LEPTON_PT, TAU_PT, LEPTON_ETA = 10.0, 16.0, 2.7
 PARTON_PT, PARTON_ETA = 15.0, 3.2
 #: Pythia's number for the showers of resonance decays in `doVetoPT`.

@@ -1,0 +1,1 @@
+"""Experiments: one YAML, checked before a file is opened."""

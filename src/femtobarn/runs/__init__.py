@@ -1,0 +1,1 @@
+"""Runs: one experiment in one folder, and everything that is done with a finished one."""

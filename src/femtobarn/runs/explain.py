@@ -1,0 +1,92 @@
+"""Explanation: what the model of a run looks at, found on held-out events and written into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femtobarn.events import Events
+from femtobarn.events.checksums import write_checked_json
+from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
+from femtobarn.inputs import OBJECTS, columns
+from femtobarn.models import BDT
+from femtobarn.runs import provenance
+from femtobarn.runs.predictor import Trained, require_trained
+from femtobarn.training import use_threads
+
+
+def explain(
+    folder: str | Path,
+    *,
+    events: int = 1000,
+    seed: int = 1,
+    progress: Callable[[str], None] = lambda step: None,
+) -> dict[str, Any]:
+    """What a trained model looks at, on held-out events; written as `explain.json` into its run folder.
+
+    Args:
+        folder: of a trained run.
+        events: most events of each process.
+        seed: of their choice.
+        progress: called with each step as it begins, for whoever watches.
+
+    Returns:
+        what `explain.json` holds: the explained events, and the findings of `femtobarn.explain`.
+
+    Raises:
+        ValueError: no trained run in the folder, its events have changed since, or they are jets.
+    """
+    folder = Path(folder)
+    require_trained(folder)
+    with provenance.opened(folder) as held:
+        result = _explained(Trained.load(folder), folder, events, seed, progress)
+        write_checked_json(folder / EXPLAIN, result, check=held.check)
+    return result
+
+
+def _explained(
+    trained: Trained, folder: Path, events: int, seed: int, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    if trained.experiment.inputs.features != OBJECTS:
+        raise ValueError(f"{folder}: only models of the objects of events are explained, no jet tagger")
+    progress("reading the events")
+    held_out = trained.sample(folder).test.events
+    chosen = held_out[choose(held_out, events, seed)]
+    weight = chosen.expected(trained.experiment.evaluation.luminosity)
+    for name in chosen.processes:
+        mine = chosen.process == name
+        weight[mine] *= trained.task.yields[name] / weight[mine].sum()
+    tally = Tally(chosen.process, chosen.hard, weight, trained.task.signal)
+    batch = trained.batch(chosen)
+
+    def watch(step: str, done: int) -> None:
+        progress(f"{step}: {done} of {len(chosen)} events")
+
+    if isinstance(trained.model, BDT):
+        progress("contributions of the columns")
+        names, table = columns(batch, trained.experiment.inputs.interactions)
+        found = explain_trees(trained.model, trained.task, names, table, tally)
+    else:
+        use_threads(trained.experiment.training.threads)
+        found = explain_network(trained.model, trained.task, batch, tally, watch)
+    return {
+        "label": trained.experiment.label,
+        "signal": list(trained.task.signal),
+        "events": {name: int((chosen.process == name).sum()) for name in tally.groups if name in chosen.processes},
+        "seed": seed,
+        **found,
+    }
+
+
+def choose(events: Events, most: int, seed: int) -> NDArray[np.intp]:
+    """Rows of up to `most` events of each process, chosen at random, in the order they have."""
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for name in sorted(events.processes):
+        mine = np.flatnonzero(events.process == name)
+        chosen.append(rng.permutation(mine)[:most])
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,109 @@
+"""Fits: what a profile-likelihood fit to the score of a finished run is expected to find.
+
+workspace.json       the fit in the JSON format of HistFactory, for pyhf and other tools
+fit.json             discovery significance and upper limit with errors, and the histogram; written last
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femtobarn.evaluation import Evaluation, load_run
+from femtobarn.evaluation.best import LEAST
+from femtobarn.evaluation.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
+from femtobarn.evaluation.replicas import spread
+from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE
+from femtobarn.evaluation.scores import Scores
+from femtobarn.evaluation.shifts import FOLDER, read_shifts
+from femtobarn.events.checksums import write_checked_json
+from femtobarn.events.files import checksum
+from femtobarn.events.shifts import DIRECTIONS, SOURCES
+from femtobarn.runs import provenance
+
+#: Replicas of the test events that are fitted; twenty know an error to a sixth of itself.
+REPLICAS = 20
+
+#: Sources whose shift up can't be simulated from selected events, as those that would come in are not among them; the
+#: mirror image of the shift down stands for it.
+MIRRORED = ("jes",)
+
+
+def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICAS) -> dict[str, Any]:
+    """Fits the score of a finished run and writes `workspace.json` and `fit.json` into its folder.
+
+    Where `femtobarn shifts` has scored the events of a shifted detector, up and down, each source is a systematic that
+    changes the histogram of every process.
+
+    Args:
+        folder: of the run.
+        least: fewest effective background events in a bin.
+        replicas: of the test events, for the statistical errors; those of the judgement come first, so that models
+            can be compared replica by replica.
+
+    Returns:
+        what `fit.json` holds: `discovery` (median significance) and `limit` (median 95 % CLs upper limit on the signal
+        strength without signal, with its `band` of -2 to 2 standard deviations), each with `value`, `error` and
+        `replicas`; and the histogram by process.
+
+    Raises:
+        ValueError: an unfinished run, one judged as a tagger of jets, or too little background for a single bin.
+        RuntimeError: pyhf is not installed, or another process is at work in the folder.
+    """
+    folder, pyhf = Path(folder), imported()
+    run = load_run(folder)
+    settings = Evaluation.model_validate(run.metrics["settings"])
+    if settings.tagging:
+        raise ValueError(f"{folder} was judged as a tagger of jets; a fit needs evaluation.metrics: significance")
+    filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)
+    shapes = variations(folder, filled)
+    found = fit(filled, settings.systematic, variations=shapes)
+    told = {
+        "settings": run.metrics["settings"],
+        "scores": checksum(folder / SCORES),
+        "pyhf": pyhf.__version__,
+        "least": least,
+        "systematics": list(shapes),
+        "discovery": _number(found.discovery),
+        "limit": {**_number(found.limit), "band": list(found.band)},
+        "edges": filled.edges.tolist(),
+        "effective": filled.effective.tolist(),
+        "yields": {name: values[0].tolist() for name, values in filled.yields.items()},
+        "errors": {name: values.tolist() for name, values in filled.errors.items()},
+    }
+    with provenance.alone(folder) as lock:
+        if checksum(folder / SCORES) != told["scores"]:
+            raise RuntimeError(f"{folder} was judged anew while its scores were fitted; fit them again")
+        form = workspace(filled, settings.systematic, variations=shapes)
+        provenance.write_json(folder / WORKSPACE, form, check=lock.check)
+        write_checked_json(folder / FIT, told, check=lock.check)
+    return told
+
+
+def variations(folder: Path, filled: Histogram) -> Variations:
+    """The histogram of each process with the detector shifted up and down, for every source that a run was shifted by.
+
+    Args:
+        folder: of the run; what it holds of earlier scores does not count.
+        filled: the histogram of the events as they are.
+    """
+    told = (read_shifts(folder) or {"shifts": ()})["shifts"]
+    found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+    for source in SOURCES:
+        names = [f"{source}_{direction}" for direction in DIRECTIONS]
+        if any(name not in told for name in names):
+            continue
+        shifted = [fill(Scores.read(folder / FOLDER / f"{name}.parquet"), filled.edges).yields for name in names]
+        found[source] = {}
+        for process, values in filled.yields.items():
+            up, down = (each[process][0] for each in shifted)
+            up = 2 * values[0] - down if source in MIRRORED else up
+            found[source][process] = np.maximum(up, 0.0), np.maximum(down, 0.0)
+    return found
+
+
+def _number(values: NDArray[np.float64]) -> dict[str, Any]:
+    return {"value": float(values[0]), "error": float(spread(values)), "replicas": values[1:].tolist()}

@@ -1,0 +1,82 @@
+"""Safety: how far the score of a jet tagger moves when a jet gets a soft particle more, or a particle splits in two.
+
+An infrared- and collinear-safe observable does not move in the limit of no momentum and of no angle; only such can be
+computed in perturbation theory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from femtobarn.evaluation.runs import SAFETY
+from femtobarn.events import Events
+from femtobarn.events.checksums import write_checked_json
+from femtobarn.events.emissions import with_soft, with_split
+from femtobarn.inputs import OBJECTS
+from femtobarn.inputs.constituents import suits
+from femtobarn.runs import provenance
+from femtobarn.runs.predictor import Trained, require_trained
+
+#: Shares of the jet's pT of the soft particle, and angles of the splitting.
+STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+#: One number for each event, such as the logarithm of the odds.
+Number = Callable[[Events], NDArray[np.float64]]
+
+
+def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str, Any]:
+    """How far the log-odds of a trained tagger move, on held-out jets; written as `safety.json` into its run folder.
+
+    Args:
+        folder: of a trained run.
+        events: most jets to look at, evenly spread over the held-out ones.
+        seed: of directions and shares.
+
+    Returns:
+        what `safety.json` holds: the median and the 90 % quantile of the change for every step, by kind of emission,
+        and the spread of the log-odds themselves (half of the way between their 16 % and 84 % quantiles) to compare.
+
+    Raises:
+        ValueError: no trained run in the folder, one of events, or its events have changed since.
+    """
+    folder = Path(folder)
+    require_trained(folder)
+    with provenance.opened(folder) as held:
+        result = _safety(Trained.load(folder), folder, events, seed)
+        write_checked_json(folder / SAFETY, result, check=held.check)
+    return result
+
+
+def _safety(trained: Trained, folder: Path, events: int, seed: int) -> dict[str, Any]:
+    seen = trained.experiment.inputs
+    if seen.features == OBJECTS:
+        raise ValueError(f"{folder}: only jet taggers are tested; this model looks at the objects of events")
+    held_out = trained.sample(folder).test.events
+    chosen = held_out[:: -(-len(held_out) // events)]
+    suits(chosen, seen.features)
+
+    def log_odds(jets: Events) -> NDArray[np.float64]:
+        odds: NDArray[np.float64] = trained.task.log_odds(trained.outputs(trained.batch(jets)).double()).numpy()
+        return odds
+
+    return {"label": trained.experiment.label, "events": len(chosen), "seed": seed, **changes(log_odds, chosen, seed)}
+
+
+def changes(number: Number, jets: Events, seed: int = 1) -> dict[str, Any]:
+    """Quantiles of the changes of a number of each jet for the emissions of `STEPS`."""
+    before = number(jets)
+    low, high = np.quantile(before, [0.16, 0.84])
+    found: dict[str, Any] = {"spread": float(high - low) / 2}
+    for name, emission in (("soft", with_soft), ("collinear", with_split)):
+        found[name] = []
+        for step in STEPS:
+            # the same directions at every step
+            after = number(emission(jets, step, np.random.default_rng(seed)))
+            median, most = np.quantile(np.abs(after - before), [0.5, 0.9])
+            found[name].append({"step": step, "median": float(median), "most": float(most)})
+    return found

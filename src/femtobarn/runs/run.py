@@ -1,0 +1,346 @@
+"""Run: one experiment in one folder, trained and judged.
+
+    config.yaml          the experiment, every default written out
+    history.json         losses, epoch by epoch
+    weights.safetensors  the network, raw objects to outputs (trees.txt for boosted trees)
+    meta.json            versions, device, seeds, checksums, classes; written last by `train`
+    scores.parquet       the held-out events
+    metrics.json         the judgement; written last by `evaluate`
+
+Every file is there whole or not at all. A killed training goes on from its last epoch to the same numbers. Checksums of
+all files stand in `meta.json` and `metrics.json`, and are compared whenever the run is loaded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from femtobarn.evaluation import judge
+from femtobarn.evaluation.runs import (
+    CONFIG,
+    CONFIG_CHECKSUM,
+    HISTORY,
+    JUDGE_AGAIN,
+    META,
+    METRICS,
+    SCORES,
+    TREES,
+    WEIGHTS,
+    config_checksum,
+    read_metrics,
+)
+from femtobarn.events.atomic import unchecked
+from femtobarn.events.checksums import compare_checksums, write_checked_json
+from femtobarn.experiments import experiment as experiments
+from femtobarn.experiments.experiment import Experiment
+from femtobarn.inputs import Inputs
+from femtobarn.models import BDT, Network
+from femtobarn.runs import provenance
+from femtobarn.runs.cost import cost
+from femtobarn.runs.predictor import Trained, as_scores, build, is_trained, load_network, require_trained, score
+from femtobarn.runs.pretrained import Source, begin, source, told
+from femtobarn.runs.provenance import OpenFolder
+from femtobarn.runs.splits import Sample, prepare
+from femtobarn.tasks import Calibration, calibrate
+from femtobarn.training import Epoch, Start, choose, fit, parallel
+from femtobarn.training.settings import INCIDENTAL
+from femtobarn.training.tensorfile import save_tensors
+
+__all__ = [
+    "Progress",
+    "Step",
+    "Trained",
+    "build",
+    "differences",
+    "evaluate",
+    "is_finished",
+    "is_trained",
+    "load_network",
+    "score",
+    "train",
+]
+
+CHECKPOINT = "checkpoint.safetensors"
+
+#: Settings that may change between a kill and the resumption.
+INCIDENTAL_PATHS = {f"training.{name}" for name in INCIDENTAL}
+
+
+class Step(NamedTuple):
+    """Where a run stands, for whoever watches."""
+
+    stage: str  # reading, training, judging
+    done: int = 0  # epochs, or trees
+    total: int = 0
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    best: float | None = None  # lowest validation loss so far
+
+
+Progress = Callable[[Step], None]
+
+
+def _silent(step: Step) -> None:
+    pass
+
+
+def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _silent) -> Path:
+    """Trains the model of an experiment in its folder, from where an earlier attempt stopped; a finished one is kept.
+
+    Called by several processes that `torchrun` started, it trains one network in all of them to the weights of a single
+    process (`femtobarn.training.parallel`); the first one writes the folder.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ValueError: the folder holds another experiment (the message shows the differences), the data lack a process or
+            column, or the weights to begin with are of another network (the message shows the keys).
+        RuntimeError: another process is at work in the folder, or it was deleted or replaced meanwhile.
+    """
+    folder = Path(folder)
+    with parallel.joined(experiment.training.device):
+        if parallel.rank():
+            _help(experiment, folder)
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with provenance.alone(folder) as lock:
+            _claim(experiment, lock)
+            due = not is_trained(folder)
+            parallel.of_first(float(due))  # the others wait to hear it
+            if due:
+                progress(Step("reading"))
+                begun = source(experiment)
+                sample = prepare(experiment)
+                grow = partial(_train_network, begun) if experiment.model.is_network else _train_trees
+                history, model = grow(experiment, sample, lock, progress)
+                found = _calibration(experiment, sample, model)
+                provenance.write_json(folder / HISTORY, history, check=lock.check)
+                costs = cost(Trained(experiment, {}, model, sample.task), sample.test.head().batch)
+                facts = _meta(experiment, sample, history, model, found) | costs | told(begun)
+                files = (HISTORY, WEIGHTS if experiment.model.is_network else TREES)
+                write_checked_json(folder / META, facts, files=files, check=lock.check)
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+    return folder
+
+
+def _help(experiment: Experiment, folder: Path) -> None:
+    """Computes a share of the training of the first process, and writes nothing; trees are grown by that one alone."""
+    due = parallel.of_first(0.0)
+    if due and experiment.model.is_network:
+        begun = source(experiment)
+        sample = prepare(experiment)
+        network, start = _network(experiment, sample, begun)
+        for _ in _fit(network, start, experiment, sample, folder):
+            pass
+
+
+def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, Any]:
+    """Scores the held-out events with a trained model and judges the scores; done already, the numbers are read back.
+
+    Returns:
+        what `metrics.json` holds; see `femtobarn.evaluation.judge`.
+
+    Raises:
+        ValueError: no trained run in the folder, a file of it was changed or damaged, or its events have changed since.
+        RuntimeError: another process is at work in the folder, or it was deleted or replaced meanwhile.
+    """
+    folder = Path(folder)
+    require_trained(folder)
+    with provenance.alone(folder) as lock:
+        trained = Trained.load(folder)
+        learned = WEIGHTS if trained.experiment.model.is_network else TREES
+        if not is_finished(folder):
+            experiment = trained.experiment
+            progress(Step("judging"))
+            sample = trained.sample(folder)
+            table = None if experiment.model.is_network else sample.table(experiment.inputs).test
+            events, logits = trained.judged(sample.test, table)
+            said = trained.task.scores(logits)
+            scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, sample.yields)
+            scores.write(folder / SCORES, check=lock.check)
+            metrics = judge(scores, experiment.evaluation)
+            write_checked_json(folder / METRICS, metrics, files=(SCORES, learned), check=lock.check)
+        recorded = read_metrics(folder)
+        if recorded.checked:
+            compare_checksums(folder, recorded.files, (SCORES, learned), JUDGE_AGAIN)
+    judgement: dict[str, Any] = recorded.content
+    return judgement
+
+
+def is_finished(folder: Path) -> bool:
+    """True for a folder with the judgement in it; such a run is never computed again."""
+    return is_trained(folder) and (folder / METRICS).is_file()
+
+
+def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
+    """What an experiment changes against the one in a run folder, by path; device and threads change no result."""
+    found = experiments.differences(experiments.load(folder / CONFIG), experiment)
+    return {path: change for path, change in found.items() if path not in INCIDENTAL_PATHS}
+
+
+def _claim(experiment: Experiment, lock: OpenFolder) -> None:
+    """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
+    folder = lock.path
+    if (folder / CONFIG).is_file():
+        found = differences(experiment, folder)
+        begun = any((folder / name).exists() for name in (CHECKPOINT, HISTORY, META, METRICS, WEIGHTS, TREES))
+        if begun and any(not path.startswith("evaluation.") for path in found):
+            lines = "\n".join(f"  {path}: {change}" for path, change in found.items())
+            remedy = "choose another folder or delete it"
+            raise ValueError(f"{folder} holds another experiment; {remedy}:\n{lines}{_longer(experiment, folder)}")
+        if not found:
+            return
+        (folder / METRICS).unlink(missing_ok=True)
+    elif any((folder / name).exists() for name in (META, METRICS, WEIGHTS, TREES)):
+        raise ValueError(f"{folder} holds files of a run, but no {CONFIG}; choose another folder")
+    provenance.write_text(folder / CONFIG, experiments.dump(experiment), check=lock.check)
+
+
+def _longer(experiment: Experiment, folder: Path) -> str:
+    """How to go on from a finished training that is asked for more epochs."""
+    before = experiments.load(folder / CONFIG)
+    if not (is_trained(folder) and before.model.is_network and experiment.model.is_network):
+        return ""
+    if experiment.training.epochs <= before.training.epochs:
+        return ""
+    return (
+        f"\nIts training of {before.training.epochs} epochs is finished, and its learning rate has run out. To go on "
+        f"from its weights, train in another folder with model.start={folder} and as many epochs as should be added."
+    )
+
+
+def _train_network(
+    begun: Source | None, experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
+) -> tuple[list[dict[str, Any]], Network]:
+    network, start = _network(experiment, sample, begun)
+    history: list[dict[str, Any]] = []
+    best = float("inf")
+    settings = experiment.training
+    for epoch in _fit(network, start, experiment, sample, lock.path, lock.check):
+        history.append(
+            {
+                "epoch": epoch.number,
+                **{name: getattr(epoch, name) for name in ("train_loss", "valid_loss", "lr", "seconds")},
+            }
+        )
+        best = min(best, epoch.valid_loss)
+        progress(Step("training", epoch.number, settings.epochs, epoch.train_loss, epoch.valid_loss, best))
+    save_tensors(lock.path / WEIGHTS, network.state_dict(), check=lock.check)
+    return history, network
+
+
+def _network(experiment: Experiment, sample: Sample, begun: Source | None) -> tuple[Network, Start]:
+    """As it is before the training: with the weights it begins with, or random ones behind features on a scale."""
+    network = build(experiment, sample.task.outputs)
+    if begun is not None:
+        return network, begin(network, experiment, begun, tuple(sample.task.names))
+    some = sample.train.head()
+    network.inputs.fit(some.batch, torch.from_numpy(some.weights(sample.task)))
+    return network, Start()
+
+
+def _fit(
+    network: Network,
+    start: Start,
+    experiment: Experiment,
+    sample: Sample,
+    folder: Path,
+    check: Callable[[], object] = unchecked,
+) -> Iterator[Epoch]:
+    train, valid = (side.data(sample.task, experiment.training) for side in (sample.train, sample.validation))
+    return fit(
+        network,
+        sample.task.loss,
+        train,
+        valid,
+        experiment.training,
+        seed=experiment.seed,
+        checkpoint=folder / CHECKPOINT,
+        start=start,
+        check=check,
+    )
+
+
+def _train_trees(
+    experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
+) -> tuple[list[dict[str, Any]], BDT]:
+    table = sample.table(experiment.inputs)
+    sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(sample.task.outputs)
+    trees = BDT(sizes, **experiment.model.settings)
+    best = float("inf")
+
+    def watch(entry: dict[str, Any]) -> None:
+        nonlocal best
+        best = min(best, entry["valid_loss"])
+        progress(Step("training", entry["epoch"], trees.trees, entry["train_loss"], entry["valid_loss"], best))
+
+    labels = [sample.task.labels(side.events) for side in (sample.train, sample.validation)]
+    weights = [sample.task.weights(side.events) for side in (sample.train, sample.validation)]
+    history = trees.fit(
+        table.train,
+        labels[0],
+        weights[0],
+        table.validation,
+        labels[1],
+        weights[1],
+        table.names,
+        experiment.seed,
+        experiment.training.threads,
+        watch,
+    )
+    trees.save(lock.path / TREES, check=lock.check)
+    return history, trees
+
+
+def _calibration(experiment: Experiment, sample: Sample, model: Network | BDT) -> Calibration:
+    """The temperature from the validation events, weighted as in training."""
+    trees = isinstance(model, BDT)
+    side = sample.validation if trees else sample.validation.head()
+    table = sample.table(experiment.inputs).validation if trees else None
+    logits = Trained(experiment, {}, model, sample.task).outputs(side.batch, table)
+    return calibrate(sample.task, logits, *side.targets(sample.task))
+
+
+def _meta(
+    experiment: Experiment, sample: Sample, history: list[dict[str, Any]], model: Network | BDT, found: Calibration
+) -> dict[str, Any]:
+    seconds = sum(entry["seconds"] for entry in history)
+    device = choose(experiment.training.device).type if experiment.model.is_network else "cpu"
+    events = {
+        "train": len(sample.train),
+        "validation": len(sample.validation),
+        "test": len(sample.test),
+    }
+    return {
+        CONFIG_CHECKSUM: config_checksum(yaml.safe_load(experiments.dump(experiment))),
+        "label": experiment.label,
+        "model": experiment.model.name,
+        "seed": experiment.seed,
+        "parameters": 0 if isinstance(model, BDT) else sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": len(history),
+        "events": events,
+        "seconds": seconds,
+        "events_per_second": events["train"] * len(history) / seconds if seconds else None,
+        "device": provenance.device(device),
+        "threads": experiment.training.threads,
+        "command": provenance.command(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": provenance.versions(),
+        "task": {
+            "signal": sample.task.signal,
+            "background": sample.task.background,
+            "yields": sample.task.yields,
+            "temperature": found.temperature,
+        },
+        "calibration": found._asdict(),
+        "classes": dict(zip(sample.task.names, sample.task.priors.tolist(), strict=True)),
+        "inputs": {"fingerprint": sample.fingerprint, "provenance": sample.provenance},
+    }

@@ -1,0 +1,148 @@
+"""Systematics: trained runs judged again on events of a detector that is one standard deviation off.
+
+    shifts.json            changes of area, scores, yields and significance, with errors; written last
+    shifts/NAME.parquet    scores of the shifted test events, in the order of scores.parquet; the weights are those of
+                           the shift, 0 for an event that has fallen out of the selection
+
+Training and threshold stay as they are. Events are selected again after each shift, with the cuts that the sample was
+made with and `data.selection`; an event that would come in from outside of the region is not in the sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from femtobarn.evaluation import Evaluation, by_model, load_run
+from femtobarn.evaluation.runs import SCORES
+from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shifts
+from femtobarn.events import SHIFTS, Events, select, shift
+from femtobarn.events.checksums import write_checked_json
+from femtobarn.events.files import checksum
+from femtobarn.events.shifts import parts
+from femtobarn.inputs import OBJECTS, Batch, make_batch
+from femtobarn.runs.predictor import Trained
+from femtobarn.runs.provenance import alone
+from femtobarn.runs.run import Progress, Step
+from femtobarn.runs.splits import Sample
+
+
+class Shifted(NamedTuple):
+    """The test events of a sample after a shift.
+
+    Args:
+        factor: by which the weight of each event changes, 0 where it has fallen out of the selection.
+        batch: the events as models see them; None where they look as before.
+    """
+
+    factor: NDArray[np.float64]
+    batch: Batch | None
+
+
+def shift_runs(
+    folders: Sequence[Path], names: Sequence[str] = SHIFTS, *, progress: Progress = lambda step: None
+) -> dict[str, list[Mapping[str, Any]]]:
+    """What `shift_run` finds for each of some runs, by model."""
+    models = by_model([load_run(folder) for folder in folders])  # an unfinished run is told first
+    found: dict[Path, Mapping[str, Any]] = {}
+    for done, folder in enumerate(folders, 1):
+
+        def told(step: Step, at: str = f"{folder} ({done} of {len(folders)}): ") -> None:
+            progress(step._replace(stage=at + step.stage))
+
+        found[folder] = shift_run(folder, names, progress=told)
+    return {model: [found[run.path] for run in members] for model, members in models.items()}
+
+
+def shift_run(
+    folder: str | Path, names: Sequence[str] = SHIFTS, *, progress: Progress = lambda step: None
+) -> Mapping[str, Any]:
+    """What shifts of the detector change in the judgement of a trained run; found before, the numbers are read back.
+
+    Args:
+        folder: of a judged run.
+        names: from `femtobarn.events.SHIFTS`.
+
+    Returns:
+        what `shifts.json` holds: see `femtobarn.evaluation.shifts.judge_shifts`; and `cuts`, what each process was
+        selected by again.
+
+    Raises:
+        ValueError: no judged run in the folder, its events have changed since, or they lack the truth that a shift
+            needs.
+    """
+    folder = Path(folder)
+    for name in names:
+        parts(name)
+    run = load_run(folder)
+    settings = Evaluation.model_validate(run.metrics["settings"])
+    told = read_shifts(folder)
+    if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
+        return told
+    trained = Trained.load(folder)
+    if trained.experiment.inputs.features != OBJECTS:
+        raise ValueError(f"{folder}: the shifts are of jets in events, not of the constituents of one jet")
+    sample = trained.sample(folder)
+    cuts = region(sample, trained.experiment.data.selection)
+    nominal = run.scores
+    seen = trained.experiment.inputs.slots, trained.experiment.model.momenta
+    with alone(folder) as lock:
+        scores = {}
+        for place, name in enumerate(names):
+            progress(Step(name, place, len(names)))
+            after = _shifted(sample, name, seen, tuple(cuts.items()))
+            said = nominal.score
+            if after.batch is not None:
+                said = trained.task.scores(trained.outputs(after.batch))["score"]
+            scores[name] = replace(nominal, weight=nominal.weight * after.factor, score=said, probabilities={})
+        progress(Step("judging", len(names), len(names)))
+        found = judge_shifts(nominal, scores, settings)
+        (folder / FOLDER).mkdir(exist_ok=True)
+        for name, one in scores.items():
+            one.write(folder / FOLDER / f"{name}.parquet", check=lock.check)
+        about = {"settings": run.metrics["settings"], "scores": checksum(folder / SCORES), "cuts": cuts}
+        files = [f"{FOLDER}/{name}.parquet" for name in scores]
+        write_checked_json(folder / SUMMARY, about | found, files=files, check=lock.check)
+    return about | found
+
+
+def region(sample: Sample, selection: str | None) -> dict[str, tuple[str, ...]]:
+    """The cuts that the events of each process fulfil, as far as the sample tells: of its simulation, and its own."""
+    records = sample.provenance.get("processes") or {}
+    cuts: dict[str, tuple[str, ...]] = {}
+    for name in sample.yields:
+        record = records.get(name) or {}
+        made = [part.get("simulation") or {} for part in record.get("samples", [record])]
+        common = [cut for cut in made[0].get("select") or () if all(cut in (one.get("select") or ()) for one in made)]
+        cuts[name] = (*common, *([selection] if selection else []))
+    return cuts
+
+
+@lru_cache(maxsize=2 * len(SHIFTS))
+def _shifted(
+    sample: Sample, name: str, seen: tuple[int, torch.dtype], cuts: tuple[tuple[str, tuple[str, ...]], ...]
+) -> Shifted:
+    events = sample.test.events
+    after = shift(events, name)
+    known = events.weight != 0
+    factor = np.divide(after.weight, events.weight, out=np.ones(len(events)), where=known)
+    if not parts(name)[0].moves:
+        return Shifted(factor, None)
+    for process, expressions in cuts:
+        mine = np.flatnonzero(events.process == process)
+        if expressions:
+            passed = [selected(part[mine], expressions) for part in (events, after)]
+            factor[mine[passed[0] & ~passed[1]]] = 0.0
+    return Shifted(factor, make_batch(after, *seen))
+
+
+def selected(events: Events, expressions: Sequence[str]) -> NDArray[np.bool_]:
+    """Which events pass all of some selections."""
+    return select(events, " and ".join(f"({expression})" for expression in expressions))

@@ -1,0 +1,221 @@
+"""Estimate: how long a study will take, from a few real steps of each model."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from femtobarn.evaluation.runs import META, read_meta
+from femtobarn.experiments.experiment import Experiment
+from femtobarn.inputs import Batch, Inputs
+from femtobarn.inputs.columns import columns
+from femtobarn.models import BDT
+from femtobarn.runs import provenance
+from femtobarn.runs.datasets import Side
+from femtobarn.runs.predictor import Trained, build
+from femtobarn.runs.splits import prepare
+from femtobarn.studies.progress import duration
+from femtobarn.studies.study import Planned
+from femtobarn.training import fit
+
+#: Estimate and outcome, in the folder of the study.
+ESTIMATE = "estimate.json"
+
+#: Seconds of steps that are enough to know the pace of a model.
+ENOUGH = 0.3
+
+#: Trees that are grown to know their pace, and training events they are grown on at most.
+TREES, ROWS = 4, 20_000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a model takes, as measured.
+
+    Args:
+        seconds: for a training event in one epoch (or tree).
+        validation: seconds for the validation events after each.
+        events: training events; these and the seconds of a validation are those of the full size.
+    """
+
+    seconds: float
+    validation: float
+    events: int
+
+    def training(self, size: float, epochs: int) -> float:
+        """Seconds of so many epochs (or trees) with this part of the events."""
+        return epochs * size * (self.seconds * self.events + self.validation)
+
+
+#: Measures the pace of an experiment.
+Measure = Callable[[Experiment], Pace]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the trainings of a study will take; judging, reading and starting come on top.
+
+    Args:
+        seconds: by name of the run, 0 for what is trained already; runs whose pace could not be measured are absent.
+        paces: by label of the model.
+        workers: runs at a time.
+    """
+
+    seconds: Mapping[str, float]
+    paces: Mapping[str, Pace]
+    workers: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of all runs together."""
+        return float(sum(self.seconds.values()))
+
+    @property
+    def wall(self) -> float:
+        """Seconds until the last run ends, if each worker takes the next run as soon as it is free."""
+        free = [0.0] * self.workers
+        for seconds in self.seconds.values():
+            heapq.heapreplace(free, free[0] + seconds)
+        return max(free)
+
+    def __str__(self) -> str:
+        lines = []
+        for label, pace in self.paces.items():
+            mine = [seconds for name, seconds in self.seconds.items() if name.partition(" seed ")[0] == label]
+            each = f"{pace.events} events at {pace.events / pace.training(1.0, 1):.0f} events/s"
+            lines.append(f"  {label}: {sum(one > 0 for one in mine)} runs, {each}, {duration(sum(mine))}")
+        with_workers = f"with {self.workers} workers" if self.workers > 1 else "with one worker"
+        text = f"about {duration(self.total)} of training, {duration(self.wall)} {with_workers}; "
+        lines.append(text + "early stopping makes it less, reading and judging come on top")
+        return "\n".join(lines)
+
+
+def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None = None) -> Estimate:
+    """What the runs of a study that are still to be trained will take.
+
+    A run takes epochs x (training events x the seconds of one event + the seconds of a validation), as measured for
+    each distinct model and inputs with nothing else going on. Runs that were begun are counted in full.
+
+    Args:
+        planned: from `femtobarn.studies.study.plan`.
+        workers: runs at a time.
+        measure: of the pace; by default a few real steps of the training loop, or a few trees.
+    """
+    measure = measure or pace
+    known: dict[str, Pace | None] = {}
+    seconds: dict[str, float] = {}
+    paces: dict[str, Pace] = {}
+    for one in planned:
+        if one.state in ("finished", "changed", "trained"):
+            seconds[one.name] = 0.0
+            continue
+        data = one.experiment.data.model_copy(update={"fraction": 1.0})
+        training = one.experiment.training.model_copy(update={"epochs": 1})
+        change = {"data": data, "training": training, "seed": 1, "label": "any"}
+        whole = one.experiment.model_copy(update=change)
+        key = whole.model_dump_json()
+        if key not in known:
+            try:
+                known[key] = measure(whole)
+            except (ValueError, OSError, FloatingPointError):
+                known[key] = None  # the run itself will say what is wrong
+        found = known[key]
+        if found is not None:
+            seconds[one.name] = found.training(one.size, _epochs(one.experiment))
+            paces[one.label] = found
+    return Estimate(seconds, paces, workers)
+
+
+def pace(experiment: Experiment) -> Pace:
+    """Seconds an event takes in a training, from a few steps on a batch of the real events.
+
+    Raises:
+        ValueError: the data lack a process or column.
+    """
+    sample = prepare(experiment)
+    trees = not experiment.model.is_network
+    size = ROWS if trees else experiment.training.batch_size
+    train = _some(sample.train.head(), size)
+    share = min(1.0, len(train) / len(sample.train))
+    valid = _some(sample.validation.head(), max(1, round(share * len(sample.validation))))
+    step, check = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
+    every = check * len(sample.validation) / len(valid)
+    return Pace(step / len(train), every, len(sample.train))
+
+
+def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
+    """Writes what was estimated and what it took into the study's folder, and says it in one line.
+
+    Args:
+        folder: of the study.
+        found: the estimate made before.
+        planned: the runs of the study.
+        wall: seconds from the start of the first to the end of the last run.
+    """
+    due = [one for one in planned if found.seconds.get(one.name, 0.0) > 0]
+    metas = [read_meta(one.folder).content for one in due if (one.folder / META).is_file()]
+    took = sum(meta["seconds"] for meta in metas)
+    told: dict[str, Any] = {
+        "runs": len(due),
+        "trained": len(metas),
+        "workers": found.workers,
+        "training_seconds": {"estimated": found.total, "actual": took},
+        "wall_seconds": {"estimated": found.wall, "actual": wall},
+    }
+    provenance.write_json(folder / ESTIMATE, told)
+    return (
+        f"training took {duration(took)} (estimated: {duration(found.total)}), "
+        f"{duration(wall)} from start to end (estimated without judging: {duration(found.wall)})"
+    )
+
+
+def _network(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
+    """Seconds of one step of the training loop, and of validating on some events."""
+    task = experiment.task.classifier(train.events)
+    network = build(experiment, task.outputs)
+    network.inputs.fit(train.batch, torch.from_numpy(task.weights(train.events)))
+    # compiling is no part of the pace, and checks that stop a training are none of an estimate
+    settings = experiment.training.model_copy(update={"epochs": 1000, "compile": False, "patience": None})
+    data = [side.data(task, settings) for side in (train, valid)]
+    spent: list[float] = []
+    for epoch in fit(network, task.loss, data[0], data[1], settings, seed=experiment.seed):
+        spent.append(epoch.seconds)
+        if sum(spent[1:]) > ENOUGH:  # the first step allocates
+            break
+    begun = time.perf_counter()
+    Trained(experiment, {}, network, task).outputs(valid.batch)
+    check = time.perf_counter() - begun
+    return max(fmean(spent[1:]) - check, 0.0), check
+
+
+def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
+    """Seconds of one iteration of the trees, all in proportion to the events; small training sets take a bit more."""
+    task = experiment.task.classifier(train.events)
+    seen = experiment.inputs.interactions, experiment.inputs.features
+    settings = {**experiment.model.settings, "trees": TREES}
+    trees = BDT(Inputs(*seen).sizes(task.outputs), **settings)
+    (names, x), (_, x_valid) = (columns(side.batch, *seen) for side in (train, valid))
+    y, y_valid = (task.labels(side.events) for side in (train, valid))
+    w, w_valid = (task.weights(side.events) for side in (train, valid))
+    threads = experiment.training.threads
+    history = trees.fit(x, y, w, x_valid, y_valid, w_valid, names, experiment.seed, threads)
+    return fmean(entry["seconds"] for entry in history[1:]), 0.0  # the first one bins the columns
+
+
+def _epochs(experiment: Experiment) -> int:
+    """Most epochs of a network, most trees of a forest."""
+    return experiment.training.epochs if experiment.model.is_network else int(experiment.model.settings["trees"])
+
+
+def _some(side: Side, count: int) -> Side:
+    """So many events from all over one side of the split, so that every process is among them."""
+    chosen = np.unique(np.linspace(0, len(side.events) - 1, min(count, len(side.events))).round().astype(np.int64))
+    return Side(side.events[chosen], Batch(*(column[torch.from_numpy(chosen)] for column in side.batch)))

@@ -1,0 +1,106 @@
+"""The record itself: padding, slicing and joining samples with their provenance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import vector
+
+from femtobarn.events import concatenate
+from tests.support.same_events import assert_same
+from tests.support.sample import make_events
+
+
+def test_particles_are_four_vectors():
+    events = make_events(30)
+    one = events.particles[0, 0]
+    other = vector.obj(pt=one.pt, eta=one.eta, phi=one.phi, E=one.E)
+    np.testing.assert_allclose([one.px, one.py, one.pz, one.mass], [other.px, other.py, other.pz, other.mass])
+
+
+@pytest.mark.parametrize("slots", [None, 1, 5, 40])
+def test_padding_keeps_the_hardest_in_order(slots):
+    events = make_events(50)
+    padded = events.padded(slots)
+    width = slots or max(len(event) for event in events.particles.pt)
+    assert padded.pt.shape == (50, width)
+    for row, event in enumerate(events.particles.pt.tolist()):
+        expected = sorted(event, reverse=True)[:width]
+        assert padded.pt[row, : len(expected)].tolist() == expected
+        assert padded.mask[row].tolist() == [True] * len(expected) + [False] * (width - len(expected))
+        assert not padded.kind[row, len(expected) :].any()
+
+
+def test_columns_must_fit_together():
+    events = make_events(4)
+    with pytest.raises(ValueError, match="different lengths"):
+        replace(events, weight=np.ones(3))
+    with pytest.raises(ValueError, match="particles lack E"):
+        replace(events, particles=events.particles[["pt", "eta", "phi", "kind"]])
+    with pytest.raises(ValueError, match="context lacks phi_MET; it has MET"):
+        replace(events, context=events.context[["MET"]])
+
+
+def test_slices_and_masks_keep_weights_and_join_to_the_whole():
+    events = make_events(40)
+    parts = [events[:7], events[np.arange(7, 30)], events[np.arange(40) >= 30]]
+    whole = concatenate(parts)
+    assert_same(events, whole)
+    assert whole.provenance == events.provenance
+    np.testing.assert_allclose(whole.expected(36.0).sum(), events.weight.sum() * 0.36)
+
+
+def test_truth_that_only_one_sample_has_is_left_out_and_told():
+    events = make_events(6)
+    truth = replace(
+        events,
+        particles=ak.with_field(events.particles, events.particles.kind, "truth_id"),
+        context=ak.with_field(events.context, events.weight, "vertices"),
+    )
+    both = concatenate([truth, events])
+    assert both.particles.fields == events.particles.fields
+    assert both.context.fields == ["MET", "phi_MET"]
+    assert both.provenance["left_out"] == ["truth_id", "vertices"]
+    assert both.particles.layout.content.parameter("__record__") == "Momentum4D"
+
+
+def described(name: str, section: float, generated: int, path: str) -> dict[str, Any]:
+    flow = [
+        {"cut": "all", "events": generated, "yield": section * 1e5},
+        {"cut": "2LSS", "events": generated // 10, "yield": section * 1e4},
+    ]
+    process = {"cross_section_pb": section, "generated": generated, "cut_flow": flow}
+    return {"processes": {name: process}, "files": [{"path": path, "sha256": path}], "seed": 1}
+
+
+def test_provenance_keeps_cross_sections_cut_flows_and_files():
+    events = make_events(4)
+    told = [described("tttt", 0.005, 100, "a"), described("ttW", 0.4, 300, "b"), described("ttW", 0.3, 200, "c")]
+    joined = concatenate([replace(events, provenance=one) for one in told], combine="add").provenance
+    assert [file["path"] for file in joined["files"]] == ["a", "b", "c"]
+    assert joined["seed"] == 1
+    assert joined["processes"]["tttt"] == told[0]["processes"]["tttt"]
+    both = joined["processes"]["ttW"]
+    assert both["cross_section_pb"] == pytest.approx(0.7)
+    assert both["generated"] == 500
+    assert [(step["cut"], step["events"]) for step in both["cut_flow"]] == [("all", 500), ("2LSS", 50)]
+    assert both["cut_flow"][1]["yield"] == pytest.approx(7000)
+    assert len(both["samples"]) == 2
+    # what was taken apart and put together again is not counted twice
+    again = replace(events, provenance=joined)
+    assert concatenate([again, again], combine="add").provenance == joined
+
+
+def test_differing_notes_are_all_kept():
+    events = make_events(4)
+    joined = concatenate([replace(events, provenance={"seed": seed}) for seed in (1, 2, 1)])
+    assert joined.provenance == {"seed": [1, 2]}
+
+
+def test_nothing_to_join():
+    with pytest.raises(ValueError, match="nothing to concatenate"):
+        concatenate([])

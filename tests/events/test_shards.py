@@ -1,0 +1,395 @@
+"""Prepared events are those of the files, on the same sides; what comes from disk is what memory would hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from femtobarn.cli import app
+from femtobarn.events import EventError, Events, concatenate, read, split, subset, write_darkmachines, write_parquet
+from femtobarn.events.atomic import partial_path
+from femtobarn.events.epoch import BLOCK, Epoch
+from femtobarn.events.shards import Index, write_shards
+from femtobarn.events.source import Source
+from femtobarn.experiments import experiment
+from femtobarn.inputs import make_batch
+from femtobarn.inputs.stream import Stream
+from femtobarn.runs import prepare as preparation
+from femtobarn.runs.splits import everything
+from tests.support.fuzzing import N_MUTANTS, fuzz
+from tests.support.jets import jet_events
+from tests.support.sample import make_events
+
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+SLOTS = 6  # fewer than many events have objects
+
+
+@pytest.fixture(scope="module")
+def events() -> Events:
+    made = make_events(3000)
+    made.weight[::97] = 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(events: Events, tmp_path_factory) -> Path:
+    """Small row groups, so that there are many."""
+    path: Path = tmp_path_factory.mktemp("prepared") / "set"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("femtobarn.events.shards.MOST", 37)
+        patch.setattr("femtobarn.events.shards.HELD", 100_000)
+        write_shards((events[at : at + 700] for at in range(0, len(events), 700)), path, SHARES, shards=5)
+    return path
+
+
+def stream(folder: Path, side: str = "train", readers: int = 0, **more) -> Stream:
+    rates = more.pop("rates", None)
+    source = Source.open(folder, side, SLOTS, **more)
+    processes = len(source.index.processes)
+    return Stream(source, list(range(processes)), [1.0] * processes, rates, readers=readers)
+
+
+def key(process, number) -> list[tuple[str, int]]:
+    return list(zip(np.asarray(process).tolist(), np.asarray(number).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.21])
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_every_event_is_on_its_side_and_in_its_subset_with_the_tensors_of_memory(events, folder, side, fraction):
+    expected = getattr(split(events, SHARES), side)
+    if side != "test":
+        expected = subset(expected[expected.weight != 0], fraction)
+    source = Source.open(folder, side, SLOTS, fraction=1.0 if side == "test" else fraction)
+    names = np.array(source.index.processes)
+    found = list(Stream(source, [0] * len(names), [1.0] * len(names)).records(100))
+    order = {one: at for at, one in enumerate(key(expected.process, expected.number))}
+    which = [at for _, records in found for at in key(names[records.process], records.number)]
+    assert sorted(which) == sorted(order)
+    expected = expected[np.array([order[one] for one in which])]
+    for name, column in make_batch(expected, SLOTS)._asdict().items():
+        assert torch.equal(torch.cat([getattr(batch, name) for batch, _ in found]), column), name
+    assert np.array_equal(np.concatenate([records.weight for _, records in found]), expected.weight)
+    assert np.array_equal(np.concatenate([records.hard for _, records in found]), expected.hard)
+    sums = [np.abs(expected.weight[expected.process == name]).sum() for name in names]
+    np.testing.assert_allclose(source.magnitude, sums, rtol=1e-12)
+
+
+def test_a_shard_is_a_file_of_events_like_any_other(events, folder):
+    index = Index.read(folder)
+    back = concatenate([read(folder / shard.file) for shards in index.sides.values() for shard in shards])
+    kept = events[(events.weight != 0) | np.isin(events.number, split(events, SHARES).test.number)]
+    assert sorted(key(back.process, back.number)) == sorted(key(kept.process, kept.number))
+    order = np.argsort(back.number), np.argsort(kept.number)
+    assert np.array_equal(back.padded(9).pt[order[0]], kept.padded(9).pt[order[1]])
+    for side in SHARES:
+        weights = index.weights(side)
+        expected = getattr(split(events, SHARES), side)
+        for name in events.processes:
+            assert weights[name] == pytest.approx(expected.weight[expected.process == name].sum())
+
+
+def test_jets_keep_their_tracks_and_compact_files_their_resolution(tmp_path):
+    jets = jet_events(300)
+    write_shards([jets], tmp_path / "jets", SHARES)
+    write_shards([jets], tmp_path / "small", SHARES, compact=True)
+    write_parquet(jets, tmp_path / "small.parquet", compact=True)
+    for name, whole in (("jets", jets), ("small", read(tmp_path / "small.parquet"))):
+        source = Source.open(tmp_path / name, "train", SLOTS)
+        zeros = [0] * len(source.index.processes)
+        ((batch, records),) = Stream(source, zeros, [1.0] * len(zeros)).records(1000)
+        expected = split(whole, SHARES).train
+        order = np.lexsort((records.number, records.process)), np.lexsort((expected.number, expected.process))
+        assert batch.tracks.shape[-1] == 5
+        for mine, theirs in zip(batch, make_batch(expected, SLOTS), strict=True):
+            assert torch.equal(mine[order[0]], theirs[order[1]])
+
+
+def dealt(stream: Stream, size: int = 64, **more) -> list[tuple[torch.Tensor, ...]]:
+    found: list[tuple[torch.Tensor, ...]] = [(*batch, *targets) for batch, targets, _ in stream.deal(size, **more)]
+    stream.close()
+    return found
+
+
+def same(first, second) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_whatever_the_readers(folder, tmp_path):
+    alone = dealt(stream(folder), seed=1, epoch=2)
+    assert [len(batch[0]) for batch in alone[:-1]] == [64] * (len(alone) - 1)
+    assert sum(len(batch[0]) for batch in alone) == len(stream(folder))
+    for readers in (0, 2):
+        reading = stream(folder, readers=readers, cache=tmp_path / "cache")
+        first = [(*batch, *targets) for batch, targets, _ in reading.deal(64, seed=1, epoch=2)]
+        unfinished = reading.deal(64, seed=1, epoch=5)
+        next(unfinished)
+        unfinished.close()  # what was read ahead is dropped
+        assert same(first, alone)
+        assert same(dealt(reading, seed=1, epoch=2), alone)
+    assert len(list((tmp_path / "cache").iterdir())) == len(Source.open(folder, "train", SLOTS).groups)
+    orders = [dealt(stream(folder), seed=seed, epoch=epoch) for seed, epoch in ((1, 2), (1, 3), (2, 2))]
+    assert not any(same(one, other) for at, one in enumerate(orders) for other in orders[:at])
+
+
+def test_a_reader_says_what_is_wrong_and_that_it_was_ended(folder, tmp_path):
+    broken = Path(shutil.copytree(folder, tmp_path / "set"))
+    reading = stream(broken, readers=1)
+    next(reading.deal(64))
+    (broken / "train" / "0002.parquet").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"0002.parquet.*cannot be read"):
+        dealt(reading)
+    reading = stream(folder, readers=1)
+    batches = reading.deal(64)
+    next(batches)
+    reading.readers.processes[0].kill()
+    with pytest.raises(RuntimeError, match="a reader of prepared events was ended"):
+        list(batches)
+
+
+def test_a_pass_goes_on_at_any_batch_without_reading_what_came_before(folder, monkeypatch):
+    whole = dealt(stream(folder), seed=3)
+    for first in (1, len(whole) // 2, len(whole) - 1, len(whole)):
+        assert same(dealt(stream(folder), seed=3, first=first), whole[first:])
+    read_: list[int] = []
+    group = Source.group
+
+    def noted(source: Source, number: int):
+        read_.append(number)
+        return group(source, number)
+
+    monkeypatch.setattr(Source, "group", noted)
+    dealt(stream(folder), seed=3, first=len(whole) - 1)
+    assert len(read_) <= 2 * BLOCK < len(stream(folder).readers.source.groups)
+
+
+@pytest.mark.parametrize("many", [2, 3])
+def test_shares_of_every_batch_make_the_batch(folder, many):
+    whole = dealt(stream(folder), seed=3, size=50)
+    shares = [dealt(stream(folder), seed=3, size=50, share=(which, many)) for which in range(many)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert max(len(part[0]) for part in parts) - min(len(part[0]) for part in parts) <= 1
+        for column, *columns in zip(batch, *parts, strict=True):
+            assert torch.equal(torch.cat(columns), column)
+
+
+def test_events_of_all_row_groups_and_processes_are_mixed(events, folder):
+    """The files hold one process after the other; every batch is a sample of all."""
+    ordered = np.argsort(events.process, kind="stable")
+    index = Index.read(folder)
+    share = index.counts("train").sum(0) / index.counts("train").sum()
+    assert len(ordered) == len(events)
+    groups = index.counts("train")
+    expected = groups.sum(1, keepdims=True) * share
+    assert ((groups - expected) ** 2 / expected).sum() / (groups.size - len(groups)) < 1.4  # chi2 / ndf
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.5, 1.7, 3.0])
+def test_rates_thin_and_repeat_without_bias(folder, rate, tmp_path):
+    index = Index.read(folder)
+    rates = [rate] + [1.0] * (len(index.processes) - 1)
+    thinned = stream(folder, rates=rates, cache=tmp_path)
+    counts = index.counts("train").sum(0)
+    assert len(thinned) == round(rate * counts[0]) + counts[1:].sum()
+    sums, seen = [], set()
+    for epoch in range(8):
+        batches = dealt(thinned, seed=1, epoch=epoch)
+        labels, weights = (torch.cat([batch[at] for batch in batches]) for at in (-2, -1))
+        momenta = torch.cat([batch[0] for batch in batches])
+        assert [int((labels == at).sum()) for at in range(len(rates))] == [round(rate * counts[0]), *counts[1:]]
+        seen |= set(momenta[labels == 0][:, 0, 0].tolist())
+        sums.append(float(weights[labels == 0].sum()))
+    assert len(seen) == counts[0] if rate >= 1 else len(seen) > 0.9 * counts[0]
+    spread = np.std(sums) / np.sqrt(len(sums))
+    magnitude = len(thinned) * index.magnitudes("train")[index.processes[0]]
+    assert abs(np.mean(sums) - magnitude) < 4 * spread + 1e-5 * magnitude
+
+
+def test_the_quotas_of_a_pass_do_not_depend_on_its_order():
+    counts = np.random.default_rng(0).integers(0, 40, (30, 3))
+    rates = np.array([0.3, 1.0, 2.6])
+    epochs = [Epoch(counts, rates, 16, seed, number) for seed, number in ((None, 0), (1, 1), (1, 2))]
+    assert {tuple(epoch.quotas.sum(0).tolist()) for epoch in epochs} == {
+        tuple(np.floor(rates * counts.sum(0) + 0.5).astype(int).tolist())
+    }
+    assert all(epoch.block(at)[0] <= epoch.largest for epoch in epochs for at in epoch.blocks)
+
+
+def test_a_cache_file_that_is_cut_short_is_made_again(folder, tmp_path):
+    cache = tmp_path / "cache"
+    before = dealt(stream(folder, cache=cache))
+    for path in sorted(cache.iterdir())[:3]:
+        path.write_bytes(path.read_bytes()[:-1])
+    assert same(dealt(stream(folder, cache=cache)), before)
+    assert same(dealt(stream(folder, cache=Path("/proc/nowhere"))), before)  # nothing can be written there
+
+
+def test_damage_is_named(folder, tmp_path):
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / name))
+
+    with pytest.raises(FileNotFoundError, match=r"no index\.json"):
+        Source.open(tmp_path, "train", SLOTS)
+    (copy("a") / "index.json").write_text("{")
+    with pytest.raises(EventError, match="is no index of prepared events"):
+        Source.open(tmp_path / "a", "train", SLOTS)
+    (copy("b") / "train" / "0001.parquet").unlink()
+    with pytest.raises(EventError, match=r"0001.parquet.*is missing"):
+        Source.open(tmp_path / "b", "test", SLOTS)
+    shard = copy("c") / "train" / "0000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[100:2000] = bytes(1900)
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=r"0000.parquet.*cannot be read"):
+        dealt(stream(tmp_path / "c"), seed=1)
+    told = json.loads((copy("d") / "index.json").read_text())
+    (tmp_path / "d" / "index.json").write_text(json.dumps(told | {"version": 99}))
+    with pytest.raises(EventError, match="later version"):
+        Index.read(tmp_path / "d")
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+def test_damaged_index_is_refused(folder, tmp_path, n_mutants):
+    """Every count, weight and name in it counts."""
+    shutil.copytree(folder, tmp_path / "set")
+    whole = Index.read(folder)
+
+    def same_index(result: Index, _: bytes) -> None:
+        assert result == whole
+
+    content = (folder / "index.json").read_bytes()
+    path = tmp_path / "set" / "index.json"
+    fuzz(lambda path: Index.read(path.parent), content, path, n_mutants, check=same_index)
+
+
+@pytest.mark.parametrize("n_mutants", N_MUTANTS)
+@pytest.mark.parametrize("with_cache", [False, True], ids=["shard", "cache"])
+def test_damaged_shard_is_refused_and_damaged_cache_made_again(folder, tmp_path, n_mutants, with_cache):
+    copied = Path(shutil.copytree(folder, tmp_path / "set"))
+    cache = tmp_path / "cache" if with_cache else None
+    index = Index.read(copied)
+
+    def read_group(_: Path) -> dict[str, list[object]]:
+        arrays, rows = Source.open(copied, "train", SLOTS, index=index, cache=cache).group(1)
+        return {name: column.tolist() for name, column in arrays.items()} | {"rows": rows.tolist()}
+
+    before = read_group(copied)
+    path = tmp_path / "cache" / "train-0000-0001.bin" if with_cache else copied / "train" / "0000.parquet"
+
+    def same_arrays(result: dict[str, list[object]], _: bytes) -> None:
+        assert result == before
+
+    found = fuzz(read_group, path.read_bytes(), path, n_mutants, check=same_arrays)
+    assert found.n_accepted == n_mutants if with_cache else found.n_refused > 0.9 * n_mutants
+
+
+def test_cache_of_other_contents_is_made_again(folder, tmp_path):
+    """A file of the right size is not enough: it has to be of this row group, and of these columns."""
+    cache = tmp_path / "cache"
+    before = dealt(stream(folder, cache=cache))
+    files = sorted(cache.glob("train-0000-*.bin"))
+    same_size = [path for path in files if path.stat().st_size == files[0].stat().st_size]
+    shutil.copy(same_size[1], same_size[0])
+    zeros = same_size[2]
+    zeros.write_bytes(bytes(zeros.stat().st_size))
+    assert same(dealt(stream(folder, cache=cache)), before)
+    assert same_size[0].read_bytes() != same_size[1].read_bytes()
+    assert any(zeros.read_bytes())
+
+
+def test_shard_that_changes_while_it_is_used_is_noticed(folder, tmp_path):
+    copied = Path(shutil.copytree(folder, tmp_path / "set"))
+    source = Source.open(copied, "train", SLOTS)
+    source.group(0)
+    shard = copied / "train" / "0000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[-12] ^= 1  # of what says how to read the pages
+    shard.write_bytes(content)
+    with pytest.raises(EventError, match=r"0000.parquet.*cannot be read as it was written"):
+        source.group(0)
+    with pytest.raises(EventError, match=r"0000.parquet.*cannot be read as it was written"):
+        Source.open(copied, "train", SLOTS, fraction=0.1)
+
+
+def test_parquet_of_events_has_page_checksums_that_are_verified(tmp_path):
+    """Some flips of a bit are silent where the checksums of pages are off, and none is where they are on."""
+    path = tmp_path / "events.parquet"
+    write_parquet(make_events(200), path)
+    content = path.read_bytes()
+    metadata = pq.ParquetFile(path).metadata.row_group(0)
+    weight = next(
+        metadata.column(at) for at in range(metadata.num_columns) if metadata.column(at).path_in_schema == "MET"
+    )
+    end = weight.data_page_offset + weight.total_compressed_size
+    n_silent = 0
+    for back in range(1, 40):
+        changed = bytearray(content)
+        changed[end - back] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(EventError, match=r"events\.parquet.*cannot be read as Parquet"):
+            read(path)
+        try:
+            pq.read_table(path)
+            n_silent += 1
+        except OSError:
+            continue
+    assert n_silent > 10
+
+
+def test_preparing_follows_no_link_and_leaves_nothing_of_killed_processes(tmp_path):
+    (tmp_path / "victim").mkdir()
+    (tmp_path / f".set.{os.getpid()}.partial").symlink_to(tmp_path / "victim")
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    dead = tmp_path / partial_path(tmp_path / "set").name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    (dead / "spool").mkdir(parents=True)
+    write_shards([make_events(50)], tmp_path / "set", SHARES)
+    assert not dead.exists()
+    assert not list((tmp_path / "victim").iterdir())
+    assert Index.read(tmp_path / "set")
+
+
+def test_mistakes_of_preparing_are_named(tmp_path):
+    few = make_events(50)
+    with pytest.raises(EventError, match="comes twice"):
+        write_shards([few, few], tmp_path / "set", SHARES)
+    with pytest.raises(ValueError, match="no events to prepare"):
+        write_shards([], tmp_path / "set", SHARES)
+    assert not list(tmp_path.iterdir())
+    write_shards([few], tmp_path / "set", SHARES)
+    with pytest.raises(ValueError, match="is there already"):
+        write_shards([few], tmp_path / "set", SHARES)
+
+
+def test_the_verb_reads_any_files_in_pieces_and_leaves_out_what_only_some_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "PIECE", 100)
+    first, second = make_events(400, seed=1), make_events(300, seed=2)
+    second.number[:] += 1000
+    second.hard[:] = second.number
+    write_parquet(first, tmp_path / "a.parquet")
+    write_darkmachines(second, tmp_path / "b.csv")
+    (tmp_path / "fit.yaml").write_text("data: {files: ['*.parquet', '*.csv'], split: {train: 0.5, validation: 0.3}}\n")
+    call = ["prepare", str(tmp_path / "fit.yaml"), "-o", str(tmp_path / "set"), "data.selection=n_jet >= 1"]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    index = Index.read(tmp_path / "set")
+    data = experiment.data(tmp_path / "fit.yaml", ["data.selection=n_jet >= 1"])
+    whole = everything(data)
+    told = [f"{sum(index.counts(side).sum(0))} events" for side in index.sides]
+    assert all(text in done.output for text in told)
+    assert sum(index.counts(side).sum() for side in index.sides) == len(whole)
+    assert index.selection == "n_jet >= 1"
+    assert [file["events"] for file in index.provenance["files"]] == [400, 300]
+    again = CliRunner().invoke(app, call)
+    assert again.exit_code == 2
+    assert "is there already" in again.output

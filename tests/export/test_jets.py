@@ -1,0 +1,87 @@
+"""Jet taggers export to ONNX, from raw constituents to the score, and agree with the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from femtobarn.export import Facts, Scorer
+from femtobarn.inputs import FEATURES, make_batch
+from femtobarn.models import networks
+from femtobarn.models.registry import BY_KIND, momenta
+from femtobarn.tasks import Classification
+from tests.inputs.test_constituents import network, without
+from tests.support.jets import jet_events
+from tests.support.sample import in_single
+
+pytest.importorskip("onnxscript")
+
+from femtobarn.export.columns import FORMS, AnyColumns, columns_of
+from femtobarn.export.graph import JetGraph
+from femtobarn.export.proof import left, made_jets
+from femtobarn.runs.export import write_proved
+
+#: Fewer than the jets have constituents.
+SLOTS = 21
+SETS = tuple(FEATURES)  # every one of them with some network
+NAMES = [name for name in networks() if name not in BY_KIND]
+#: Half a minute and more for a file that differs in its columns alone from that of events: not in every run.
+LONG = {"lgatr", "lloca-part", "lloca-transformer", "mipart", "part", "recnn", "transformer"}
+CASES = [
+    pytest.param(name, SETS[at % 3], marks=[pytest.mark.slow] if name in LONG else []) for at, name in enumerate(NAMES)
+]
+
+
+@pytest.mark.parametrize(("name", "features"), CASES)
+def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
+    tagger = network(name, features).float()
+    jets = in_single(jet_events(150, seed=5))
+    task = Classification(signal=("top",)).classifier(jets)
+    facts = Facts(
+        label=name,
+        model=name,
+        seed=1,
+        signal=task.signal,
+        background=task.background,
+        classes=task.names,
+        slots=SLOTS,
+        interactions=tagger.inputs.interactions,
+        temperature=1.0,
+        weights="",
+        data="",
+        version="",
+        types={},
+        units={},
+        features=features,
+    )
+    made = made_jets(60, 30, np.random.default_rng(2), features=features)
+    events: dict[str, AnyColumns] = {"jets": columns_of(jets, features), "made-up": made}
+    trials = write_proved(JetGraph(tagger, task, SLOTS), facts, tmp_path / "model.onnx", events)
+    assert max(trial.worst for trial in trials) < 1e-5
+    scorer = Scorer.load(tmp_path / "model.onnx")
+    assert scorer.facts == facts
+    assert [one.name for one in scorer.session.get_inputs()] == list(FORMS[features]._fields)
+
+    said = scorer.score(jets)
+    with torch.no_grad():
+        expected = task.scores(tagger(make_batch(jets, SLOTS, momenta(name))))
+    for column in said:
+        np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
+    assert said["score"].std() > 1e-3  # or everything would be equal
+
+    wrong = made._replace(type=np.where(np.arange(60)[:, None] == 3, 11, made.type))
+    assert np.flatnonzero(np.isnan(scorer.run(wrong)[0])).tolist() == [3]
+    broken = made._replace(eta=np.where(np.arange(60)[:, None] == 4, np.nan, made.eta).astype(np.float32))
+    assert np.flatnonzero(np.isnan(scorer.run(broken)[0])).tolist() == [4]
+    assert np.isfinite(scorer.run(left(made, 0))[0]).all()
+
+
+def test_columns_that_are_not_there_are_named():
+    with pytest.raises(ValueError, match=r"the model needs d0, d0_error, dz, dz_error of every particle"):
+        columns_of(without(jet_events(3), ("d0",)), "full")
+
+
+def test_jets_are_refused_by_files_for_objects_of_collisions():
+    with pytest.raises(ValueError, match=r"these events hold charged hadron, neutral hadron.*trained on jets"):
+        columns_of(jet_events(3), "objects")

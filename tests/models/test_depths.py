@@ -1,0 +1,177 @@
+"""Depths of every registered network: vectors of particles, latent vector, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from femtobarn.inputs import Batch
+from femtobarn.models import DEPTHS, Network, at_depth, check_depth, depths, networks
+from femtobarn.models.registry import LORENTZ, ORDERED, PAIRLESS
+from tests.models.test_contract import (
+    INTERACTIONS,
+    OUTPUTS,
+    SLOTS,
+    build,
+    emptied,
+    events,
+    shuffled,
+    with_garbage,
+    with_slots,
+)
+from tests.support.symmetries import TRANSFORMATIONS
+
+#: Models that have vectors of particles; the others compute the latent vector directly.
+WITH_OBJECTS = {
+    *("cnn", "efn", "lgatr", "lgatr-slim", "lloca-part", "lloca-particlenet", "lloca-transformer", "lorentznet"),
+    *("mipart", "mpnn", "part", "particlenet", "pfn", "sett", "transformer"),
+}
+
+
+def built(name: str, dtype: torch.dtype = torch.float64, **settings: object) -> Network:
+    return build(name, () if name in PAIRLESS else INTERACTIONS["pairs"], dtype, **settings)
+
+
+@pytest.fixture(scope="module", params=networks())
+def network(request) -> tuple[str, Network]:
+    return request.param, built(request.param)
+
+
+def at_depths(name: str, network: Network) -> list[Callable[[Batch], Tensor]]:
+    return [network.latent, *([network.objects] if "objects" in depths(name) else [])]
+
+
+def test_every_network_has_a_latent_vector_and_most_have_objects():
+    assert {name for name in networks() if "latent" in depths(name)} == set(networks())
+    assert {name for name in networks() if "objects" in depths(name)} == WITH_OBJECTS
+    assert depths("bdt") == ("outputs",)
+    assert depths("mipart-l") == DEPTHS
+
+
+def test_missing_depth_is_an_error_that_lists_the_models_with_it():
+    with pytest.raises(ValueError, match="the model fcn has no objects; models with objects: cnn, efn, lgatr"):
+        check_depth("fcn", "objects")
+    with pytest.raises(ValueError, match="the model bdt has no latent; models with latent: cnn, deepjet"):
+        check_depth("bdt", "latent")
+    with pytest.raises(ValueError, match="FCN has no objects; models with objects: cnn"):
+        built("fcn").objects(events(2))
+    check_depth("part", "objects")
+
+
+def test_outputs_are_the_head_of_the_latent_vector(network):
+    _, network = network
+    batch = emptied(events())
+    latent = network.latent(batch)
+    assert latent.shape[0] == len(batch.mask)
+    assert latent.dim() == 2
+    assert latent.std(0).max() > 1e-4
+    assert torch.equal(network.head(latent), network(batch))
+    assert torch.equal(at_depth(network.architecture, "outputs")(network.features(batch)), network(batch))
+
+
+def test_objects_have_the_slots_of_the_batch_and_are_0_in_padding(network):
+    name, network = network
+    if "objects" not in depths(name):
+        pytest.skip("has no objects")
+    batch = with_slots(events(), SLOTS + 5)  # the network removes empty slots
+    objects = network.objects(batch)
+    assert objects.shape[:2] == batch.mask.shape
+    assert objects.isfinite().all()
+    assert objects[batch.mask].std(0).max() > 1e-4
+    assert not objects[~batch.mask].any()
+
+
+def test_depths_ignore_padding(network):
+    name, network = network
+    for depth in at_depths(name, network):
+        torch.testing.assert_close(depth(with_garbage(events())), depth(events()), rtol=1e-9, atol=1e-11)
+        more = depth(with_garbage(with_slots(events(), SLOTS + 5)))
+        more = more[:, :SLOTS] if more.dim() == 3 else more
+        torch.testing.assert_close(more, depth(events()), rtol=1e-9, atol=1e-11)
+
+
+def test_order_changes_no_latent_vector_and_objects_follow_it(network):
+    name, network = network
+    if name in ORDERED:
+        pytest.skip("declared ordered")
+    batch = events()
+    order = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(3)).argsort(1)  # as in `shuffled`
+    torch.testing.assert_close(network.latent(shuffled(batch)), network.latent(batch), rtol=1e-9, atol=1e-11)
+    if "objects" in depths(name):
+        objects = network.objects(batch)
+        expected = objects.gather(1, order[..., None].expand_as(objects))
+        torch.testing.assert_close(network.objects(shuffled(batch)), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_events_do_not_influence_each_other_at_any_depth(network):
+    name, network = network
+    batch = events()
+    for depth in at_depths(name, network):
+        together = depth(batch)
+        for number in range(0, len(batch.mask), 11):
+            single = depth(Batch(*(column[number : number + 1] for column in batch)))
+            torch.testing.assert_close(single[0], together[number], rtol=1e-9, atol=1e-11)
+
+
+def test_empty_events_and_empty_batches_are_finite_at_every_depth(network):
+    name, network = network
+    nothing = Batch(*(column[:0] for column in events()))
+    for depth in at_depths(name, network):
+        assert depth(emptied(events())).isfinite().all()
+        assert depth(nothing).shape[0] == 0
+
+
+def test_depths_in_float32_agree_with_float64(network):
+    name, network = network
+    single = built(name, torch.float32)
+    single.load_state_dict(network.state_dict())
+    for low, high in zip(at_depths(name, single), at_depths(name, network), strict=True):
+        expected = high(events()).detach()
+        atol = 3e-4 * float(expected.abs().max())
+        torch.testing.assert_close(low(events(dtype=torch.float32)).double(), expected, rtol=1e-3, atol=atol)
+
+
+def test_depths_while_exporting_agree_with_packed_rows(network, monkeypatch):
+    name, network = network
+    batch = emptied(events())
+    packed = [depth(batch) for depth in at_depths(name, network)]
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    for depth, expected in zip(at_depths(name, network), packed, strict=True):
+        torch.testing.assert_close(depth(batch), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_gradients_of_objects_reach_the_momenta_of_real_particles_alone(network):
+    name, network = network
+    if "objects" not in depths(name):
+        pytest.skip("has no objects")
+    batch = events(12)
+    momenta = batch.momenta.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(network.objects(batch._replace(momenta=momenta)).square().sum(), momenta)
+    assert grad.isfinite().all()
+    assert grad[batch.mask].abs().sum(-1).gt(0).float().mean() > 0.9
+    assert not grad[~batch.mask].any()
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+@pytest.mark.parametrize("name", sorted(LORENTZ))
+def test_depths_of_lorentz_invariant_networks_are_invariant(name, transformation):
+    network = build(name, ("mass", "sm_const"), **LORENTZ[name])
+    features = network.inputs(events())
+    moved = TRANSFORMATIONS[transformation]
+    start, stop = network.inputs.sizes(OUTPUTS).scalars
+    particles = torch.full_like(features.particles, 17.0)  # features that depend on the frame must not be used
+    particles[..., start:stop] = features.particles[..., start:stop]
+    other = features._replace(
+        momenta=torch.where(features.mask[..., None], moved(features.momenta), 0.0),
+        vectors=moved(features.vectors),
+        particles=torch.where(features.mask[..., None], particles, 0.0),
+        context=torch.full_like(features.context, 17.0),
+    )
+    for depth in ("latent", "objects"):
+        vectors = at_depth(network.architecture, depth)
+        expected = vectors(features)
+        assert expected.std(0).max() > 1e-4
+        torch.testing.assert_close(vectors(other), expected, rtol=1e-7, atol=1e-9)

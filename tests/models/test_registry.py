@@ -1,0 +1,97 @@
+"""The registry: names, strict settings, descriptions."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from femtobarn.experiments.experiment import dump, load
+from femtobarn.models import MODELS, PUBLISHED, describe, find, model, networks, settings
+from femtobarn.models.registry import SMALL
+
+
+def test_networks_are_those_the_loop_trains():
+    assert {"fcn", "part", "particlenet"} <= set(networks())
+    assert "bdt" in MODELS
+    assert "bdt" not in networks()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_small_settings_are_settings(name):
+    settings(name)(**SMALL[name])
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_descriptions_cite_a_paper(name):
+    described = describe(name)
+    assert described.title.endswith(".")
+    assert "arXiv:" in described.paper or "NeurIPS" in described.paper
+    assert [key for key, _, _ in described.settings] == list(settings(name).model_fields)
+
+
+def test_types_as_one_writes_them():
+    written = {key: (kind, default) for key, kind, default in describe("particlenet").settings}
+    assert written == {
+        "k": ("int > 0", "16"),
+        "blocks": ("list of list of int > 0", "[[64, 64, 64], [128, 128, 128], [256, 256, 256]]"),
+        "fc": ("list of int > 0", "[256]"),
+        "dropout": ("0 <= float < 1", "0.1"),
+        "fill": ("bool", "false"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"widht": 64}, "widht\n  Extra inputs are not permitted"),
+        ({"width": 0}, "greater than 0"),
+        ({"dropout": 1.0}, "less than 1"),
+        ({"embedding": [64, -1]}, "greater than 0"),
+    ],
+)
+def test_settings_are_strict(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        settings("part")(**wrong)
+
+
+def test_lists_of_a_config_become_what_a_model_takes():
+    chosen = settings("particlenet")(blocks=[[8, 8], [16]], k=3)
+    assert chosen.model_dump()["blocks"] == ((8, 8), (16,))
+
+
+def test_names_are_taken_once():
+    with pytest.raises(ValueError, match="'part' is already the model ParT"):
+        model("part")(object)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_sizes_are_settings_of_their_models(name):
+    base, own = PUBLISHED[name]
+    defaults = settings(base)().model_dump()
+    assert settings(name)().model_dump() == {**defaults, **own}
+    assert all(defaults[key] != value for key, value in own.items())
+    assert describe(name).paper == describe(base).paper
+    with pytest.raises(ValueError, match=f"{name!r} is a size of the model {base!r}"):
+        find(name)
+    with pytest.raises(ValueError, match=f"{name!r} is already the model"):
+        model(name)(object)
+
+
+def test_an_experiment_writes_the_numbers_of_a_size_out():
+    tree = {"data": {"sample": "four-top"}, "task": {"signal": ["tttt"]}, "model": {"name": "particlenet-lite", "k": 5}}
+    found = load(tree)
+    assert found.label == "particlenet-lite"
+    assert found.model.name == "particlenet"
+    assert found.model.settings == settings("particlenet")().model_dump() | {
+        "k": 5,
+        "blocks": ((32,) * 3, (64,) * 3),
+        "fc": (128,),
+    }
+    assert "particlenet-lite" not in dump(found).replace("label: particlenet-lite", "")
+    assert load(found.model_dump(mode="json")) == found
+    assert load({**tree, "model": {"name": "part"}}, ["model.name=particlenet-lite"]).model.settings["k"] == 7
+
+
+def test_unknown_name_is_answered_with_the_known():
+    with pytest.raises(ValueError, match=f"no model is called 'prt'; there are {', '.join(sorted(MODELS))}"):
+        find("prt")

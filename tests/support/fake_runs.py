@@ -1,0 +1,140 @@
+"""Made-up run folders for tests of judging and reporting; their numbers are no physics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from femtobarn.evaluation import Evaluation, Scores, judge
+from femtobarn.events import Events
+from tests.support.sample import PROCESSES
+
+YIELDS = {"tttt": 45.0, "ttH": 180.0, "ttW": 260.0, "ttWW": 20.0, "ttZ": 210.0}
+# how far apart two processes look: rows true, columns what a classifier could take it for
+LOGITS = np.array(
+    [
+        [1.6, 0.1, -0.6, 0.7, -0.2],
+        [0.1, 0.9, 0.3, 0.3, 0.2],
+        [-0.9, 0.4, 1.3, 0.2, 0.4],
+        [0.7, 0.3, 0.3, 0.9, 0.1],
+        [-0.4, 0.3, 0.4, 0.0, 1.4],
+    ]
+)
+MODELS = {"BDT": 0.80, "ParticleNet": 0.85, "ParticleNet_int_SM": 1.0, "ParT": 0.82, "ParT_int_SM": 1.03}
+
+
+#: What a simulation tells of its processes; one had decay channels switched off, which is a step more.
+RECORDS = {
+    name: {
+        "cross_section_pb": 0.37,
+        "cross_section_error_pb": 0.002,
+        "cross_section_from": "Les Houches file",
+        "generated": 120_000,
+        "simulation": {"source": f"{name}.lhe.gz", "responses": 3},
+        "cut_flow": [
+            {"cut": "cross section x luminosity", "events": 120_000, "yield": 37_000.0},
+            *([{"cut": "decays left open", "events": 120_000, "yield": 12_345.0}] if name == "ttH" else []),
+            {"cut": "n_jet >= 6", "events": 500, "yield": 27.0},
+        ],
+    }
+    for name in PROCESSES
+}
+
+
+def make_scores(events: Events, sharpness: float = 1.0, seed: int = 0, kind: str = "process") -> Scores:
+    """Scores of an imagined model: part of its noise is the event's own and common to all models."""
+    true = np.array([PROCESSES.index(name) for name in events.process])
+    own = np.random.default_rng(1).normal(size=(len(events), len(PROCESSES)))
+    noise = np.random.default_rng(seed + 17).normal(size=own.shape)
+    logits = 1.3 * sharpness * LOGITS[true] + own + 0.25 * noise
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    weight = events.weight.copy()
+    for name, expected in YIELDS.items():
+        mine = events.process == name
+        weight[mine] *= expected / weight[mine].sum()
+    prior = np.array([YIELDS[name] for name in PROCESSES[1:]]) / sum(YIELDS[name] for name in PROCESSES[1:])
+    score = probability[:, 0] / (probability[:, 0] + probability[:, 1:] @ prior)
+    probabilities = {name: probability[:, index].astype(np.float32) for index, name in enumerate(PROCESSES)}
+    if kind == "binary":
+        probabilities = {"signal": score.astype(np.float32), "background": (1 - score).astype(np.float32)}
+    return Scores(
+        process=events.process,
+        number=events.number,
+        hard=events.hard,
+        weight=weight,
+        score=score.astype(np.float32),
+        signal=("tttt",),
+        probabilities=probabilities,
+    )
+
+
+def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, settings: Evaluation | None = None) -> Path:
+    """A finished run folder with those scores."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    tree = label.startswith("BDT")
+    config: dict[str, Any] = {
+        "label": label,
+        "data": {"sample": "four-top", "fraction": 1.0, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}},
+        "inputs": {"interactions": ["mass", "delta_r", "sm_running"] if "SM" in label else []},
+        "model": {"name": "bdt" if tree else "part"},
+        "task": {"signal": ["tttt"], "classes": "process", "loss": "cross_entropy"},
+        "training": {"epochs": 15, "batch_size": 256, "lr": 1e-3},
+        "evaluation": (settings or Evaluation()).model_dump(mode="json"),
+        "seed": seed,
+    }
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 0.9 + 0.7 * np.exp(-epoch / 4) + 0.005 * rng.normal() - 0.006 * epoch,
+            "valid_loss": 0.95 + 0.6 * np.exp(-epoch / 4) + 0.01 * rng.normal(),
+            "lr": 1e-3 if epoch < 10 else 1e-3 * 0.7 ** (epoch - 10),
+            "seconds": 12.0,
+        }
+        for epoch in range(15)
+    ]
+    seconds = 14.2 if tree else 183.0
+    meta = {
+        "label": label,
+        "model": config["model"]["name"],
+        "seed": seed,
+        "parameters": 0 if tree else 51_234,
+        "epochs": len(history),
+        "events": {"train": 60_000, "validation": 20_000, "test": len(scores)},
+        "seconds": seconds,
+        "events_per_second": 60_000 * len(history) / seconds,
+        "flops": None if tree else 1.234e6,
+        "elementwise": None if tree else 5.6e4,
+        "leaves": 4_321 if tree else None,
+        "scored_per_second": 98_765.0,
+        "device": "Imagined processor at 2 GHz",
+        "command": "femtobarn study four-top.yaml --output study",
+        "versions": {"femtobarn": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+        "inputs": {"fingerprint": "ab" * 32, "provenance": {"generator": "none", "processes": RECORDS}},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "history.json").write_text(json.dumps(history))
+    scores.write(folder / "scores.parquet")
+    (folder / "metrics.json").write_text(json.dumps(judge(scores, settings or Evaluation()), allow_nan=False))
+    return folder
+
+
+def make_runs(folder: Path, events: Events, *, seeds: int = 2, models: dict[str, float] | None = None) -> list[Path]:
+    """Run folders of several models and seeds, judged on the same events."""
+    quick = Evaluation(bootstrap=50)
+    return [
+        make_run(
+            folder / f"{label}-{seed}",
+            label,
+            make_scores(events, sharpness, seed + 100 * position),
+            seed=seed,
+            settings=quick,
+        )
+        for position, (label, sharpness) in enumerate((models or MODELS).items())
+        for seed in range(seeds)
+    ]
