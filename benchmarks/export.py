@@ -31,7 +31,7 @@ from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import Network, find
 from femtobarn.models.registry import momenta, settings
 from femtobarn.runs import provenance
-from femtobarn.tasks import Classification, Classifier
+from femtobarn.tasks import ClassificationConfig, Classifier
 from femtobarn.training.feeds import outputs
 
 SLOTS = 18
@@ -101,7 +101,7 @@ def facts_of(case: Case, task: Classifier) -> Facts:
 
 def measure(case: Case, events: Events, rounds: int, threads: int, folder: Path) -> Timing:
     """Time both on all events, `rounds` times."""
-    task = Classification(signal=("tttt",)).classifier(events)
+    task = ClassificationConfig(signal=("tttt",)).classifier(events)
     network = build_network(case, events, task)
     path = folder / f"{case.model}.onnx"
     started = time.perf_counter()

@@ -47,7 +47,7 @@ from femtobarn.events.source import Source
 from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
 from femtobarn.runs import provenance
-from femtobarn.training import Training, fit
+from femtobarn.training import TrainingConfig, fit
 
 SLOTS, BATCH = 18, 512
 
@@ -220,7 +220,7 @@ def trained(folder: Path, limit: float, readers: int) -> dict[str, float]:
         classes = len(source.index.processes)
         factors = [1 / source.magnitude.sum()] * classes
         streams[side] = Stream(source, list(range(classes)), factors, readers=readers if side == "train" else 0)
-    settings = Training(epochs=1, batch_size=2048, threads=1, device="cpu")
+    settings = TrainingConfig(epochs=1, batch_size=2048, threads=1, device="cpu")
     begun = status("self")["VmRSS"]
     most = int(status("self")["VmData"] * 1024 + limit * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # readers inherit it

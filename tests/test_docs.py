@@ -17,7 +17,7 @@ from femtobarn.experiments.experiment import Experiment, build
 from femtobarn.experiments.search_space import load as load_spaces
 from femtobarn.inputs import INTERACTIONS
 from femtobarn.models import MODELS
-from femtobarn.studies.study import Study, load
+from femtobarn.studies.study import StudyConfig, load
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def paths(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + name, field
 
 
-FIELDS = dict([*paths(Experiment), *paths(Study), *paths(Columns)])
+FIELDS = dict([*paths(Experiment), *paths(StudyConfig), *paths(Columns)])
 
 
 def test_nested_schemas_are_walked():

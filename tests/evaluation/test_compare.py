@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from femtobarn.evaluation import Evaluation, compare, load_run, run_folders
+from femtobarn.evaluation import EvaluationConfig, compare, load_run, run_folders
 from femtobarn.evaluation.measurement import AUC, Measurement, Metric
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.rounding import decimals, fixed, rounded
@@ -127,7 +127,7 @@ def test_what_can_not_be_compared_is_refused(runs, events, tmp_path):
         compare([])
     with pytest.raises(ValueError, match="no model is labelled 'bdt'; there are BDT, ParticleNet"):
         compare(runs, baseline="bdt")
-    quick = Evaluation(bootstrap=10)
+    quick = EvaluationConfig(bootstrap=10)
     again = make_run(tmp_path / "again", "BDT", make_scores(events), seed=0, settings=quick)
     with pytest.raises(ValueError, match="judge them alike"):
         compare([*runs, again])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from femtobarn.evaluation import Evaluation, Scores, confusion, judge, luminosity_gain, measure, significance
+from femtobarn.evaluation import EvaluationConfig, Scores, confusion, judge, luminosity_gain, measure, significance
 from femtobarn.evaluation.replicas import spread
 from tests.support.fake_runs import YIELDS, make_scores
 from tests.support.sample import make_events
@@ -204,7 +204,7 @@ def test_significance_in_its_limits():
 
 def test_judge_adds_up():
     scores = make_scores(make_events(1000), sharpness=0.5)
-    settings = Evaluation(bootstrap=30)
+    settings = EvaluationConfig(bootstrap=30)
     found = judge(scores, settings)
     json.dumps(found, allow_nan=False)
     assert found["settings"] == json.loads(settings.model_dump_json())
@@ -225,7 +225,7 @@ def test_judge_adds_up():
 
 
 def test_no_background_left_is_said_and_not_infinite():
-    found = judge(simple(np.zeros(40), np.ones(40)), Evaluation(bootstrap=20))
+    found = judge(simple(np.zeros(40), np.ones(40)), EvaluationConfig(bootstrap=20))
     json.dumps(found, allow_nan=False)
     assert found["significance"]["0.3"]["plain"] == {"value": None, "error": None}
     assert found["background_efficiency"]["0.3"]["b"] == {"value": 0.0, "error": pytest.approx(1 / 40)}
@@ -264,7 +264,7 @@ def test_bad_scores_are_named():
     with pytest.raises(ValueError, match="more than one score"):
         Scores(**columns | {"number": np.zeros_like(good.number)}, signal=("tttt",))
     with pytest.raises(ValueError, match="stand for 100 1/fb, the evaluation asks for 300 1/fb"):
-        judge(good, Evaluation(luminosity=300))
+        judge(good, EvaluationConfig(luminosity=300))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_bad_scores_are_named():
 )
 def test_settings_are_strict(wrong):
     with pytest.raises(ValidationError):
-        Evaluation.model_validate(wrong)
+        EvaluationConfig.model_validate(wrong)
 
 
 def test_confusion_of_processes():

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from femtobarn.cli import app
-from femtobarn.evaluation import Evaluation, asimov, compare, fit_section, load_run
+from femtobarn.evaluation import EvaluationConfig, asimov, compare, fit_section, load_run
 from femtobarn.evaluation.likelihood import BINS, Histogram, fill, fit, histogram, workspace
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import effective, hard_events
@@ -169,7 +169,7 @@ def test_a_fit_is_better_than_a_cut(tmp_path):
         assert row.replicas[Metric("fit", "discovery")][0] > cut
     # judged anew, the fit is out of date
     metrics = json.loads((runs[0] / "metrics.json").read_text())
-    metrics["settings"] = Evaluation(bootstrap=50, systematic=0.3).model_dump(mode="json")
+    metrics["settings"] = EvaluationConfig(bootstrap=50, systematic=0.3).model_dump(mode="json")
     (runs[0] / "metrics.json").write_text(json.dumps(metrics))
     assert load_run(runs[0]).fit is None
 

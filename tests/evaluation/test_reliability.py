@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from femtobarn.evaluation import Evaluation, Scores, calibrated, judge
+from femtobarn.evaluation import EvaluationConfig, Scores, calibrated, judge
 from femtobarn.evaluation.replicas import spread
 from tests.support.fake_runs import make_scores
 from tests.support.sample import make_events
@@ -177,7 +177,7 @@ def test_errors_cover_the_fluctuations_of_bins_that_are_often_empty():
 
 @pytest.mark.parametrize("kind", ["process", "binary"])
 def test_judgement_tells_the_calibration(kind):
-    found = judge(make_scores(make_events(800), kind=kind), Evaluation(bootstrap=20))["calibration"]
+    found = judge(make_scores(make_events(800), kind=kind), EvaluationConfig(bootstrap=20))["calibration"]
     json.dumps(found, allow_nan=False)
     assert set(found) == {"surprise", "score", "classes"}
     assert len(found["classes"]) == (5 if kind == "process" else 0)

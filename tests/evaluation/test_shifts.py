@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import femtobarn
 from femtobarn.cli import app
-from femtobarn.evaluation import Evaluation, Measurement, Scores, judge_shifts, measure, read_shifts, significance
+from femtobarn.evaluation import EvaluationConfig, Measurement, Scores, judge_shifts, measure, read_shifts, significance
 from femtobarn.evaluation.measurement import AUC
 from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import effect
@@ -25,7 +25,7 @@ from femtobarn.runs import run, systematics
 from tests.support.fake_runs import make_scores
 from tests.support.sample import make_events
 
-SETTINGS = Evaluation(bootstrap=40, efficiencies=(0.5,))
+SETTINGS = EvaluationConfig(bootstrap=40, efficiencies=(0.5,))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from femtobarn.evaluation import Evaluation, Scores, asimov, best_cut, compare, judge, significance
+from femtobarn.evaluation import EvaluationConfig, Scores, asimov, best_cut, compare, judge, significance
 from femtobarn.evaluation.best import FOLDS, LEAST
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import draw_replicas, effective, hard_events, spread
@@ -153,7 +153,7 @@ def test_replicas_keep_yields_and_copies_together():
 
 def test_judgement_and_comparison_hold_the_new_numbers(tmp_path):
     events = make_events(1500)
-    settings = Evaluation(bootstrap=20)
+    settings = EvaluationConfig(bootstrap=20)
     found = judge(make_scores(events, 0.6), settings)
     point = found["significance"]["0.3"]
     assert point["asimov"]["value"] == pytest.approx(asimov(point["signal"], point["background"]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score, roc_curve
 
-from femtobarn.evaluation import Evaluation, Scores, compare, fit_section, judge, markdown, measure
+from femtobarn.evaluation import EvaluationConfig, Scores, compare, fit_section, judge, markdown, measure
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import draw_replicas, spread
 from femtobarn.evaluation.sections import main_sections, sections
@@ -19,7 +19,7 @@ from femtobarn.evaluation.tagging import accuracy, class_efficiency, inverses, p
 from femtobarn.experiments.experiment import load
 from tests.support.fake_runs import make_run
 
-SETTINGS = Evaluation(metrics="tagging", bootstrap=60)
+SETTINGS = EvaluationConfig(metrics="tagging", bootstrap=60)
 CLASSES = ("Hbb", "Hqql", "Tbl", "QCD")
 
 

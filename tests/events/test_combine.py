@@ -12,7 +12,7 @@ import pytest
 from femtobarn.events import EventError, Events, concatenate, inspect, read, stream, write_parquet
 from femtobarn.events.combine import Tally, tally
 from femtobarn.events.shards import Index
-from femtobarn.experiments.data import Data
+from femtobarn.experiments.data import DataConfig
 from femtobarn.runs import prepare as preparation
 from femtobarn.runs import splits as sample
 from tests.support.sample import make_events
@@ -146,10 +146,10 @@ def test_simulations_with_two_seeds_are_one_sample_in_memory_and_on_disk(tmp_pat
         np.testing.assert_array_equal(
             np.concatenate([getattr(piece, column) for piece in pieces]), getattr(events, column)
         )
-    data = Data(files=tuple(map(str, files)), selection="n_jet >= 3")
+    data = DataConfig(files=tuple(map(str, files)), selection="n_jet >= 3")
     index = preparation.prepare(data, tmp_path / "prepared")
     whole = sample.everything(data)
-    stored = sample.everything(Data(prepared=str(tmp_path / "prepared")))
+    stored = sample.everything(DataConfig(prepared=str(tmp_path / "prepared")))
     ours, theirs = (np.lexsort((one.number, one.process)) for one in (whole, stored))
     np.testing.assert_array_equal(whole.weight[ours], stored.weight[theirs])
     np.testing.assert_array_equal(whole.number[ours], stored.number[theirs])

@@ -12,7 +12,7 @@ from femtobarn.experiments import document, experiment
 from femtobarn.experiments.document import ConfigError
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.studies import study
-from femtobarn.studies.study import Study
+from femtobarn.studies.study import StudyConfig
 from tests.support.fuzzing import N_MUTANTS, fuzz
 
 TEXT = b"""# a comment
@@ -55,7 +55,7 @@ def same_experiment(found: Experiment, _: Any) -> None:
     assert all(value == value for value in document.flatten(found.model_dump(mode="json")).values())  # no NaN
 
 
-def possible(found: Study, _: Any) -> None:
+def possible(found: StudyConfig, _: Any) -> None:
     planned = study.plan(found, Path("runs"))
     assert len({run.folder for run in planned}) == len(found.models) * len(found.seeds) * len(found.sizes)
     same_experiment(planned[0].experiment, None)

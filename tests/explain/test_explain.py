@@ -29,7 +29,7 @@ from femtobarn.inputs import Batch, Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, ParT, find, networks
 from femtobarn.models.registry import PAIRED, SMALL
 from femtobarn.nn import PackedRows, key_padding_bias, record_attention, self_attention
-from femtobarn.tasks import Classification, Classifier
+from femtobarn.tasks import ClassificationConfig, Classifier
 from tests.support.sample import PROCESSES, make_events
 
 SLOTS = 16
@@ -43,7 +43,7 @@ def events(count: int = 50, seed: int = 0, slots: int = SLOTS) -> Batch:
 def task(signal: tuple[str, ...] = ("tttt",), **settings: object) -> Classifier:
     background = [name for name in PROCESSES if name not in signal]
     yields = {name: 1.0 + number for number, name in enumerate(PROCESSES)}
-    return Classifier(Classification(signal=signal, **settings), signal, background, yields)  # type: ignore[arg-type]
+    return Classifier(ClassificationConfig(signal=signal, **settings), signal, background, yields)  # type: ignore[arg-type]
 
 
 def tally(count: int) -> Tally:

@@ -12,7 +12,7 @@ from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import networks
 from femtobarn.models.registry import PAIRED, PAIRLESS, momenta
-from femtobarn.tasks import Classification
+from femtobarn.tasks import ClassificationConfig
 from tests.models.test_contract import INTERACTIONS, build
 from tests.support.sample import in_single, make_events
 
@@ -39,7 +39,7 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     network = build(name, INTERACTIONS[key], torch.float32)
     focal: dict[str, Any] = {"loss": "focal", "alpha": 0.75, "gamma": 3.0} if key == "plain" else {}
     events = in_single(make_events(300, seed=5, processes=("tttt", "ttH", "ttW"), first=SLOTS + 3))
-    task = Classification(signal=("tttt",), **focal).classifier(events)
+    task = ClassificationConfig(signal=("tttt",), **focal).classifier(events)
     task.temperature.fill_(1.7)
     facts = Facts(
         label=name,

@@ -10,7 +10,7 @@ from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import FEATURES, make_batch
 from femtobarn.models import networks
 from femtobarn.models.registry import BY_KIND, momenta
-from femtobarn.tasks import Classification
+from femtobarn.tasks import ClassificationConfig
 from tests.inputs.test_constituents import network, without
 from tests.support.jets import jet_events
 from tests.support.sample import in_single
@@ -37,7 +37,7 @@ CASES = [
 def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
     tagger = network(name, features).float()
     jets = in_single(jet_events(150, seed=5))
-    task = Classification(signal=("top",)).classifier(jets)
+    task = ClassificationConfig(signal=("top",)).classifier(jets)
     facts = Facts(
         label=name,
         model=name,

@@ -15,7 +15,7 @@ from femtobarn.events import Events
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models.registry import momenta
-from femtobarn.tasks import Classification
+from femtobarn.tasks import ClassificationConfig
 from tests.models.test_contract import build
 from tests.support.sample import make_events
 
@@ -41,7 +41,7 @@ def test_float64_columns_score_fast_events_as_the_run_does(tmp_path):
     """float32 columns do not, or this would show nothing."""
     network = build("lorentznet", (), torch.float32)
     events = boosted(make_events(200, seed=5, processes=("tttt", "ttH", "ttW")), 100.0)
-    task = Classification(signal=("tttt",)).classifier(events)
+    task = ClassificationConfig(signal=("tttt",)).classifier(events)
     with torch.no_grad():
         expected = task.scores(network(make_batch(events, SLOTS, momenta("lorentznet"))))["score"]
     differences = {}
@@ -68,7 +68,7 @@ def test_local_frames_are_found_in_float64_where_float32_is_not_close_enough(tmp
     monkeypatch.setattr("femtobarn.runs.export.Scorer.load", lambda path: None)
     monkeypatch.setattr("femtobarn.runs.export.prove", prove)
     events = make_events(20)
-    task = Classification(signal=("tttt",)).classifier(events)
+    task = ClassificationConfig(signal=("tttt",)).classifier(events)
     columns: dict[str, Any] = {"made-up events": made(5, 5, np.random.default_rng(1))}
 
     def write_small(name: str) -> None:

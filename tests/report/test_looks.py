@@ -14,7 +14,7 @@ from femtobarn.inputs import Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, find
 from femtobarn.models.registry import SMALL
 from femtobarn.report.looks import COLUMNS, draw_looks
-from femtobarn.tasks import Classification, Classifier
+from femtobarn.tasks import ClassificationConfig, Classifier
 from tests.support.fake_runs import make_runs
 from tests.support.sample import PROCESSES, make_events
 
@@ -31,7 +31,7 @@ def explained(events, tmp_path_factory):
         tmp_path_factory.mktemp("runs"), events, seeds=1, models={"BDT": 0.8, "cnn": 0.7, "part_SM": 1.0}
     )
     background = [name for name in PROCESSES if name != "tttt"]
-    task = Classifier(Classification(signal=("tttt",)), ("tttt",), background, dict.fromkeys(PROCESSES, 1.0))
+    task = Classifier(ClassificationConfig(signal=("tttt",)), ("tttt",), background, dict.fromkeys(PROCESSES, 1.0))
     tally = Tally(events.process, events.hard, events.weight, ("tttt",))
     batch = make_batch(events, 18)
     found = {}

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import rgb_to_hsv, to_rgb
 from rich.console import Console
 
-from femtobarn.evaluation import Evaluation, compare, load_run
+from femtobarn.evaluation import EvaluationConfig, compare, load_run
 from femtobarn.evaluation.measurement import AUC, Metric
 from femtobarn.evaluation.rounding import rounded
 from femtobarn.evaluation.tables import markdown, tables, trainings
@@ -146,7 +146,7 @@ def test_nothing_is_left_in_pyplot(page):
 
 def test_single_run_of_a_binary_classifier(events, tmp_path):
     folder, scores = tmp_path / "ParT(FL)", make_scores(events, 0.5, kind="binary")
-    run = make_run(folder, "ParT", scores, settings=Evaluation(bootstrap=10))
+    run = make_run(folder, "ParT", scores, settings=EvaluationConfig(bootstrap=10))
     path = report([run], tmp_path / "report.html", title="Only <one>", figures=tmp_path / "figures")
     names = {"curves", "backgrounds", "scores", "confusion", "histories", "reliability", "significance"}
     assert {found.name for found in (tmp_path / "figures").iterdir()} == {
@@ -173,7 +173,7 @@ def test_names_are_never_markup(events, tmp_path):
         scores = make_scores(events, 0.4 + 0.1 * place, place)
         probabilities = {HOSTILE[name]: column for name, column in scores.probabilities.items()}
         scores = replace(scores, process=names, signal=(HOSTILE["tttt"],), probabilities=probabilities)
-        runs.append(make_run(tmp_path / str(place), label, scores, settings=Evaluation(bootstrap=10)))
+        runs.append(make_run(tmp_path / str(place), label, scores, settings=EvaluationConfig(bootstrap=10)))
     path = report(runs, tmp_path / "report.html", events=renamed, figures=tmp_path / "figures")
     html = path.read_text(encoding="utf-8")
     assert "_<b>" not in html

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from femtobarn.evaluation import Evaluation, compare, judge_shifts, load_run
+from femtobarn.evaluation import EvaluationConfig, compare, judge_shifts, load_run
 from femtobarn.events.files import checksum
 from femtobarn.report import report
 from femtobarn.report.shifts import draw_shifts, shift_tables, shifts_of
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
 
 def write(folder: Path) -> None:
     run = load_run(folder)
-    settings = Evaluation.model_validate(run.metrics["settings"])
+    settings = EvaluationConfig.model_validate(run.metrics["settings"])
     chosen = run.scores.process == "ttZ"
     shifted = {
         name: replace(run.scores, weight=run.scores.weight * np.where(chosen, factor, 1.0))

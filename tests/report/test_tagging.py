@@ -11,7 +11,7 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from femtobarn.evaluation import Evaluation, ModelResult, compare, load_run, markdown, run_folders
+from femtobarn.evaluation import EvaluationConfig, ModelResult, compare, load_run, markdown, run_folders
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.published import TITLE, published_table
 from femtobarn.evaluation.sections import growth_columns
@@ -26,7 +26,7 @@ from tests.evaluation.test_tagging import two_classes
 from tests.report.test_report import Page
 from tests.support.fake_runs import make_run
 
-SETTINGS = Evaluation(metrics="tagging", bootstrap=12, published="top-tagging")
+SETTINGS = EvaluationConfig(metrics="tagging", bootstrap=12, published="top-tagging")
 #: Architecture, sharpness, operations and speed.
 TAGGERS = {
     "BDT": ("bdt", 1.4, None, 300.0),

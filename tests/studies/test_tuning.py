@@ -25,7 +25,7 @@ from femtobarn.cli import app
 from femtobarn.events import write_parquet
 from femtobarn.events.split import split
 from femtobarn.experiments import search_space as space
-from femtobarn.experiments.data import Split
+from femtobarn.experiments.data import SplitConfig
 from femtobarn.experiments.document import ConfigError
 from femtobarn.experiments.experiment import load
 from femtobarn.experiments.search_space import Choices, Range
@@ -227,7 +227,7 @@ def test_the_test_events_have_no_part_in_it(source, file, events, tmp_path):
     before = carry(source, tmp_path / "before", trials=3)
     assert not list((tmp_path / "before").rglob("scores.parquet"))
     assert not list((tmp_path / "before").rglob("metrics.json"))
-    held_out = split(events, Split()).test
+    held_out = split(events, SplitConfig()).test
     keys = set(zip(held_out.process.tolist(), held_out.number.tolist(), strict=True))
     mine = np.array([(p, n) in keys for p, n in zip(events.process.tolist(), events.number.tolist(), strict=True)])
     assert 0 < mine.sum() < len(events)

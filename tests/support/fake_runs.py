@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from femtobarn.evaluation import Evaluation, Scores, judge
+from femtobarn.evaluation import EvaluationConfig, Scores, judge
 from femtobarn.events import Events
 from tests.support.sample import PROCESSES
 
@@ -72,7 +72,9 @@ def make_scores(events: Events, sharpness: float = 1.0, seed: int = 0, kind: str
     )
 
 
-def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, settings: Evaluation | None = None) -> Path:
+def make_run(
+    folder: Path, label: str, scores: Scores, *, seed: int = 0, settings: EvaluationConfig | None = None
+) -> Path:
     """A finished run folder with those scores."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -84,7 +86,7 @@ def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, setting
         "model": {"name": "bdt" if tree else "part"},
         "task": {"signal": ["tttt"], "classes": "process", "loss": "cross_entropy"},
         "training": {"epochs": 15, "batch_size": 256, "lr": 1e-3},
-        "evaluation": (settings or Evaluation()).model_dump(mode="json"),
+        "evaluation": (settings or EvaluationConfig()).model_dump(mode="json"),
         "seed": seed,
     }
     history = [
@@ -120,13 +122,13 @@ def make_run(folder: Path, label: str, scores: Scores, *, seed: int = 0, setting
     (folder / "meta.json").write_text(json.dumps(meta))
     (folder / "history.json").write_text(json.dumps(history))
     scores.write(folder / "scores.parquet")
-    (folder / "metrics.json").write_text(json.dumps(judge(scores, settings or Evaluation()), allow_nan=False))
+    (folder / "metrics.json").write_text(json.dumps(judge(scores, settings or EvaluationConfig()), allow_nan=False))
     return folder
 
 
 def make_runs(folder: Path, events: Events, *, seeds: int = 2, models: dict[str, float] | None = None) -> list[Path]:
     """Run folders of several models and seeds, judged on the same events."""
-    quick = Evaluation(bootstrap=50)
+    quick = EvaluationConfig(bootstrap=50)
     return [
         make_run(
             folder / f"{label}-{seed}",

@@ -17,13 +17,13 @@ from femtobarn.events.shards import write_shards
 from femtobarn.events.source import Source
 from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
-from femtobarn.training import Training, fit, parallel
+from femtobarn.training import TrainingConfig, fit, parallel
 from tests.models.test_contract import CASES, INTERACTIONS, OUTPUTS, build, emptied, events
 from tests.support.sample import make_events
 from tests.support.training_sample import weighted
 
 #: 49 events: the last batch is a single one, which leaves one of two processes without any.
-SETTINGS = Training(epochs=2, batch_size=16, lr=1e-3, ema=0.9, clip=0.1, threads=1)
+SETTINGS = TrainingConfig(epochs=2, batch_size=16, lr=1e-3, ema=0.9, clip=0.1, threads=1)
 
 
 def data(seed: int, count: int = 49) -> tuple[Batch, tuple[Tensor, ...]]:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch
-from femtobarn.training import Start, Training, fit
+from femtobarn.training import Start, TrainingConfig, fit
 
 Data = tuple[Batch, tuple[Tensor, ...]]
 
 NEW = Start()
 
-SETTINGS = Training(epochs=6, batch_size=32, lr=3e-3, ema=0.9, warmup=3, threads=1)
+SETTINGS = TrainingConfig(epochs=6, batch_size=32, lr=3e-3, ema=0.9, warmup=3, threads=1)
 
 
 class Toy(nn.Module):
@@ -48,7 +48,7 @@ def weighted(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 def train(network: nn.Module, checkpoint: Path | None = None, start: Start = NEW, **changes: Any) -> Any:
-    settings = Training(**(SETTINGS.model_dump() | changes))
+    settings = TrainingConfig(**(SETTINGS.model_dump() | changes))
     return fit(network, weighted, data(), data(100, 1), settings, seed=5, checkpoint=checkpoint, start=start)
 
 

@@ -16,7 +16,7 @@ from femtobarn.events import write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.runs import run
 from femtobarn.runs.predictor import Trained
-from femtobarn.tasks import Classification, Classifier, calibrate
+from femtobarn.tasks import ClassificationConfig, Classifier, calibrate
 from femtobarn.tasks.calibration import HIGHEST, LOWEST
 from femtobarn.tasks.losses import unfocal
 from tests.support.sample import make_events
@@ -26,7 +26,7 @@ FOCAL: dict[str, Any] = {"loss": "focal", "alpha": 0.75, "gamma": 3.0}
 
 
 def classifier(temperature: float = 1.0, **settings: Any) -> Classifier:
-    task = Classification.model_validate({"signal": "tttt", **settings})
+    task = ClassificationConfig.model_validate({"signal": "tttt", **settings})
     return Classifier(task, ("tttt",), ("ttH", "ttW"), YIELDS, temperature)
 
 

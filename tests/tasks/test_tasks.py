@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 
-from femtobarn.tasks import Classification
+from femtobarn.tasks import ClassificationConfig
 from femtobarn.tasks.losses import cross_entropy, focal, unfocal
 from tests.support.sample import PROCESSES, make_events
 
 
-def classification(**settings: Any) -> Classification:
+def classification(**settings: Any) -> ClassificationConfig:
     """Settings as they come from a config file."""
-    return Classification.model_validate(settings)
+    return ClassificationConfig.model_validate(settings)
 
 
 @pytest.fixture

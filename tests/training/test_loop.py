@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from femtobarn.training import Epoch, Training, fit, outputs
+from femtobarn.training import Epoch, TrainingConfig, fit, outputs
 from femtobarn.training import checkpoint as files
 from femtobarn.training.history import stalled
 from tests.support.training_sample import SETTINGS, Toy, data, train, weighted
@@ -138,7 +138,7 @@ def test_training_loss_counts_every_event_once():
 
     batch, targets = data()
     expected = float(mean(outputs(Plain(), batch), *targets))
-    settings = Training(epochs=1, batch_size=33, lr=1e-12)  # 200 = 6 x 33 + 2
+    settings = TrainingConfig(epochs=1, batch_size=33, lr=1e-12)  # 200 = 6 x 33 + 2
     (epoch,) = fit(Plain(), mean, data(), data(100, 1), settings, seed=0)
     assert epoch.train_loss == pytest.approx(expected, rel=1e-5)
 
@@ -301,7 +301,7 @@ def test_no_two_steps_drop_the_same_numbers():
             found: Tensor = self.layer(batch.momenta.sum(1))
             return found
 
-    settings = Training(epochs=2, batch_size=1, lr=1e-3, threads=1)
+    settings = TrainingConfig(epochs=2, batch_size=1, lr=1e-3, threads=1)
     list(fit(Dropping(), weighted, data(150), data(20, 1), settings, seed=5))
     assert len(masks) == 300
     assert len(set(masks)) == 300

@@ -16,7 +16,7 @@ from torch import nn
 from femtobarn.inputs import make_batch
 from femtobarn.models import networks
 from femtobarn.models.registry import PAIRED
-from femtobarn.training import Training, choose, seed_everything, use_threads
+from femtobarn.training import TrainingConfig, choose, seed_everything, use_threads
 from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, arithmetic, memory_kept, on
 from femtobarn.training.ema import Average
 from femtobarn.training.optimizers import OptimizerName, optimizer
@@ -173,7 +173,7 @@ def test_batches_move_as_they_are():
 )
 def test_settings_are_strict(wrong, message):
     with pytest.raises(ValidationError, match=message):
-        Training(**wrong)
+        TrainingConfig(**wrong)
 
 
 @pytest.mark.parametrize("name", networks())

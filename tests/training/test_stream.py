@@ -24,13 +24,13 @@ from femtobarn.runs import splits as sample
 from femtobarn.runs.datasets import Stored
 from femtobarn.studies import study
 from femtobarn.studies.estimate import pace
-from femtobarn.training import Epoch, Training, fit, loop
+from femtobarn.training import Epoch, TrainingConfig, fit, loop
 from femtobarn.training.feeds import Data
 from tests.events.test_shards import SHARES
 from tests.support.sample import make_events
 from tests.support.training_sample import Toy, data
 
-SETTINGS = Training(epochs=3, batch_size=32, lr=3e-3, ema=0.9, warmup=3, threads=1)
+SETTINGS = TrainingConfig(epochs=3, batch_size=32, lr=3e-3, ema=0.9, warmup=3, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def stream(folder: Path, side: str = "train", readers: int = 0) -> Stream:
 
 def trained(folder: Path, readers: int = 0, **more: Any) -> tuple[list[Epoch], dict[str, Tensor]]:
     network = Toy()
-    settings = Training(**(SETTINGS.model_dump() | more))
+    settings = TrainingConfig(**(SETTINGS.model_dump() | more))
     streams = stream(folder, readers=readers), stream(folder, "validation")
     return [*fit(network, mean, *streams, settings, seed=5)], network.state_dict()
 

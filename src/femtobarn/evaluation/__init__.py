@@ -11,7 +11,7 @@ from femtobarn.evaluation.reliability import Calibrated, Reliability, calibrated
 from femtobarn.evaluation.runs import Run, load_run, run_folders
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.sections import fit_section
-from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.evaluation.shift_table import shift_table
 from femtobarn.evaluation.shifts import NOTE as SHIFT_NOTE
 from femtobarn.evaluation.shifts import judge_shifts, read_shifts
@@ -26,7 +26,7 @@ __all__ = [
     "Calibrated",
     "Comparison",
     "Confusion",
-    "Evaluation",
+    "EvaluationConfig",
     "Measured",
     "Measurement",
     "Metric",

@@ -16,7 +16,7 @@ from femtobarn.evaluation.judge import best_by, floor, label, measured_by, numbe
 from femtobarn.evaluation.measurement import Measurement, Metric
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import Run, load_run
-from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.evaluation.significance import luminosity_gain
 
 #: What a fit measures: `Metric("fit", ...)`.
@@ -83,7 +83,7 @@ class Comparison:
 
     rows: tuple[ModelResult, ...]
     baseline: str
-    settings: Evaluation
+    settings: EvaluationConfig
     signal: tuple[str, ...]
     backgrounds: tuple[str, ...]
     pooled: Mapping[Metric, float]
@@ -152,7 +152,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Path | Run], *, baseline: str | None = None, settings: Evaluation | None = None
+    runs: Sequence[Path | Run], *, baseline: str | None = None, settings: EvaluationConfig | None = None
 ) -> Comparison:
     """Groups finished runs by model and puts their numbers side by side.
 
@@ -179,16 +179,16 @@ def compare(
     return Comparison(tuple(rows), baseline, settings, scores.signal, scores.backgrounds, _pooled(rows))
 
 
-def _fitted_alike(runs: Sequence[Run], settings: Evaluation) -> bool:
+def _fitted_alike(runs: Sequence[Run], settings: EvaluationConfig) -> bool:
     """True if all runs have been fitted, and in the same way."""
     told = [run.fit for run in runs if run.fit is not None]
     ways = [(one["settings"], one["least"], one["systematics"], len(one["limit"]["replicas"])) for one in told]
     # not key by key: the settings may have got new ones since
-    judged = [Evaluation.model_validate(way[0]) == settings for way in ways]
+    judged = [EvaluationConfig.model_validate(way[0]) == settings for way in ways]
     return len(told) == len(runs) and all(way == ways[0] for way in ways) and all(judged)
 
 
-def _result(label: str, runs: Sequence[Run], settings: Evaluation, fitted: bool) -> ModelResult:
+def _result(label: str, runs: Sequence[Run], settings: EvaluationConfig, fitted: bool) -> ModelResult:
     trainings: defaultdict[Metric, list[NDArray[np.float64]]] = defaultdict(list)
     floors: dict[Metric, float] = {}
     for run in runs:
@@ -288,8 +288,8 @@ def _baseline(groups: Mapping[str, Sequence[Run]], name: str | None) -> str:
     return max(sizes, key=lambda group: sizes[group])
 
 
-def _settings(runs: Sequence[Run]) -> Evaluation:
-    found = [Evaluation.model_validate(run.metrics["settings"]) for run in runs]
+def _settings(runs: Sequence[Run]) -> EvaluationConfig:
+    found = [EvaluationConfig.model_validate(run.metrics["settings"]) for run in runs]
     for run, settings in zip(runs, found, strict=True):
         if settings != found[0]:
             raise ValueError(f"{runs[0].path} was judged with {found[0]}, {run.path} with {settings}; judge them alike")

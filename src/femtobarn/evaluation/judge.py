@@ -17,7 +17,7 @@ from femtobarn.evaluation.reliability import calibrated
 from femtobarn.evaluation.reliability import told as calibration_told
 from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.scores import Scores
-from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.evaluation.significance import asimov, significance
 
 #: s/√b, the same with the systematic uncertainty of the background, and the Asimov significances of both.
@@ -27,7 +27,7 @@ KINDS = ("plain", "systematic", "asimov", "asimov_systematic")
 BEST = Metric("significance", "asimov_systematic", at="best")
 
 
-def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
+def judge(scores: Scores, settings: EvaluationConfig) -> dict[str, Any]:
     """AUC, background efficiencies and significances of one trained model, each with its statistical error.
 
     Returns:
@@ -74,7 +74,7 @@ def judge(scores: Scores, settings: Evaluation) -> dict[str, Any]:
 
 
 def _significance(
-    entries: Mapping[Metric, dict[str, float | None]], measured: Measured, best: Best | None, settings: Evaluation
+    entries: Mapping[Metric, dict[str, float | None]], measured: Measured, best: Best | None, settings: EvaluationConfig
 ) -> dict[str, Any]:
     points = {
         label(efficiency): {
@@ -100,7 +100,9 @@ def _significance(
     }
 
 
-def _tagging(entries: Mapping[Metric, dict[str, float | None]], scores: Scores, settings: Evaluation) -> dict[str, Any]:
+def _tagging(
+    entries: Mapping[Metric, dict[str, float | None]], scores: Scores, settings: EvaluationConfig
+) -> dict[str, Any]:
     told: dict[str, Any] = {"accuracy": entries[Metric("accuracy", "total")], "rejection": _tree(entries, "rejection")}
     if tagging.several_classes(scores):
         told["pair_auc"] = entries[Metric("pair_auc", "mean")]
@@ -126,7 +128,7 @@ def label(efficiency: float) -> str:
     return f"{efficiency:g}"
 
 
-def measured_by(scores: Scores, settings: Evaluation) -> Measured:
+def measured_by(scores: Scores, settings: EvaluationConfig) -> Measured:
     """The scores at the working points of the settings, with their replicas."""
     if not math.isclose(scores.luminosity, settings.luminosity, rel_tol=1e-9):
         raise ValueError(
@@ -136,7 +138,7 @@ def measured_by(scores: Scores, settings: Evaluation) -> Measured:
     return measure(scores, settings.efficiencies, replicas=settings.bootstrap, seed=settings.seed)
 
 
-def best_by(scores: Scores, settings: Evaluation) -> Best | None:
+def best_by(scores: Scores, settings: EvaluationConfig) -> Best | None:
     """The working point of largest significance, with its replicas; None where too little background is left.
 
     Taggers are not judged by significance and have none.
@@ -147,7 +149,7 @@ def best_by(scores: Scores, settings: Evaluation) -> Best | None:
 
 
 def numbers_of(
-    scores: Scores, measured: Measured, best: Best | None, settings: Evaluation
+    scores: Scores, measured: Measured, best: Best | None, settings: EvaluationConfig
 ) -> dict[Metric, NDArray[np.float64]]:
     """Every number of the judgement as a vector, the sample itself, then its replicas; rejections follow from these."""
     numbers: dict[Metric, NDArray[np.float64]] = {Metric("auc", name): values for name, values in measured.auc.items()}

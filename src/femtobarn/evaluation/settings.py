@@ -16,7 +16,7 @@ TAGGING = "tagging"
 TAGGING_POINTS = (0.3, 0.5)
 
 
-class Evaluation(BaseModel):
+class EvaluationConfig(BaseModel):
     """Luminosity, working points and statistics of the judgement; the defaults are those of arXiv:2211.05143.
 
     Args:

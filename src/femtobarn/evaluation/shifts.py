@@ -21,7 +21,7 @@ from femtobarn.evaluation.measurement import Measurement, Metric
 from femtobarn.evaluation.replicas import draw_replicas, spread
 from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.scores import Scores
-from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.evaluation.significance import significance
 from femtobarn.events.checksums import compare_checksums, read_checked_json
 from femtobarn.events.files import checksum
@@ -49,7 +49,7 @@ NOTE = (
 )
 
 
-def judge_shifts(nominal: Scores, shifted: Mapping[str, Scores], settings: Evaluation) -> dict[str, Any]:
+def judge_shifts(nominal: Scores, shifted: Mapping[str, Scores], settings: EvaluationConfig) -> dict[str, Any]:
     """What each shift changes, with its statistical error.
 
     Args:
@@ -143,7 +143,7 @@ def effect(runs: Sequence[Mapping[str, Any]], shift: str, metric: Metric) -> Mea
 
 
 def _yields(
-    nominal: Scores, scores: Scores, thresholds: Mapping[str, float], settings: Evaluation
+    nominal: Scores, scores: Scores, thresholds: Mapping[str, float], settings: EvaluationConfig
 ) -> dict[Metric, Vector]:
     """Yields before and after each cut, and mean scores: for the sample as it is, then for its replicas."""
     known = nominal.weight != 0
@@ -167,7 +167,7 @@ def _yields(
     return sums
 
 
-def _areas(scores: Scores, yields: Mapping[str, Vector], settings: Evaluation) -> dict[Metric, Vector]:
+def _areas(scores: Scores, yields: Mapping[str, Vector], settings: EvaluationConfig) -> dict[Metric, Vector]:
     """Areas against each background and their mixture, whose shares differ from replica to replica."""
     areas = measure(scores, (), replicas=settings.bootstrap, seed=settings.seed).auc
     shares = np.stack([yields[name] for name in scores.backgrounds])

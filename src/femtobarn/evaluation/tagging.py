@@ -16,7 +16,7 @@ from femtobarn.evaluation.measure import measure
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import draw_replicas
 from femtobarn.evaluation.scores import Scores
-from femtobarn.evaluation.settings import Evaluation
+from femtobarn.evaluation.settings import EvaluationConfig
 
 Vector = NDArray[np.float64]
 
@@ -36,12 +36,12 @@ def several_classes(scores: Scores) -> bool:
     return len(scores.probabilities) > 2
 
 
-def working_point(name: str, settings: Evaluation) -> float:
+def working_point(name: str, settings: EvaluationConfig) -> float:
     """Signal efficiency at which the rejection of a class is quoted."""
     return settings.class_efficiencies.get(name, JETCLASS.get(name, USUAL))
 
 
-def tagged(scores: Scores, settings: Evaluation) -> dict[Metric, Vector]:
+def tagged(scores: Scores, settings: EvaluationConfig) -> dict[Metric, Vector]:
     """Numbers of a tagger as vectors: the sample itself, then its replicas.
 
     Returns:
@@ -59,7 +59,7 @@ def tagged(scores: Scores, settings: Evaluation) -> dict[Metric, Vector]:
     return found
 
 
-def accuracy(scores: Scores, settings: Evaluation) -> Vector:
+def accuracy(scores: Scores, settings: EvaluationConfig) -> Vector:
     """The part of the jets that are given their true class, if all classes were equally frequent.
 
     With a class for each process that is the most probable one; else signal is what has a score of 0.5 or more. The
@@ -81,7 +81,7 @@ def accuracy(scores: Scores, settings: Evaluation) -> Vector:
     return np.asarray((hits / all_of_them).mean(axis=1))
 
 
-def pair_area(scores: Scores, settings: Evaluation) -> Vector:
+def pair_area(scores: Scores, settings: EvaluationConfig) -> Vector:
     r"""Area under the ROC curve, the mean over all ordered pairs of classes (one against one, `macro`).
 
     .. math:: \frac{1}{C (C - 1)} \sum_{j \neq k} A(j|k)
@@ -98,7 +98,7 @@ def pair_area(scores: Scores, settings: Evaluation) -> Vector:
     return np.asarray(np.mean(areas, axis=0))
 
 
-def class_efficiency(scores: Scores, name: str, background: str, settings: Evaluation) -> Vector:
+def class_efficiency(scores: Scores, name: str, background: str, settings: EvaluationConfig) -> Vector:
     r"""Efficiency for one background at the working point of one signal class, by the best test of the two.
 
     The test is :math:`P_X / (P_X + P_B)`, here as :math:`\ln P_X - \ln P_B`, which orders jets alike and does not round

@@ -49,13 +49,13 @@ def read_mapping(path: str | Path) -> Columns:
         raise document.ConfigError(origin, [document.Mistake(where + path, text) for path, text in found]) from None
 
 
-class Strict(BaseModel):
+class StrictConfig(BaseModel):
     """Settings that can't be changed, and know no other keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Split(Strict):
+class SplitConfig(StrictConfig):
     """Shares of the events for training, for choosing the best epoch and for judging; they sum to 1."""
 
     train: float = Field(default=0.6, gt=0, lt=1)
@@ -63,7 +63,7 @@ class Split(Strict):
     test: float = Field(default=0.2, gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _whole(self) -> Split:
+    def _whole(self) -> SplitConfig:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the shares sum to {total:g}, not to 1")
@@ -78,7 +78,7 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-class Data(Strict):
+class DataConfig(StrictConfig):
     """Which events: a sample of the package or files, which of them, and how they are shared out.
 
     Args:
@@ -120,11 +120,11 @@ class Data(Strict):
     renumber: bool = False
     selection: str | None = None
     luminosity: PositiveFloat | None = None
-    split: Split = Split()
+    split: SplitConfig = SplitConfig()
     fraction: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _one_source(self) -> Data:
+    def _one_source(self) -> DataConfig:
         sources = [name for name in ("prepared", "sample", "files") if getattr(self, name)]
         if len(sources) != 1:
             given = " and ".join(sources) or "none"
@@ -135,7 +135,7 @@ class Data(Strict):
         if sources != ["files"] and described:
             raise ValueError(f"{', '.join(described)}: only for files; {sources[0]} needs no description")
         if self.prepared is not None:
-            made = [name for name in ("selection", "split") if getattr(self, name) not in (None, Split())]
+            made = [name for name in ("selection", "split") if getattr(self, name) not in (None, SplitConfig())]
             if made:
                 raise ValueError(f"{' and '.join(made)}: made by `femtobarn prepare`, and fixed in what it wrote")
         elif self.rates:

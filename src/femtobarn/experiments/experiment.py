@@ -30,19 +30,19 @@ from pydantic import (
 )
 from torch import nn
 
-from femtobarn.evaluation import Evaluation
+from femtobarn.evaluation import EvaluationConfig
 from femtobarn.evaluation.settings import TAGGING
 from femtobarn.events.names import check_folder_name
 from femtobarn.events.samples import JET_SAMPLES
 from femtobarn.experiments import document
-from femtobarn.experiments.data import Data, Split, Strict
+from femtobarn.experiments.data import DataConfig, SplitConfig, StrictConfig
 from femtobarn.experiments.document import Tree
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
 from femtobarn.models import find, settings
 from femtobarn.models.registry import BY_KIND, PAIRLESS, architecture, momenta
-from femtobarn.tasks import Classification
-from femtobarn.training import Training
+from femtobarn.tasks import ClassificationConfig
+from femtobarn.training import TrainingConfig
 
 Label = Annotated[
     str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\s.][^/\\\s]*$"), AfterValidator(check_folder_name)
@@ -55,7 +55,7 @@ MAX_SLOTS = 4096
 MAX_PARAMETERS = 2_000_000_000
 
 
-class View(Strict):
+class InputsConfig(StrictConfig):
     """What of an event the model gets to see.
 
     Args:
@@ -79,7 +79,7 @@ class View(Strict):
             raise ValueError(f"{error}; did you mean {close[0]}?" if close else str(error)) from None
 
 
-class Model(BaseModel):
+class ModelConfig(BaseModel):
     """An architecture by name, with its own settings beside the name (`femtobarn models NAME` lists them).
 
     The name of a published size becomes that of its model with the settings of the size written out.
@@ -121,7 +121,7 @@ class Model(BaseModel):
         return momenta(self.name)
 
 
-class Experiment(Strict):
+class Experiment(StrictConfig):
     """One run: data, inputs, model, task, training, evaluation, in the order the data take.
 
     Args:
@@ -130,12 +130,12 @@ class Experiment(Strict):
     """
 
     label: Label = ""
-    data: Data
-    inputs: View = View()
-    model: Model
-    task: Classification
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
+    data: DataConfig
+    inputs: InputsConfig = InputsConfig()
+    model: ModelConfig
+    task: ClassificationConfig
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(default=1, ge=0, lt=2**31)
 
     @model_validator(mode="before")
@@ -206,12 +206,12 @@ PATHS = (("data", "files"), ("data", "prepared"), ("model", "start"))
 #: The mapping behind each path, for naming the right keys.
 SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Experiment,
-    ("data",): Data,
-    ("data", "split"): Split,
-    ("inputs",): View,
-    ("task",): Classification,
-    ("training",): Training,
-    ("evaluation",): Evaluation,
+    ("data",): DataConfig,
+    ("data", "split"): SplitConfig,
+    ("inputs",): InputsConfig,
+    ("task",): ClassificationConfig,
+    ("training",): TrainingConfig,
+    ("evaluation",): EvaluationConfig,
 }
 
 
@@ -259,7 +259,7 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
     return experiment
 
 
-def data(source: str | Path, overrides: Sequence[str] = ()) -> Data:
+def data(source: str | Path, overrides: Sequence[str] = ()) -> DataConfig:
     """The `data` section of an experiment's or a study's YAML, whatever else the file holds.
 
     Args:
@@ -277,7 +277,7 @@ def data(source: str | Path, overrides: Sequence[str] = ()) -> Data:
     if not isinstance(given, Mapping):
         raise document.ConfigError(origin, [document.Mistake("data", "is missing: nothing says which events")])
     try:
-        return Data.model_validate(_anchored({"data": given}, folder)["data"])
+        return DataConfig.model_validate(_anchored({"data": given}, folder)["data"])
     except ValidationError as error:
         found = document.mistakes(error, lambda place: _keys(("data", *place), {}))
         raise document.ConfigError(origin, [document.Mistake(f"data.{path}", text) for path, text in found]) from None
@@ -342,5 +342,5 @@ def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:
     if place == ("model",):
         given = tree.get("model")
         name = given.get("name") if isinstance(given, Mapping) else None
-        return [*Model.model_fields, *(settings(name).model_fields if isinstance(name, str) else ())]
+        return [*ModelConfig.model_fields, *(settings(name).model_fields if isinstance(name, str) else ())]
     return list(SECTIONS[place].model_fields) if place in SECTIONS else []

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from femtobarn.evaluation import Comparison, Evaluation
+from femtobarn.evaluation import Comparison, EvaluationConfig
 from femtobarn.evaluation.shift_table import Change, changed, changes, common
 from femtobarn.evaluation.shifts import NOTE, effect, read_shifts
 from femtobarn.evaluation.table import Table
@@ -26,7 +26,7 @@ def shifts_of(comparison: Comparison) -> Found:
     found = {row.label: [read_shifts(run.path) for run in row.runs] for row in comparison.rows}
     settings = comparison.settings
     whole = {
-        label: [each for each in trainings if each and Evaluation.model_validate(each["settings"]) == settings]
+        label: [each for each in trainings if each and EvaluationConfig.model_validate(each["settings"]) == settings]
         for label, trainings in found.items()
     }
     whole = {label: trainings for label, trainings in whole.items() if len(trainings) == len(found[label])}

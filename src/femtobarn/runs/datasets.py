@@ -21,7 +21,7 @@ from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.constituents import fit_for, suits
 from femtobarn.inputs.stream import Records, Stream
 from femtobarn.tasks import Classifier
-from femtobarn.training import Training
+from femtobarn.training import TrainingConfig
 from femtobarn.training.feeds import Data
 
 #: Events of a folder from which means, standard deviations and the temperature are taken.
@@ -67,7 +67,7 @@ class Side:
         """Labels, and weights of the loss."""
         return torch.from_numpy(task.labels(self.events)), torch.from_numpy(self.weights(task)).float()
 
-    def data(self, task: Classifier, settings: Training) -> Data:
+    def data(self, task: Classifier, settings: TrainingConfig) -> Data:
         """What the training loop takes."""
         return self.batch, self.targets(task)
 
@@ -135,7 +135,7 @@ class Stored:
         """Labels and weights of all events, in memory."""
         return Side(self.events, self.batch).targets(task)
 
-    def data(self, task: Classifier, settings: Training) -> Stream:
+    def data(self, task: Classifier, settings: TrainingConfig) -> Stream:
         """What the training loop takes."""
         cache = None
         if settings.cache:

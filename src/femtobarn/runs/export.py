@@ -16,7 +16,7 @@ from femtobarn.evaluation.runs import METRICS, TREES, WEIGHTS, read_metrics
 from femtobarn.events import Events
 from femtobarn.events.atomic import atomic_path
 from femtobarn.events.files import checksum
-from femtobarn.experiments.data import Data
+from femtobarn.experiments.data import DataConfig
 from femtobarn.export import Facts, Scorer
 from femtobarn.export.card import Card, card
 from femtobarn.export.checksum import digest
@@ -221,7 +221,7 @@ def _limits(trained: Trained, events: Mapping[str, AnyColumns]) -> list[str]:
     return notes
 
 
-def _which(data: Data) -> str:
+def _which(data: DataConfig) -> str:
     names = (Path(pattern).name for patterns in _patterns(data) for pattern in patterns)
     what = f"the sample {data.sample} of femtobarn" if data.sample else ", ".join(names)
     if data.prepared:
@@ -229,7 +229,7 @@ def _which(data: Data) -> str:
     return f"{what}, {data.selection}" if data.selection else what
 
 
-def _patterns(data: Data) -> Iterable[tuple[str, ...]]:
+def _patterns(data: DataConfig) -> Iterable[tuple[str, ...]]:
     return data.files.values() if isinstance(data.files, dict) else [data.files]
 
 

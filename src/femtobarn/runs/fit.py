@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation import Evaluation, load_run
+from femtobarn.evaluation import EvaluationConfig, load_run
 from femtobarn.evaluation.best import LEAST
 from femtobarn.evaluation.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
 from femtobarn.evaluation.replicas import spread
@@ -55,7 +55,7 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
     """
     folder, pyhf = Path(folder), imported()
     run = load_run(folder)
-    settings = Evaluation.model_validate(run.metrics["settings"])
+    settings = EvaluationConfig.model_validate(run.metrics["settings"])
     if settings.tagging:
         raise ValueError(f"{folder} was judged as a tagger of jets; a fit needs evaluation.metrics: significance")
     filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)

@@ -14,7 +14,7 @@ from femtobarn.events.read import refuse_twice
 from femtobarn.events.samples import load_sample
 from femtobarn.events.shards import Index, write_shards
 from femtobarn.events.survey import FileStream, checked_numbers
-from femtobarn.experiments.data import Data
+from femtobarn.experiments.data import DataConfig
 from femtobarn.runs.split_checks import Flow, origin
 from femtobarn.runs.splits import reading_of, resolve
 
@@ -26,7 +26,7 @@ PIECE = 10_000
 
 
 def prepare(
-    data: Data,
+    data: DataConfig,
     folder: str | Path,
     *,
     shards: int | None = None,
@@ -81,14 +81,14 @@ def prepare(
     )
 
 
-def _selected(data: Data, origins: list[dict[str, Any]], flow: Flow) -> Iterator[tuple[Path, Events]]:
+def _selected(data: DataConfig, origins: list[dict[str, Any]], flow: Flow) -> Iterator[tuple[Path, Events]]:
     for path, events in _pieces(data, origins):
         selected = events if data.selection is None else events.select(data.selection)
         flow.add(events, selected)
         yield path, selected
 
 
-def _pieces(data: Data, origins: list[dict[str, Any]]) -> Iterator[tuple[Path, Events]]:
+def _pieces(data: DataConfig, origins: list[dict[str, Any]]) -> Iterator[tuple[Path, Events]]:
     """All events, each piece with its file, and on the way what is known of their origin."""
     if data.sample is not None:
         events = load_sample(data.sample)

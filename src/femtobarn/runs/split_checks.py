@@ -10,7 +10,7 @@ import numpy as np
 
 from femtobarn.events import Events, cutflow
 from femtobarn.events.split import SIDES
-from femtobarn.tasks import Classification
+from femtobarn.tasks import ClassificationConfig
 
 #: Files that a message names at most.
 MAX_FILES = 3
@@ -72,7 +72,9 @@ class Flow:
         return text + "; loosen the selection"
 
 
-def missing_process(settings: Classification, left: Sequence[str], before: Mapping[str, int], selection: str) -> None:
+def missing_process(
+    settings: ClassificationConfig, left: Sequence[str], before: Mapping[str, int], selection: str
+) -> None:
     """Checks that a selection leaves events of every process that the task names.
 
     Raises:
@@ -88,7 +90,7 @@ def missing_process(settings: Classification, left: Sequence[str], before: Mappi
 
 
 def check_sides(
-    settings: Classification,
+    settings: ClassificationConfig,
     counts: Mapping[str, Mapping[str, int]],
     totals: Mapping[str, Mapping[str, float]],
     fraction: float = 1.0,

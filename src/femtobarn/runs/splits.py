@@ -25,13 +25,13 @@ from femtobarn.events.samples import load_sample
 from femtobarn.events.shards import INDEX, Index
 from femtobarn.events.source import Source
 from femtobarn.events.split import SIDES
-from femtobarn.experiments.data import Data, Split
-from femtobarn.experiments.experiment import Experiment, View
+from femtobarn.experiments.data import DataConfig, SplitConfig
+from femtobarn.experiments.experiment import Experiment, InputsConfig
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.runs.datasets import Side, Stored
 from femtobarn.runs.split_checks import Flow, check_sides, missing_process, origin
-from femtobarn.tasks import Classification, Classifier
+from femtobarn.tasks import ClassificationConfig, Classifier
 
 #: Luminosity in 1/fb of weights in files that do not say, where the configuration does not either.
 LUMINOSITY = 100.0
@@ -71,7 +71,7 @@ class Sample:
     provenance: dict[str, Any]
     _tables: dict[tuple[tuple[str, ...], str], Table] = field(default_factory=dict)
 
-    def table(self, inputs: View) -> Table:
+    def table(self, inputs: InputsConfig) -> Table:
         """The columns that boosted trees see, made once."""
         chosen = (inputs.interactions, inputs.features)
         if chosen not in self._tables:
@@ -99,7 +99,7 @@ def prepare(experiment: Experiment) -> Sample:
     return found
 
 
-def everything(data: Data) -> Events:
+def everything(data: DataConfig) -> Events:
     """All events that the data section of an experiment stands for, before they are shared out.
 
     Raises:
@@ -141,7 +141,7 @@ def fingerprint(events: Events) -> str:
     return digest.hexdigest()
 
 
-def resolve(data: Data) -> dict[str | None, list[Path]]:
+def resolve(data: DataConfig) -> dict[str | None, list[Path]]:
     """The files behind the globs, by process (None where the files say it themselves).
 
     Raises:
@@ -154,7 +154,7 @@ def resolve(data: Data) -> dict[str | None, list[Path]]:
     return {None: find(data.files)} if data.files else {}
 
 
-def _state(data: Data) -> State:
+def _state(data: DataConfig) -> State:
     """Size and time of every file, so that events in memory are not taken for those of a file that has changed."""
     states: list[tuple[str, int, int]] = []
     for paths in resolve(data).values():
@@ -174,14 +174,14 @@ class _Read(NamedTuple):
     before: dict[str, int]  # events of each process before the selection
 
 
-def _all(data: Data, state: State) -> _Read:
-    whole = data.model_copy(update={"fraction": 1.0, "split": Split()})  # neither changes what is read
+def _all(data: DataConfig, state: State) -> _Read:
+    whole = data.model_copy(update={"fraction": 1.0, "split": SplitConfig()})  # neither changes what is read
     return _read(whole.model_dump_json(), state)
 
 
 @lru_cache(maxsize=1)
 def _read(source: str, state: State) -> _Read:
-    data = Data.model_validate_json(source)
+    data = DataConfig.model_validate_json(source)
     if data.prepared is not None:
         index = Index.read(data.prepared)
         sides = [Stored(Source.open(data.prepared, side, 1, index=index), tuple(index.processes), {}) for side in SIDES]
@@ -201,14 +201,14 @@ def _read(source: str, state: State) -> _Read:
     return _Read(selected, fingerprint(selected), flow.before)
 
 
-def _origin(data: Data) -> str:
+def _origin(data: DataConfig) -> str:
     """Where the events are from, in the words of a message."""
     if data.prepared is not None or data.sample is not None:
         return str(data.prepared or data.sample)
     return origin([path for paths in resolve(data).values() for path in paths])
 
 
-def reading_of(data: Data, process: str | None) -> Reading:
+def reading_of(data: DataConfig, process: str | None) -> Reading:
     """How the files of a process are read."""
     luminosity = data.luminosity or LUMINOSITY
     return Reading(data.format, data.mapping, process, luminosity, data.unit, data.tolerant, data.renumber)
@@ -228,9 +228,9 @@ class _Shared(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _prepared(data_json: str, task_json: str, slots: int, momenta: torch.dtype, state: State) -> Sample:
-    data = Data.model_validate_json(data_json)
+    data = DataConfig.model_validate_json(data_json)
     if data.prepared is not None:
-        return _stored(data, Classification.model_validate_json(task_json), slots, momenta)
+        return _stored(data, ClassificationConfig.model_validate_json(task_json), slots, momenta)
     shared = _shared_out(data_json, task_json, state)
     train, validation, test = (
         Side(part, make_batch(part, slots, momenta)) for part in (shared.train, shared.validation, shared.test)
@@ -240,7 +240,7 @@ def _prepared(data_json: str, task_json: str, slots: int, momenta: torch.dtype, 
 
 @lru_cache(maxsize=4)
 def _shared_out(data_json: str, task_json: str, state: State) -> _Shared:
-    data, settings = Data.model_validate_json(data_json), Classification.model_validate_json(task_json)
+    data, settings = DataConfig.model_validate_json(data_json), ClassificationConfig.model_validate_json(task_json)
     events, digest, before = _all(data, state)
     missing_process(settings, events.processes, before, data.selection or "")
     signal, background = settings.roles(events.processes)
@@ -271,7 +271,7 @@ def _by_process(events: Events, names: Sequence[str], values: NDArray[Any]) -> d
     return {name: values[events.process == name].sum().item() for name in names}
 
 
-def _stored(data: Data, settings: Classification, slots: int, momenta: torch.dtype) -> Sample:
+def _stored(data: DataConfig, settings: ClassificationConfig, slots: int, momenta: torch.dtype) -> Sample:
     """A sample of events that stay on disk."""
     assert data.prepared is not None
     index = Index.read(data.prepared)

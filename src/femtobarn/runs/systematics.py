@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from femtobarn.evaluation import Evaluation, by_model, load_run
+from femtobarn.evaluation import EvaluationConfig, by_model, load_run
 from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shifts
 from femtobarn.events import SHIFTS, Events, select, shift
@@ -82,7 +82,7 @@ def shift_run(
     for name in names:
         parts(name)
     run = load_run(folder)
-    settings = Evaluation.model_validate(run.metrics["settings"])
+    settings = EvaluationConfig.model_validate(run.metrics["settings"])
     told = read_shifts(folder)
     if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
         return told

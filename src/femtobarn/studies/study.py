@@ -41,7 +41,7 @@ MAX_ENTRIES = 1000
 MAX_RUNS = 10_000
 
 
-class Study(BaseModel):
+class StudyConfig(BaseModel):
     """The YAML of a study.
 
     Args:
@@ -68,7 +68,7 @@ class Study(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _countable(self) -> Study:
+    def _countable(self) -> StudyConfig:
         runs = len(self.models) * len(self.seeds) * len(self.sizes)
         if runs > MAX_RUNS:
             raise ValueError(f"models x seeds x sizes are {runs} runs; at most {MAX_RUNS} are allowed")
@@ -116,7 +116,7 @@ def find(name: str | Path) -> Path:
     raise FileNotFoundError(f"no study file {name}{known}")
 
 
-def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Study:
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> StudyConfig:
     """A study from a YAML file, the name of a shipped one or a mapping; every experiment in it is checked.
 
     Args:
@@ -132,19 +132,19 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     tree, origin, folder = document.read(source if isinstance(source, Mapping) else find(source))
     if "model" in tree and "models" not in tree:
         raise ConfigError(origin, [Mistake("", "is one experiment (it has no models); run `femtobarn train`")])
-    own = [text for text in overrides if document.assignment(text)[0][0] in Study.model_fields]
+    own = [text for text in overrides if document.assignment(text)[0][0] in StudyConfig.model_fields]
     for text in own:
         tree = document.put(tree, *document.assignment(text))
     try:
-        study = Study.model_validate(tree)
+        study = StudyConfig.model_validate(tree)
     except ValidationError as error:
-        found = document.mistakes(error, lambda place: list(Study.model_fields) if not place else [])
+        found = document.mistakes(error, lambda place: list(StudyConfig.model_fields) if not place else [])
         raise ConfigError(origin, found) from None
     shared = [text for text in overrides if text not in own]
     return study.model_copy(update={"base": {}, "models": _checked(study, shared, origin, folder)})
 
 
-def plan(study: Study, out: str | Path) -> list[Planned]:
+def plan(study: StudyConfig, out: str | Path) -> list[Planned]:
     """Every run of a study with its folder below `out`, first seed first, so that a stopped study can be compared.
 
     Where `training.threads` is not given a run uses one: several runs side by side make better use of a processor.
@@ -174,7 +174,7 @@ def listing(planned: Sequence[Planned]) -> str:
     return "\n".join([*lines, f"{len(planned)} runs, {finished} finished, {len(planned) - finished} to do"])
 
 
-def _checked(study: Study, overrides: Sequence[str], origin: str, folder: Path) -> dict[str, dict[str, Any]]:
+def _checked(study: StudyConfig, overrides: Sequence[str], origin: str, folder: Path) -> dict[str, dict[str, Any]]:
     """The experiment of each model, complete; mistakes of all of them are told at once."""
     found: list[Mistake] = []
     complete: dict[str, dict[str, Any]] = {}

@@ -1,7 +1,7 @@
 """Classification: which process an event comes from, and how signal-like it is.
 
-The settings name the processes (`Classification`); met with training events they become a `Classifier`, which knows
-the labels, the weights, the loss and how outputs turn into a score.
+The settings name the processes (`ClassificationConfig`); met with training events they become a `Classifier`,
+which knows the labels, the weights, the loss and how outputs turn into a score.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Name = Annotated[str, AfterValidator(check_name)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=1000)]
 
 
-class Classification(BaseModel):
+class ClassificationConfig(BaseModel):
     """Which processes to tell apart, and the loss that says how well.
 
     Args:
@@ -47,7 +47,7 @@ class Classification(BaseModel):
         gamma: focal loss: how fast easy events lose weight; 0 gives the cross-entropy.
 
     Example:
-        >>> Classification(signal=("tttt",), loss="focal", alpha=0.75, gamma=3).classes
+        >>> ClassificationConfig(signal=("tttt",), loss="focal", alpha=0.75, gamma=3).classes
         'process'
     """
 
@@ -61,7 +61,7 @@ class Classification(BaseModel):
     gamma: NonNegativeFloat | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Classification:
+    def _consistent(self) -> ClassificationConfig:
         both = set(self.signal) & set(self.background or ())
         if both:
             raise ValueError(f"signal and background at once: {', '.join(sorted(both))}")
@@ -140,7 +140,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        settings: Classification,
+        settings: ClassificationConfig,
         signal: Sequence[str],
         background: Sequence[str],
         yields: dict[str, float],

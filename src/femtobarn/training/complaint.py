@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from femtobarn.training.settings import Training
+from femtobarn.training.settings import TrainingConfig
 
 
-def not_finite(what: str, value: float, where: str, network: nn.Module, settings: Training) -> str:
+def not_finite(what: str, value: float, where: str, network: nn.Module, settings: TrainingConfig) -> str:
     """Names the loss and its place, says whether weights or events are to blame, and the remedies."""
     sick = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
     weights = (

@@ -23,7 +23,7 @@ from femtobarn.training.feeds import Data, Dealer, Held, feed
 from femtobarn.training.history import Begun, Epoch, stalled
 from femtobarn.training.optimizers import optimizer
 from femtobarn.training.schedules import factor
-from femtobarn.training.settings import INCIDENTAL, Training
+from femtobarn.training.settings import INCIDENTAL, TrainingConfig
 from femtobarn.training.start import Start
 
 #: Steps after which random numbers are seeded anew; a training can be saved, and goes on, at these.
@@ -35,7 +35,7 @@ def fit(
     loss: Callable[..., Tensor],
     train: Data,
     valid: Data,
-    settings: Training,
+    settings: TrainingConfig,
     *,
     seed: int,
     checkpoint: Path | None = None,
@@ -53,7 +53,7 @@ def fit(
         loss: `loss(outputs, *targets)`, the mean over a batch with whatever weights are among the targets.
         train, valid: (batch, targets), kept on the device, for which the validation loss is one call of `loss` on all
             events; or prepared events that stay on disk, where it is the mean of `loss` over batches.
-        settings: see `Training`.
+        settings: see `TrainingConfig`.
         seed: of shuffling and dropout; the weights the network starts from are the caller's.
         checkpoint: file for the state after each epoch, and within long ones; None keeps none.
         start: which of those weights were learned elsewhere; none if not given.
@@ -64,7 +64,7 @@ def fit(
         FloatingPointError: a loss that is not finite; names epoch, batch and remedies.
 
     Example:
-        >>> for epoch in fit(network, task.loss, train, valid, Training(epochs=20), seed=1):  # doctest: +SKIP
+        >>> for epoch in fit(network, task.loss, train, valid, TrainingConfig(epochs=20), seed=1):  # doctest: +SKIP
         ...     print(epoch.number, epoch.valid_loss)
     """
     for name, data in (("training", train), ("validation", valid)):
@@ -103,7 +103,7 @@ class _Run:
         loss: Callable[..., Tensor],
         train: Held | Dealer,
         valid: Held | Dealer,
-        settings: Training,
+        settings: TrainingConfig,
         seed: int,
         checkpoint: Path | None,
         start: Start,

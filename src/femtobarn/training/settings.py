@@ -21,7 +21,7 @@ INCIDENTAL = {"device", "threads", "compile", "readers", "cache", "save_minutes"
 MAX_EPOCHS = 1_000_000
 
 
-class Training(BaseModel):
+class TrainingConfig(BaseModel):
     """How a network is trained: how long, how fast, where.
 
     Args:
@@ -49,7 +49,7 @@ class Training(BaseModel):
         save_minutes: how often a training is saved within an epoch.
 
     Example:
-        >>> Training(epochs=3, lr=1e-3).schedule
+        >>> TrainingConfig(epochs=3, lr=1e-3).schedule
         'flat_then_decay'
     """
 
