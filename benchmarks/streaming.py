@@ -42,8 +42,8 @@ import torch
 
 import femtobarn
 from femtobarn.events import Events
-from femtobarn.events.shards import fingerprint_of, write_shards
-from femtobarn.events.source import Source
+from femtobarn.events.shards.index import fingerprint_of, write_shards
+from femtobarn.events.shards.source import Source
 from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
 from femtobarn.runs import provenance

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 import femtobarn
 from femtobarn.events import Events
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.models import Network, weaver
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON, POSITRON

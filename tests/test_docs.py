@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from femtobarn.events.mapping import Columns, Mapping
+from femtobarn.events.formats.mapping import Columns, Mapping
 from femtobarn.experiments.experiment import Experiment, build
 from femtobarn.experiments.search_space import load as load_spaces
 from femtobarn.inputs import INTERACTIONS

@@ -18,7 +18,7 @@ from femtobarn.evaluation import EvaluationConfig, asimov, compare, fit_section,
 from femtobarn.evaluation.likelihood import BINS, Histogram, fill, fit, histogram, workspace
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.replicas import effective, hard_events
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.runs.fit import fit_run, variations
 from tests.support.fake_runs import make_runs, make_scores
 from tests.support.sample import make_events

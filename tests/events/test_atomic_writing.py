@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from femtobarn.events.atomic import atomic_write, atomic_write_bytes, partial_path, remove_leftovers
+import femtobarn
+from femtobarn.events.storage.atomic import atomic_write, atomic_write_bytes, partial_path, remove_leftovers
 from femtobarn.runs import provenance
 
 
@@ -80,8 +81,8 @@ def test_leftovers_of_killed_processes_are_removed_and_others_kept(tmp_path):
 
 def test_every_writer_goes_through_the_one_that_writes_whole_files():
     """No module of the package replaces or opens a partial file by itself."""
-    root = Path(provenance.__file__).parent
+    root = Path(femtobarn.__file__).parent
     texts = {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
     assert {path for path, text in texts.items() if "os.replace(" in text or '.partial"' in text} == {
-        "events/atomic.py"
+        "events/storage/atomic.py"
     }

@@ -11,7 +11,7 @@ import pytest
 
 from femtobarn.events import EventError, Events, concatenate, inspect, read, stream, write_parquet
 from femtobarn.events.combine import Tally, tally
-from femtobarn.events.shards import Index
+from femtobarn.events.shards.index import Index
 from femtobarn.experiments.data import DataConfig
 from femtobarn.runs import prepare as preparation
 from femtobarn.runs import splits as sample

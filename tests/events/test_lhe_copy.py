@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from femtobarn.events import EventError, read_lhe
-from femtobarn.events.lhe_copy import rewrite_lhe
+from femtobarn.events.formats.lhe_copy import rewrite_lhe
 from tests.events.test_readers_lhe import FIRST, HEAD, SECOND, VARIANTS, WHOLE
 from tests.support.same_events import assert_same
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from femtobarn.events import EventError, Events, read_darkmachines, write_darkmachines
-from femtobarn.events import darkmachines as module
-from femtobarn.events.bulk import _thousandth
 from femtobarn.events.faults import MAX_ENERGY
-from femtobarn.events.files import MAX_LINE_BYTES
-from femtobarn.events.lines import careful
+from femtobarn.events.formats import darkmachines as module
+from femtobarn.events.formats.darkmachines_columns import _thousandth
+from femtobarn.events.formats.darkmachines_lines import careful
+from femtobarn.events.storage.files import MAX_LINE_BYTES
 from femtobarn.physics.objects import NAMES
 from tests.support.same_events import assert_same
 from tests.support.sample import make_events

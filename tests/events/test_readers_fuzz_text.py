@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from femtobarn.events import Events, lhe_info, read_darkmachines, read_lhe, write_darkmachines
-from femtobarn.events.bulk import fast
-from femtobarn.events.lines import careful
+from femtobarn.events.formats.darkmachines_columns import fast
+from femtobarn.events.formats.darkmachines_lines import careful
 from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.sample import make_events
 

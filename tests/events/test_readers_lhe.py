@@ -12,9 +12,9 @@ import pytest
 import vector
 
 from femtobarn.events import EventError, lhe_info, read_lhe
-from femtobarn.events.lhe import hard_numbers
-from femtobarn.events.lhe_events import HardEvents, read_head
-from femtobarn.events.lhe_markup import Markup
+from femtobarn.events.formats.lhe import hard_numbers
+from femtobarn.events.formats.lhe_events import HardEvents, read_head
+from femtobarn.events.formats.lhe_markup import Markup
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, PHOTON
 from tests.support.same_events import assert_same
 

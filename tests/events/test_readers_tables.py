@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from femtobarn.events import EventError, Mapping, inspect, read, show, write_parquet
-from femtobarn.events.parquet import stream_parquet
+from femtobarn.events.formats.parquet import stream_parquet
 from femtobarn.physics.objects import ELECTRON, JET, POSITRON
 from tests.events.test_readers_jets import jetclass, quark_gluon, top_tagging
 from tests.support.sample import make_events

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from femtobarn.events import SelectionError, cutflow, select
-from femtobarn.events.selection import check
+from femtobarn.events.selection.cuts import check
 from femtobarn.physics.objects import CHARGES
 from femtobarn.physics.observables import observables
 from tests.support.sample import make_events

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from femtobarn.events import SelectionError, select
-from femtobarn.events.selection import check
+from femtobarn.events.selection.cuts import check
 from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.sample import make_events
 

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from femtobarn.cli import app
 from femtobarn.events import EventError, Events, concatenate, read, split, subset, write_darkmachines, write_parquet
-from femtobarn.events.atomic import partial_path
-from femtobarn.events.epoch import BLOCK, Epoch
-from femtobarn.events.shards import Index, write_shards
-from femtobarn.events.source import Source
+from femtobarn.events.shards.epoch import BLOCK, Epoch
+from femtobarn.events.shards.index import Index, write_shards
+from femtobarn.events.shards.source import Source
+from femtobarn.events.storage.atomic import partial_path
 from femtobarn.experiments import experiment
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.stream import Stream
@@ -45,8 +45,8 @@ def folder(events: Events, tmp_path_factory) -> Path:
     """Small row groups, so that there are many."""
     path: Path = tmp_path_factory.mktemp("prepared") / "set"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("femtobarn.events.shards.MOST", 37)
-        patch.setattr("femtobarn.events.shards.HELD", 100_000)
+        patch.setattr("femtobarn.events.shards.index.MOST", 37)
+        patch.setattr("femtobarn.events.shards.index.HELD", 100_000)
         write_shards((events[at : at + 700] for at in range(0, len(events), 700)), path, SHARES, shards=5)
     return path
 

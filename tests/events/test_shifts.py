@@ -10,7 +10,7 @@ import pytest
 
 import femtobarn
 from femtobarn.events import SHIFTS, Events, shift
-from femtobarn.events.shifts import SOFT_TERM, jet_energy_scale, tag_efficiency
+from femtobarn.events.systematics import SOFT_TERM, jet_energy_scale, tag_efficiency
 from femtobarn.physics.jets import b_tag_efficiency, b_tag_uncertainty, energy_uncertainty
 from femtobarn.physics.objects import BJET, JETS
 from tests.support.same_events import assert_same

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import femtobarn
 from femtobarn.events import Events, write_parquet
-from femtobarn.events.shards import write_shards
-from femtobarn.events.source import Source
+from femtobarn.events.shards.index import write_shards
+from femtobarn.events.shards.source import Source
 from femtobarn.experiments import experiment
 from femtobarn.inputs import Batch, Features, Inputs, make_batch
 from femtobarn.inputs.stream import Stream

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from femtobarn.events import Padded
-from femtobarn.events.ragged import RaggedObjects
+from femtobarn.events.selection.ragged import RaggedObjects
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, PHOTON, POSITRON
 from femtobarn.physics.observables import OBSERVABLES, EventQuantities, observables
 from tests.support.sample import make_events

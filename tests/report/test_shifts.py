@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from femtobarn.evaluation import EvaluationConfig, compare, judge_shifts, load_run
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.report import report
 from femtobarn.report.shifts import draw_shifts, shift_tables, shifts_of
 from femtobarn.report.style import model_looks

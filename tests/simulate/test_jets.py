@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import femtobarn
 from femtobarn.cli import app
 from femtobarn.events import read_parquet
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.inputs.constituents import suits
 from femtobarn.physics.objects import CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON
 from femtobarn.simulate import SOURCES, Jets, Plan, run

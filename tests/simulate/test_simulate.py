@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from femtobarn.cli import app
 from femtobarn.events import lhe_info, read, read_parquet
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.simulate import Generator, Plan, Preselection, production, reconstruct, run
 from femtobarn.simulate.card import card, error
 from femtobarn.simulate.generator import hadronic, same_sign

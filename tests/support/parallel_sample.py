@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from femtobarn.events.decode import Arrays
-from femtobarn.events.shards import write_shards
-from femtobarn.events.source import Source
+from femtobarn.events.shards.decode import Arrays
+from femtobarn.events.shards.index import write_shards
+from femtobarn.events.shards.source import Source
 from femtobarn.inputs import Batch
 from femtobarn.inputs.stream import Stream
 from femtobarn.training import TrainingConfig, fit, parallel
@@ -58,7 +58,7 @@ def prepare(folder: Path) -> None:
     made = make_events(700, most=6)
     made.weight[:] *= np.random.default_rng(0).uniform(0, 1, len(made)) ** 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("femtobarn.events.shards.MOST", 23)
+        patch.setattr("femtobarn.events.shards.index.MOST", 23)
         write_shards([made], folder, {"train": 0.6, "validation": 0.3, "test": 0.1}, shards=3)
 
 

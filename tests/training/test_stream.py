@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from femtobarn.evaluation import Scores
 from femtobarn.events import Events, write_parquet
-from femtobarn.events.shards import Index, write_shards
-from femtobarn.events.source import Source
+from femtobarn.events.shards.index import Index, write_shards
+from femtobarn.events.shards.source import Source
 from femtobarn.experiments import experiment
 from femtobarn.experiments.document import ConfigError
 from femtobarn.inputs.stream import Stream
@@ -47,7 +47,7 @@ def folder(events: Events, tmp_path_factory) -> Path:
     path: Path = tmp_path_factory.mktemp("data")
     write_parquet(events, path / "events.parquet")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("femtobarn.events.shards.MOST", 41)
+        patch.setattr("femtobarn.events.shards.index.MOST", 41)
         write_shards([events], path / "set", SHARES, shards=4)
     return path
 

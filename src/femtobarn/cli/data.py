@@ -66,7 +66,7 @@ def simulate(
     """
     with complaints():
         from femtobarn.events import inspect, lhe_info, show
-        from femtobarn.events.files import stem
+        from femtobarn.events.storage.files import stem
         from femtobarn.simulate import Jets, Plan, Preselection, run
         from femtobarn.studies.cluster import Cluster
         from femtobarn.studies.progress import bar

@@ -10,14 +10,14 @@ from typing import Any
 import yaml
 
 from femtobarn.evaluation.scores import Scores
-from femtobarn.events.checksums import (
+from femtobarn.events.storage.checksums import (
     CheckedJson,
     compare_checksums,
     content_checksum,
     read_checked_json,
     read_json,
 )
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.training.settings import INCIDENTAL
 
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from femtobarn.events.atomic import atomic_write, unchecked
+from femtobarn.events.storage.atomic import atomic_write, unchecked
 
 PREFIX = "probability_"
 COLUMNS = ("process", "number", "hard", "weight", "score")
@@ -111,7 +111,7 @@ class Scores:
 
         Args:
             path: the file.
-            check: see `femtobarn.events.atomic.atomic_write`.
+            check: see `femtobarn.events.storage.atomic.atomic_write`.
         """
         columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
         columns["process"] = pa.array(self.process.tolist()).dictionary_encode()

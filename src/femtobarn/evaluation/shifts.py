@@ -23,8 +23,8 @@ from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.evaluation.significance import significance
-from femtobarn.events.checksums import compare_checksums, read_checked_json
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.checksums import compare_checksums, read_checked_json
+from femtobarn.events.storage.files import checksum
 
 #: In the run folder: the numbers, and a folder with the scores of the shifted events, one file a shift.
 SUMMARY, FOLDER = "shifts.json", "shifts"

@@ -1,19 +1,19 @@
 """Events: read, select, weigh, split."""
 
-from femtobarn.events.darkmachines import read_darkmachines, write_darkmachines
 from femtobarn.events.errors import EventError
+from femtobarn.events.formats.darkmachines import read_darkmachines, write_darkmachines
+from femtobarn.events.formats.jetclass import read_jetclass
+from femtobarn.events.formats.lhe import LHEInfo, lhe_info, read_lhe
+from femtobarn.events.formats.mapping import Mapping
+from femtobarn.events.formats.parquet import read_parquet, write_parquet
+from femtobarn.events.formats.quarkgluon import read_quark_gluon
+from femtobarn.events.formats.toptagging import read_top_tagging
 from femtobarn.events.inspect import Inspection, inspect, show
-from femtobarn.events.jetclass import read_jetclass
-from femtobarn.events.lhe import LHEInfo, lhe_info, read_lhe
-from femtobarn.events.mapping import Mapping
-from femtobarn.events.parquet import read_parquet, write_parquet
-from femtobarn.events.quarkgluon import read_quark_gluon
 from femtobarn.events.read import read, stream, write
 from femtobarn.events.record import Events, Padded, concatenate
-from femtobarn.events.selection import SelectionError, Step, cutflow, select
-from femtobarn.events.shifts import SHIFTS, shift
+from femtobarn.events.selection.cuts import SelectionError, Step, cutflow, select
 from femtobarn.events.split import Split, split, subset
-from femtobarn.events.toptagging import read_top_tagging
+from femtobarn.events.systematics import SHIFTS, shift
 
 __all__ = [
     "SHIFTS",

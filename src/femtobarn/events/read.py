@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from femtobarn.events.combine import contributions_of, treat, treatments
-from femtobarn.events.darkmachines import write_darkmachines
 from femtobarn.events.errors import EventError
+from femtobarn.events.formats.darkmachines import write_darkmachines
+from femtobarn.events.formats.darkmachines_lines import Unit
+from femtobarn.events.formats.mapping import Mapping
+from femtobarn.events.formats.parquet import write_parquet
 from femtobarn.events.generation import Combine
-from femtobarn.events.lines import Unit
-from femtobarn.events.mapping import Mapping
 from femtobarn.events.numbers import repeated
-from femtobarn.events.parquet import write_parquet
 from femtobarn.events.reading import SUFFIXES, Format, Reading, format_of
 from femtobarn.events.record import Events, join
 from femtobarn.events.survey import FileStream

@@ -10,19 +10,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.events.darkmachines import read_darkmachines, stream_darkmachines
 from femtobarn.events.errors import EventError
-from femtobarn.events.files import checksum
+from femtobarn.events.formats.darkmachines import read_darkmachines, stream_darkmachines
+from femtobarn.events.formats.darkmachines_lines import Unit
+from femtobarn.events.formats.jetclass import read_jetclass
+from femtobarn.events.formats.lhe import read_lhe
+from femtobarn.events.formats.mapping import Mapping
+from femtobarn.events.formats.parquet import provenance_of, read_parquet, stream_parquet
+from femtobarn.events.formats.quarkgluon import read_quark_gluon
+from femtobarn.events.formats.toptagging import read_top_tagging
 from femtobarn.events.generation import rename
-from femtobarn.events.jetclass import read_jetclass
-from femtobarn.events.lhe import read_lhe
-from femtobarn.events.lines import Unit
-from femtobarn.events.mapping import Mapping
 from femtobarn.events.numbers import renumber_mask
-from femtobarn.events.parquet import provenance_of, read_parquet, stream_parquet
-from femtobarn.events.quarkgluon import read_quark_gluon
 from femtobarn.events.record import Events
-from femtobarn.events.toptagging import read_top_tagging
+from femtobarn.events.storage.files import checksum
 
 Format = Literal["darkmachines", "parquet", "lhe", "top_tagging", "quark_gluon", "jetclass"]
 

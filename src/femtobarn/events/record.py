@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.combine import contributions_of, treat, treatments
 from femtobarn.events.generation import Combine, merge
-from femtobarn.events.selection import select
+from femtobarn.events.selection.cuts import select
 
 vector.register_awkward()
 

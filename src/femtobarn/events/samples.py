@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 
-from femtobarn.events.parquet import read_parquet
+from femtobarn.events.formats.parquet import read_parquet
 from femtobarn.events.record import Events
 
 #: Names of the samples, in configurations and on the command line.

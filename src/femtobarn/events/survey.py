@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from femtobarn.events.combine import NOTHING, Contribution, Tally, Treatment, refuse_mixture, tally, treat, treatments
+from femtobarn.events.formats.parquet import luminosity_of
 from femtobarn.events.generation import Combine, is_stated, merge
 from femtobarn.events.numbers import NumberLog, refuse
-from femtobarn.events.parquet import luminosity_of
 from femtobarn.events.reading import Reading
 from femtobarn.events.record import Events
 

@@ -20,10 +20,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from femtobarn.events import Events, Mapping, stream
-from femtobarn.events.atomic import atomic_write
+from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.generation import Combine
-from femtobarn.events.lines import Unit
 from femtobarn.events.reading import Format
+from femtobarn.events.storage.atomic import atomic_write
 from femtobarn.export.facts import Facts
 from femtobarn.export.scorer import EventScorer
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from femtobarn.events.decode import Arrays
-from femtobarn.events.readers import Pass, Readers
-from femtobarn.events.source import Source
+from femtobarn.events.shards.decode import Arrays
+from femtobarn.events.shards.readers import Pass, Readers
+from femtobarn.events.shards.source import Source
 from femtobarn.inputs.batch import Batch
 
 
@@ -30,7 +30,7 @@ class Stream:
 
     The order is a function of (seed, epoch) alone, as that of `femtobarn.inputs.batches`: every event of a rate of 1
     comes once in an epoch, the last batch is as short as it comes. It is another order than that of events in memory,
-    because only the row groups of a block are shuffled with each other (`femtobarn.events.epoch`).
+    because only the row groups of a block are shuffled with each other (`femtobarn.events.shards.epoch`).
 
     Args:
         source: the events.

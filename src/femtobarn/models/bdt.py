@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from femtobarn.events.atomic import atomic_write_bytes, unchecked
+from femtobarn.events.storage.atomic import atomic_write_bytes, unchecked
 from femtobarn.inputs.feature_batch import Sizes
 from femtobarn.models.registry import model
 from femtobarn.models.treetext import check_trees
@@ -193,7 +193,7 @@ class BDT:
 
         Args:
             path: the file.
-            check: see `femtobarn.events.atomic.atomic_write`.
+            check: see `femtobarn.events.storage.atomic.atomic_write`.
 
         Raises:
             RuntimeError: before `fit` or `load`.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from femtobarn.evaluation import Comparison, ModelResult
 from femtobarn.evaluation.measurement import AUC
-from femtobarn.events.checksums import read_checked_json
+from femtobarn.events.storage.checksums import read_checked_json
 from femtobarn.explain import EXPLAIN, MIXTURE
 from femtobarn.explain.show import contrasted, merged
 from femtobarn.report.style import WIDTH, Look, Picture, literal, process_looks

@@ -16,7 +16,7 @@ from femtobarn.evaluation.published import published_table
 from femtobarn.evaluation.table import subscripts
 from femtobarn.evaluation.tables import pair_tables
 from femtobarn.events import Events
-from femtobarn.events.atomic import atomic_write_bytes
+from femtobarn.events.storage.atomic import atomic_write_bytes
 from femtobarn.report.calibration import calibration_table, calibrations
 from femtobarn.report.facts import facts
 from femtobarn.report.looks import PREFIX

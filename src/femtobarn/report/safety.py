@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from femtobarn.evaluation import Comparison
 from femtobarn.evaluation.runs import SAFETY
-from femtobarn.events.checksums import read_checked_json
+from femtobarn.events.storage.checksums import read_checked_json
 from femtobarn.report.style import WIDTH, Look, legend_below, literal
 
 #: What was found for each training, by model.

@@ -14,7 +14,7 @@ from femtobarn.evaluation import Comparison, EvaluationConfig
 from femtobarn.evaluation.shift_table import Change, changed, changes, common
 from femtobarn.evaluation.shifts import NOTE, effect, read_shifts
 from femtobarn.evaluation.table import Table
-from femtobarn.events.shifts import SOURCES
+from femtobarn.events.systematics import SOURCES
 from femtobarn.report.style import WIDTH, Look, literal
 
 #: What was found for each training, by model.

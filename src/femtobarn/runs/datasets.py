@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from femtobarn.events import Events, concatenate, subset
-from femtobarn.events.parquet import stream_parquet
+from femtobarn.events.formats.parquet import stream_parquet
 from femtobarn.events.record import KINEMATICS, MISSING_MOMENTUM
-from femtobarn.events.source import Source
+from femtobarn.events.shards.source import Source
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.constituents import fit_for, suits
 from femtobarn.inputs.stream import Records, Stream

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events import Events
-from femtobarn.events.checksums import write_checked_json
+from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
 from femtobarn.inputs import OBJECTS, columns
 from femtobarn.models import BDT

@@ -14,8 +14,8 @@ from rich.table import Table
 import femtobarn
 from femtobarn.evaluation.runs import METRICS, TREES, WEIGHTS, read_metrics
 from femtobarn.events import Events
-from femtobarn.events.atomic import atomic_path
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.atomic import atomic_path
+from femtobarn.events.storage.files import checksum
 from femtobarn.experiments.data import DataConfig
 from femtobarn.export import Facts, Scorer
 from femtobarn.export.card import Card, card

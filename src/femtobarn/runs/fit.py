@@ -19,9 +19,9 @@ from femtobarn.evaluation.replicas import spread
 from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE
 from femtobarn.evaluation.scores import Scores
 from femtobarn.evaluation.shifts import FOLDER, read_shifts
-from femtobarn.events.checksums import write_checked_json
-from femtobarn.events.files import checksum
-from femtobarn.events.shifts import DIRECTIONS, SOURCES
+from femtobarn.events.storage.checksums import write_checked_json
+from femtobarn.events.storage.files import checksum
+from femtobarn.events.systematics import DIRECTIONS, SOURCES
 from femtobarn.runs import provenance
 
 #: Replicas of the test events that are fitted; twenty know an error to a sixth of itself.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from femtobarn.evaluation.runs import SAFETY
 from femtobarn.events import Events
-from femtobarn.events.checksums import write_checked_json
 from femtobarn.events.emissions import with_soft, with_split
+from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.inputs import OBJECTS
 from femtobarn.inputs.constituents import suits
 from femtobarn.runs import provenance

@@ -23,7 +23,7 @@ from femtobarn.evaluation.runs import (
     read_meta,
 )
 from femtobarn.events import Events
-from femtobarn.events.checksums import CheckedJson, compare_checksums
+from femtobarn.events.storage.checksums import CheckedJson, compare_checksums
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs, make_batch

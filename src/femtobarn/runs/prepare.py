@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from femtobarn.events import Events
-from femtobarn.events.files import checksum
 from femtobarn.events.generation import merge
 from femtobarn.events.read import refuse_twice
 from femtobarn.events.samples import load_sample
-from femtobarn.events.shards import Index, write_shards
+from femtobarn.events.shards.index import Index, write_shards
+from femtobarn.events.storage.files import checksum
 from femtobarn.events.survey import FileStream, checked_numbers
 from femtobarn.experiments.data import DataConfig
 from femtobarn.runs.split_checks import Flow, origin

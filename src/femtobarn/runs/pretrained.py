@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from femtobarn.evaluation.runs import CONFIG, META, TRAIN_AGAIN, WEIGHTS, read_config, read_meta
-from femtobarn.events.files import checksum
+from femtobarn.events.storage.files import checksum
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Inputs, Sizes

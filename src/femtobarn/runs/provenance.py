@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from femtobarn.events.atomic import atomic_write_bytes, remove_leftovers, unchecked
+from femtobarn.events.storage.atomic import atomic_write_bytes, remove_leftovers, unchecked
 
 PACKAGES = ("torch", "numpy", "awkward", "lightgbm", "pyarrow")
 

@@ -36,8 +36,8 @@ from femtobarn.evaluation.runs import (
     config_checksum,
     read_metrics,
 )
-from femtobarn.events.atomic import unchecked
-from femtobarn.events.checksums import compare_checksums, write_checked_json
+from femtobarn.events.storage.atomic import unchecked
+from femtobarn.events.storage.checksums import compare_checksums, write_checked_json
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Inputs

@@ -22,8 +22,8 @@ from femtobarn.events.numbers import check_numbers
 from femtobarn.events.read import find, read_all
 from femtobarn.events.reading import Reading
 from femtobarn.events.samples import load_sample
-from femtobarn.events.shards import INDEX, Index
-from femtobarn.events.source import Source
+from femtobarn.events.shards.index import INDEX, Index
+from femtobarn.events.shards.source import Source
 from femtobarn.events.split import SIDES
 from femtobarn.experiments.data import DataConfig, SplitConfig
 from femtobarn.experiments.experiment import Experiment, InputsConfig

@@ -24,9 +24,9 @@ from femtobarn.evaluation import EvaluationConfig, by_model, load_run
 from femtobarn.evaluation.runs import SCORES
 from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shifts
 from femtobarn.events import SHIFTS, Events, select, shift
-from femtobarn.events.checksums import write_checked_json
-from femtobarn.events.files import checksum
-from femtobarn.events.shifts import parts
+from femtobarn.events.storage.checksums import write_checked_json
+from femtobarn.events.storage.files import checksum
+from femtobarn.events.systematics import parts
 from femtobarn.inputs import OBJECTS, Batch, make_batch
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.provenance import alone

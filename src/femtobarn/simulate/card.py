@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from femtobarn.events import Events
-from femtobarn.events.files import checksum
 from femtobarn.events.names import escape_markdown
+from femtobarn.events.storage.files import checksum
 
 LIMITS = """\
 - Leading order, normalised to the cross sections of the Les Houches files; no matching or merging of matrix elements

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events import Events, concatenate, cutflow, lhe_info, read_parquet, write_parquet
-from femtobarn.events.atomic import atomic_write_bytes
-from femtobarn.events.files import checksum
-from femtobarn.events.lhe import hard_numbers
-from femtobarn.events.lhe_copy import rewrite_lhe
+from femtobarn.events.formats.lhe import hard_numbers
+from femtobarn.events.formats.lhe_copy import rewrite_lhe
 from femtobarn.events.processes import end_with_parent
+from femtobarn.events.storage.atomic import atomic_write_bytes
+from femtobarn.events.storage.files import checksum
 from femtobarn.simulate.detector import reconstruct
 from femtobarn.simulate.generator import Generator, Preselection
 from femtobarn.simulate.jets import MOST, Jets, find_jets

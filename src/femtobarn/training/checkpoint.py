@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from femtobarn.events.atomic import unchecked
+from femtobarn.events.storage.atomic import unchecked
 from femtobarn.training.tensorfile import load_tensors, save_tensors
 
 #: Key of the JSON text among the metadata of the file.

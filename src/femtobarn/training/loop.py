@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from femtobarn.events.atomic import unchecked
+from femtobarn.events.storage.atomic import unchecked
 from femtobarn.inputs.stream import Stream
 from femtobarn.training import checkpoint as files
 from femtobarn.training import parallel

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from femtobarn.events.atomic import atomic_write_bytes, unchecked
+from femtobarn.events.storage.atomic import atomic_write_bytes, unchecked
 
 #: Key of the checksum among the metadata of the file.
 CHECKSUM = "sha256"
@@ -31,7 +31,7 @@ def save_tensors(
         path: the file.
         tensors: on any device.
         metadata: texts by name.
-        check: see `femtobarn.events.atomic.atomic_write`.
+        check: see `femtobarn.events.storage.atomic.atomic_write`.
     """
     # clones, because safetensors refuses tensors that share memory
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}

@@ -1,0 +1,1 @@
+"""Storage: compressed files, atomic writing, and checksums."""
