@@ -104,3 +104,22 @@ def test_differing_notes_are_all_kept():
 def test_nothing_to_join():
     with pytest.raises(ValueError, match="nothing to concatenate"):
         concatenate([])
+
+
+def test_events_print_as_one_line():
+    assert repr(make_events(30)) == "Events(30 events, 5 processes, 100 fb-1)"
+    assert repr(replace(make_events(1), luminosity=36.5)) == "Events(1 event, 1 process, 36.5 fb-1)"
+
+
+def test_indices_select_events_as_numpy_does():
+    events = make_events(10)
+    for index in (slice(2, 8, 3), slice(None, None, -1), [4, 1], np.array([-1, 0]), events.weight > 0.01, []):
+        part = events[index]
+        expected = events.number[index if index else slice(0)] if isinstance(index, list) else events.number[index]
+        assert part.number.tolist() == expected.tolist()
+        assert part.particles.pt.tolist() == [events.particles.pt[int(number)].tolist() for number in expected]
+        assert len(part) == part.n_events == len(expected)
+    assert events[-1].number.tolist() == [9]
+    assert [events[row].number.item() for row in range(10)] == events.number.tolist()
+    with pytest.raises(IndexError, match="event 10 of 10 events"):
+        events[10]

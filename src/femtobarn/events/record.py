@@ -11,7 +11,9 @@ import numpy as np
 import vector
 from numpy.typing import NDArray
 
+from femtobarn.events.arrays import check_event_columns, context_columns, event_column, flat_objects
 from femtobarn.events.combine import contributions_of, treat, treatments
+from femtobarn.events.faults import wrapped
 from femtobarn.events.generation import Combine, merge
 from femtobarn.events.selection.cuts import select
 
@@ -84,12 +86,122 @@ class Events:
         if absent:
             raise ValueError(f"context lacks {', '.join(absent)}; it has {', '.join(self.context.fields) or 'nothing'}")
 
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        pt: Any,
+        eta: Any,
+        phi: Any,
+        kind: Any,
+        E: Any = None,
+        mass: Any = None,
+        mask: Any = None,
+        MET: Any = None,
+        phi_MET: Any = None,
+        weight: Any = 1.0,
+        process: Any = "data",
+        number: Any = None,
+        hard: Any = None,
+        luminosity: float = 100.0,
+        tracks: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> Events:
+        """Events from plain arrays: ragged awkward arrays, or padded arrays of NumPy.
+
+        Arrays of objects have the shape (events, objects). In rectangular arrays without `mask`, objects with a pT of
+        0 or NaN are padding. A single number holds for all objects or all events.
+
+        Args:
+            pt: transverse momentum in GeV.
+            eta: pseudorapidity.
+            phi: azimuth in radians.
+            kind: codes of `femtobarn.physics.objects`: 1 jet, 2 b-jet, 3 e-, 4 e+, 5 mu-, 6 mu+, 7 photon, 8 charged
+                hadron, 9 neutral hadron, 10 particle.
+            E: energy in GeV; or give `mass`.
+            mass: mass in GeV.
+            mask: True where an object is real.
+            MET: missing transverse momentum of each event in GeV; optional where no object is a jet.
+            phi_MET: its azimuth in radians.
+            weight: expected number of events at `luminosity` that each event stands for.
+            process: name of the process, one for all or one per event.
+            number: event number, unique within its process; by default the row.
+            hard: number of the hard-scattering event; by default `number`.
+            luminosity: integrated luminosity of the weights in 1/fb.
+            tracks: columns of `TRACKS` by name, in mm.
+            context: further columns with one number per event.
+
+        Returns:
+            the events, with objects in the order given.
+
+        Raises:
+            ValueError: arrays that do not fit together, or impossible values; it names array, event and remedy.
+
+        Example:
+            >>> import numpy as np
+            >>> events = Events.from_arrays(
+            ...     pt=np.array([[120.0, 45.0], [80.0, 0.0]]),
+            ...     eta=np.array([[0.3, -1.2], [0.8, 0.0]]),
+            ...     phi=np.array([[0.1, 2.9], [-2.0, 0.0]]),
+            ...     mass=np.array([[10.0, 0.0], [8.0, 0.0]]),
+            ...     kind=np.array([[2, 5], [1, 0]]),
+            ...     MET=np.array([60.0, 35.0]),
+            ...     phi_MET=np.array([-3.0, 1.1]),
+            ...     process="ttW",
+            ... )
+            >>> events
+            Events(2 events, 1 process, 100 fb-1)
+            >>> events.particles.kind.tolist()
+            [[2, 5], [1]]
+        """
+        if (E is None) == (mass is None):
+            raise ValueError("give either E or mass of the objects, in GeV")
+        arrays = {"pt": pt, "eta": eta, "phi": phi, **({"mass": mass} if E is None else {"E": E}), "kind": kind}
+        objects, counts = flat_objects(arrays | dict(tracks or {}), mask)
+        n_events = len(counts)
+        columns = context_columns(MET, phi_MET, objects["kind"], n_events)
+        columns |= {name: event_column(name, values, n_events) for name, values in (context or {}).items()}
+        weights = event_column("weight", weight, n_events)
+        check_event_columns(weights, columns)
+        numbers = event_column("number", np.arange(n_events) if number is None else number, n_events, np.int64)
+        return cls(
+            particles=ak.unflatten(ak.zip(objects, with_name="Momentum4D"), counts),
+            context=ak.zip(columns | {"phi_MET": wrapped(columns["phi_MET"])}),
+            weight=weights,
+            process=event_column("process", process, n_events, np.str_),
+            number=numbers,
+            hard=numbers if hard is None else event_column("hard", hard, n_events, np.int64),
+            luminosity=luminosity,
+        )
+
     def __len__(self) -> int:
         return len(self.weight)
 
-    def __getitem__(self, where: NDArray[Any] | slice) -> Events:
-        """The events at a boolean mask, at indices or in a slice; weights stay what they are."""
-        return replace(self, **{name: getattr(self, name)[where] for name in COLUMNS})
+    @property
+    def n_events(self) -> int:
+        """Number of events, as `len` gives it."""
+        return len(self)
+
+    def __repr__(self) -> str:
+        n_processes = len(self.processes)
+        events = f"{len(self)} event{'' if len(self) == 1 else 's'}"
+        processes = f"{n_processes} process{'' if n_processes == 1 else 'es'}"
+        return f"Events({events}, {processes}, {self.luminosity:g} fb-1)"
+
+    def __getitem__(self, index: NDArray[Any] | Sequence[int] | slice | int) -> Events:
+        """The events at a boolean mask, at indices, in a slice, or the one event at an index; weights do not change.
+
+        Raises:
+            IndexError: no such event.
+        """
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"event {index} of {len(self)} events")
+            index = np.array([index])
+        elif not isinstance(index, slice):
+            index = np.asarray(index)
+            index = index if len(index) else index.astype(np.int64)
+        return replace(self, **{name: getattr(self, name)[index] for name in COLUMNS})
 
     @property
     def processes(self) -> tuple[str, ...]:
