@@ -28,8 +28,7 @@ from femtobarn.events import Events
 from femtobarn.export import Facts, Scorer
 from femtobarn.export.graph import Graph, write
 from femtobarn.inputs import Inputs, make_batch
-from femtobarn.models import Network, find
-from femtobarn.models.registry import momenta, settings
+from femtobarn.models import Network, model_spec
 from femtobarn.runs import provenance
 from femtobarn.tasks import ClassificationConfig, Classifier
 from femtobarn.training.feeds import outputs
@@ -74,7 +73,7 @@ def build_network(case: Case, events: Events, task: Classifier) -> Network:
     """A network with random weights whose features are fitted to the events."""
     torch.manual_seed(1)
     inputs = Inputs(case.interactions).fit(make_batch(events, SLOTS))
-    architecture = find(case.model)(inputs.sizes(task.outputs), **settings(case.model)().model_dump())
+    architecture = model_spec(case.model).build(inputs.sizes(task.outputs))
     return Network(inputs, architecture).eval()
 
 
@@ -95,7 +94,7 @@ def facts_of(case: Case, task: Classifier) -> Facts:
         version="",
         types={},
         units={},
-        precision="float64" if momenta(case.model) == torch.float64 else "float32",
+        precision="float64" if model_spec(case.model).momenta_dtype == torch.float64 else "float32",
     )
 
 
@@ -110,7 +109,7 @@ def measure(case: Case, events: Events, rounds: int, threads: int, folder: Path)
     scorer = Scorer.load(path, threads=threads)
 
     def by_torch() -> np.ndarray:
-        return task.scores(outputs(network, make_batch(events, SLOTS, momenta(case.model))))["score"]
+        return task.scores(outputs(network, make_batch(events, SLOTS, model_spec(case.model).momenta_dtype)))["score"]
 
     def by_file() -> np.ndarray:
         return scorer.score(events)["score"]

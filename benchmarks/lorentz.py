@@ -35,8 +35,7 @@ from torch import Tensor, nn
 
 import femtobarn
 from femtobarn.inputs import Batch, Inputs, make_batch
-from femtobarn.models import Network, find
-from femtobarn.models.registry import LORENTZ
+from femtobarn.models import Network, model_spec, networks
 from femtobarn.nn import tokens
 from femtobarn.nn.tokens import Reference, n_token_scalars
 from femtobarn.physics import lorentz
@@ -69,7 +68,7 @@ def build(name: str, settings: dict[str, Any], batch: Batch) -> Network:
     """A network with random weights, its running statistics those of the jets."""
     torch.manual_seed(1)
     inputs = Inputs(features="kin").fit(batch)
-    network = Network(inputs, find(name)(inputs.sizes(2), **settings)).double().train()
+    network = Network(inputs, model_spec(name).build(inputs.sizes(2), **settings)).double().train()
     with torch.no_grad():
         for _ in range(5):
             network(Batch(*(column[:32] for column in batch)))
@@ -95,7 +94,7 @@ def symmetry(count: int) -> str:
     batch = jets(count)
     head = " | ".join(f"γ = {gamma:g}" for gamma in GAMMAS)
     rows = [f"| network | precision | {head} |", "|---|---|" + "--:|" * len(GAMMAS)]
-    cases = {name: (name, settings) for name, settings in sorted(LORENTZ.items())} | BROKEN
+    cases = {name: (name, model_spec(name).lorentz) for name in networks() if model_spec(name).is_equivariant} | BROKEN
     for title, (name, settings) in cases.items():
         network = build(name, settings, batch)
         expected = logits(network, batch, *PRECISIONS["float64"])
@@ -233,7 +232,7 @@ def speed(size: int, rounds: int, threads: list[int], only: str) -> str:
         torch.manual_seed(1)
         inputs = Inputs(features="kin").fit(batches[0])
         sizes = inputs.sizes(2)
-        ours = Network(inputs, find(pair.ours)(sizes, **pair.settings))
+        ours = Network(inputs, model_spec(pair.ours).build(sizes, **pair.settings))
         theirs = Network(inputs, pair.theirs(sizes, ("beam", "time")))
         counts = ", ".join(f"{sum(p.numel() for p in each.parameters()):,}" for each in (ours, theirs))
         for number in threads:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from femtobarn.models import settings
+from femtobarn.models import model_spec
 from femtobarn.studies import study
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -117,6 +117,6 @@ def test_the_full_study_of_taggers_is_of_the_published_sizes(tmp_path):
     for label, model in models.items():
         name = {"ParticleNet-Lite": "particlenet-lite", "BDT": None}.get(label, model.name)
         if name is not None:
-            published = settings(name)(**{"frames": "random"} if label == "augmented" else {})
+            published = model_spec(name).schema(**{"frames": "random"} if label == "augmented" else {})
             assert model.settings == published.model_dump(), label
     assert {run.seed for run in planned} == {1, 2, 3}

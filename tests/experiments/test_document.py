@@ -8,8 +8,8 @@ import pytest
 
 from femtobarn.experiments import document, experiment
 from femtobarn.experiments.document import ConfigError
-from femtobarn.models import MODELS, settings
-from femtobarn.models.registry import LARGEST, LARGEST_WIDTH
+from femtobarn.models import MODELS, model_spec
+from femtobarn.models.settings_schema import MAX_SETTING, MAX_WIDTH
 from femtobarn.studies import study
 
 PLAIN = {"data": {"sample": "four-top"}, "model": {"name": "part"}, "task": {"signal": ["tttt"]}}
@@ -207,14 +207,14 @@ def test_settings_have_bounds_and_names_are_printable(override):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_whole_number_of_a_model_has_an_upper_bound(name):
-    fields = settings(name).model_fields
+    fields = model_spec(name).schema.model_fields
     for key, field in fields.items():
-        bound = LARGEST.get(key, LARGEST_WIDTH)
+        bound = MAX_SETTING.get(key, MAX_WIDTH)
         if type(field.default) is int:
             wrong: list[Any] = [bound + 1]
         elif isinstance(field.default, tuple) and field.default and isinstance(field.default[0], int | tuple):
             nested = isinstance(field.default[0], tuple)
-            wrong = [[[LARGEST_WIDTH + 1]] if nested else [LARGEST_WIDTH + 1], [[8]] * 257 if nested else [8] * 257]
+            wrong = [[[MAX_WIDTH + 1]] if nested else [MAX_WIDTH + 1], [[8]] * 257 if nested else [8] * 257]
         else:
             continue
         for value in wrong:

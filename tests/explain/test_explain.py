@@ -26,8 +26,7 @@ from femtobarn.explain.averages import FEW, ratio
 from femtobarn.explain.relevance import _back
 from femtobarn.explain.tally import types
 from femtobarn.inputs import Batch, Inputs, columns, make_batch
-from femtobarn.models import BDT, Network, ParT, find, networks
-from femtobarn.models.registry import PAIRED, SMALL
+from femtobarn.models import BDT, Network, ParT, model_spec, networks
 from femtobarn.nn import PackedRows, key_padding_bias, record_attention, self_attention
 from femtobarn.tasks import ClassificationConfig, Classifier
 from tests.support.sample import PROCESSES, make_events
@@ -54,7 +53,7 @@ def tally(count: int) -> Tally:
 def build(name: str, interactions: tuple[str, ...] = (), outputs: int = 5) -> Network:
     torch.manual_seed(3)
     inputs = Inputs(interactions).fit(make_batch(make_events(50), SLOTS))
-    network = Network(inputs, find(name)(inputs.sizes(outputs), **SMALL[name])).double().train()
+    network = Network(inputs, model_spec(name).build(inputs.sizes(outputs), **model_spec(name).small)).double().train()
     for seed in range(3):
         network(events(seed=seed))
     return network.eval()
@@ -186,7 +185,7 @@ def test_who_attends():
 @pytest.mark.parametrize("interactions", [(), PAIRS], ids=["plain", "pairs"])
 @pytest.mark.parametrize("name", networks())
 def test_attention_sums_to_one_over_the_real_objects(name, interactions):
-    if name in PAIRED and not interactions:
+    if model_spec(name).needs_pairs and not interactions:
         pytest.skip("nothing without pairs")
     found = attention(build(name, interactions), events())
     if found is None:
@@ -261,7 +260,7 @@ def test_contributions_of_columns_sum_to_the_output(classes):
     batch = make_batch(make_events(400), 18)
     names, x = columns(batch)
     y = np.arange(400) % classes
-    trees = BDT(Inputs().sizes(classes), **SMALL["bdt"])
+    trees = BDT(Inputs().sizes(classes), **model_spec("bdt").small)
     trees.fit(x, y, np.ones(400), x, y, np.ones(400), names, seed=1, threads=1)
     parts, expected, raw = contributions(trees, x)
     assert parts.shape == (400, classes, len(names))

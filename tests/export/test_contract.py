@@ -10,8 +10,7 @@ import torch
 
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
-from femtobarn.models import networks
-from femtobarn.models.registry import PAIRED, PAIRLESS, momenta
+from femtobarn.models import model_spec, networks
 from femtobarn.tasks import ClassificationConfig
 from tests.models.test_contract import INTERACTIONS, build
 from tests.support.sample import in_single, make_events
@@ -28,7 +27,7 @@ SLOTS = 19
 
 #: One file of each network, for they take long to write: every other one with pairwise features if it may choose.
 CASES = [
-    (name, "pairs" if name in PAIRED or (at % 2 and name not in PAIRLESS) else "plain")
+    (name, "pairs" if model_spec(name).needs_pairs or (at % 2 and model_spec(name).takes_pairs) else "plain")
     for at, name in enumerate(networks())
 ]
 
@@ -64,7 +63,7 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
 
     said = scorer.score(events)
     with torch.no_grad():
-        expected = task.scores(network(make_batch(events, SLOTS, momenta(name))))
+        expected = task.scores(network(make_batch(events, SLOTS, model_spec(name).momenta_dtype)))
     assert said.keys() == expected.keys()
     for column in said:
         np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)

@@ -8,8 +8,7 @@ import torch
 
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import FEATURES, make_batch
-from femtobarn.models import networks
-from femtobarn.models.registry import BY_KIND, momenta
+from femtobarn.models import model_spec, networks
 from femtobarn.tasks import ClassificationConfig
 from tests.inputs.test_constituents import network, without
 from tests.support.jets import jet_events
@@ -25,7 +24,7 @@ from femtobarn.runs.export import write_proved
 #: Fewer than the jets have constituents.
 SLOTS = 21
 SETS = tuple(FEATURES)  # every one of them with some network
-NAMES = [name for name in networks() if name not in BY_KIND]
+NAMES = [name for name in networks() if not model_spec(name).by_kind]
 #: Half a minute and more for a file that differs in its columns alone from that of events: not in every run.
 LONG = {"lgatr", "lloca-part", "lloca-transformer", "mipart", "part", "recnn", "transformer"}
 CASES = [
@@ -65,7 +64,7 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
 
     said = scorer.score(jets)
     with torch.no_grad():
-        expected = task.scores(tagger(make_batch(jets, SLOTS, momenta(name))))
+        expected = task.scores(tagger(make_batch(jets, SLOTS, model_spec(name).momenta_dtype)))
     for column in said:
         np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
     assert said["score"].std() > 1e-3  # or everything would be equal

@@ -14,7 +14,7 @@ import vector
 from femtobarn.events import Events
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import make_batch
-from femtobarn.models.registry import momenta
+from femtobarn.models import model_spec
 from femtobarn.tasks import ClassificationConfig
 from tests.models.test_contract import build
 from tests.support.sample import make_events
@@ -43,7 +43,7 @@ def test_float64_columns_score_fast_events_as_the_run_does(tmp_path):
     events = boosted(make_events(200, seed=5, processes=("tttt", "ttH", "ttW")), 100.0)
     task = ClassificationConfig(signal=("tttt",)).classifier(events)
     with torch.no_grad():
-        expected = task.scores(network(make_batch(events, SLOTS, momenta("lorentznet"))))["score"]
+        expected = task.scores(network(make_batch(events, SLOTS, model_spec("lorentznet").momenta_dtype)))["score"]
     differences = {}
     for precision in ("float64", "float32"):
         facts = facts_of("lorentznet", task, precision)

@@ -17,9 +17,8 @@ from femtobarn.events.record import TRACKS
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import FEATURES, Batch, Inputs, batches, columns, make_batch
 from femtobarn.inputs.constituents import suits
-from femtobarn.models import Network, find, networks
+from femtobarn.models import Network, model_spec, networks
 from femtobarn.models.network import trim
-from femtobarn.models.registry import BY_KIND, ORDERED, PAIRLESS, SMALL
 from femtobarn.physics.objects import CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON
 from femtobarn.runs.splits import fingerprint
 from tests.support.jets import jet_events
@@ -209,16 +208,16 @@ def test_features_and_slopes_are_finite_in_every_corner(corner):
 
 def network(name: str, features: str) -> Network:
     torch.manual_seed(3)
-    pairs = () if name in PAIRLESS else ("delta", "kt")
+    pairs = ("delta", "kt") if model_spec(name).takes_pairs else ()
     inputs = Inputs(pairs, features).fit(jets(dtype=torch.float32))
-    found = Network(inputs, find(name)(inputs.sizes(2), **SMALL[name])).double().train()
+    found = Network(inputs, model_spec(name).build(inputs.sizes(2), **model_spec(name).small)).double().train()
     with torch.no_grad():
         for seed in range(3):
             found(jets(seed=seed))
     return found.eval()
 
 
-@pytest.mark.parametrize("name", [name for name in networks() if name not in BY_KIND])
+@pytest.mark.parametrize("name", [name for name in networks() if not model_spec(name).by_kind])
 @pytest.mark.parametrize("features", ["kin", "full"])
 def test_every_network_takes_jets(name, features):
     tagger, batch = network(name, features), jets(30, seed=9)
@@ -231,7 +230,7 @@ def test_every_network_takes_jets(name, features):
         kind=torch.where(batch.mask, batch.kind, MUON),
     )
     torch.testing.assert_close(tagger(dirty), logits, rtol=1e-9, atol=1e-11)
-    if name not in ORDERED:
+    if not model_spec(name).ordered:
         order = torch.randperm(SLOTS, generator=torch.Generator().manual_seed(0))
         momenta, kind, mask, context, tracks = batch
         mixed = Batch(momenta[:, order], kind[:, order], mask[:, order], context, tracks[:, order])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from femtobarn.events.shards.source import Source
 from femtobarn.experiments import experiment
 from femtobarn.inputs import Batch, Features, Inputs, make_batch
 from femtobarn.inputs.stream import Stream
-from femtobarn.models import MODELS, PUBLISHED, Network, find
-from femtobarn.models.registry import LORENTZ, PAIRLESS, SMALL, momenta
+from femtobarn.models import MODELS, Network, model_spec, networks, published_sizes
 from femtobarn.physics import lorentz
 from femtobarn.runs import explain as explanation
 from femtobarn.runs import irc_safety as safety
@@ -35,23 +35,24 @@ SLOTS = 48
 
 
 def test_who_gets_float64():
-    theirs = {name for name in (*MODELS, *PUBLISHED) if momenta(name) == torch.float64}
+    theirs = {name for name in (*MODELS, *published_sizes()) if model_spec(name).momenta_dtype == torch.float64}
     assert theirs == {"lorentznet", "lgatr", "lgatr-slim", "lloca-transformer", "lloca-part", "lloca-particlenet"}
     with pytest.raises(ValueError, match="no model is called 'lorenznet'"):
-        momenta("lorenznet")
+        model_spec("lorenznet")
 
 
 def test_a_published_size_gets_what_its_model_gets(monkeypatch):
-    monkeypatch.setitem(PUBLISHED, "lorentznet-lite", ("lorentznet", {"blocks": 1}))
-    assert momenta("lorentznet-lite") == torch.float64
-    assert momenta("particlenet-lite") == torch.float32
+    lite = replace(MODELS["lorentznet"], published={"lorentznet-lite": {"blocks": 1}})
+    monkeypatch.setitem(MODELS, "lorentznet", lite)
+    assert model_spec("lorentznet-lite").momenta_dtype == torch.float64
+    assert model_spec("particlenet-lite").momenta_dtype == torch.float32
 
 
 def configured(model: str, data: dict[str, Any], folder: Path, **inputs: Any) -> experiment.Experiment:
     tree = {
         "data": data,
         "inputs": inputs,
-        "model": {"name": model, **SMALL[model]},
+        "model": {"name": model, **model_spec(model).small},
         "task": {"signal": ["top" if inputs else "tttt"]},
         "training": {"epochs": 1, "batch_size": 256, "threads": 1, "device": "cpu", "readers": 0},
         "evaluation": {"bootstrap": 10},
@@ -167,7 +168,7 @@ def test_what_is_cached_in_one_precision_is_not_read_in_the_other(folder):
         assert isinstance(found.train, Stored)
         stream = found.train.data(found.task, chosen.training)
         first, *_ = next(stream.deal(64))
-        assert first.momenta.dtype == first.context.dtype == momenta(model)
+        assert first.momenta.dtype == first.context.dtype == model_spec(model).momenta_dtype
         dealt = torch.cat([batch.momenta for batch, *_ in stream.deal(64)])
         assert set(dealt.flatten().tolist()) == set(found.train.batch.momenta.flatten().tolist())
     assert len(list((folder / "events" / "cache").iterdir())) == 2
@@ -185,13 +186,13 @@ def test_prepared_events_have_the_numbers_of_memory_in_float64_from_readers_too(
     stream.close()
 
 
-@pytest.mark.parametrize("name", sorted(LORENTZ))
+@pytest.mark.parametrize("name", [name for name in networks() if model_spec(name).is_equivariant])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_networks_compute_in_the_precision_of_their_weights(name, precision):
     torch.manual_seed(1)
     batch = make_batch(jet_events(20), 24, torch.float64)
-    inputs = Inputs(() if name in PAIRLESS else ("mass", "kt"), "full").fit(batch)
-    network = Network(inputs, find(name)(inputs.sizes(2), **SMALL[name])).train()
+    inputs = Inputs(("mass", "kt") if model_spec(name).takes_pairs else (), "full").fit(batch)
+    network = Network(inputs, model_spec(name).build(inputs.sizes(2), **model_spec(name).small)).train()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         encoded, logits = network.inputs(batch), network(batch)
     assert {each.dtype for each in (encoded.particles, encoded.pairs, encoded.context)} == {torch.float32}

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from femtobarn.inputs import Inputs, make_batch
-from femtobarn.models import CNN, settings
+from femtobarn.models import CNN, model_spec
 from femtobarn.models.cnn import SUM_UNIT
 from tests.support.sample import make_events
 
@@ -70,6 +70,6 @@ def test_the_order_of_the_list_matters(network, encoded):
 
 def test_filters_are_centred_on_an_object():
     with pytest.raises(ValidationError, match="4 is even"):
-        settings("cnn")(kernel=4)
+        model_spec("cnn").schema(kernel=4)
     with pytest.raises(ValueError, match="4 is even"):
         CNN(Inputs().sizes(2), kernel=4)

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch, Inputs, make_batch
-from femtobarn.models import Network, find, networks
+from femtobarn.models import Network, model_spec, networks
 from femtobarn.models.network import MIN_SLOTS
-from femtobarn.models.registry import LORENTZ, ORDERED, PAIRED, PAIRLESS, SMALL
 from tests.support.sample import make_events
 from tests.support.symmetries import TRANSFORMATIONS
 
@@ -29,8 +28,8 @@ def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.f
     """A small network whose running statistics have seen some events."""
     torch.manual_seed(7)
     inputs = Inputs(interactions).fit(events(dtype=torch.float32))
-    chosen = {**SMALL[name], **settings}
-    network = Network(inputs, find(name)(inputs.sizes(OUTPUTS), **chosen)).to(dtype).train()
+    chosen = {**model_spec(name).small, **settings}
+    network = Network(inputs, model_spec(name).build(inputs.sizes(OUTPUTS), **chosen)).to(dtype).train()
     with torch.no_grad():
         for seed in range(3):
             network(events(seed=seed, dtype=dtype))
@@ -41,7 +40,10 @@ def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.f
 INVARIANT = ((), ("mass", "sm_const"))
 
 CASES = [
-    (name, key) for name in networks() for key in INTERACTIONS if name not in (PAIRED if key == "plain" else PAIRLESS)
+    (name, key)
+    for name in networks()
+    for key in INTERACTIONS
+    if (not model_spec(name).needs_pairs if key == "plain" else model_spec(name).takes_pairs)
 ]
 
 
@@ -108,7 +110,7 @@ def test_padding_changes_nothing(network, training):
 
 
 def test_order_changes_nothing(case, network):
-    if case[0] in ORDERED:
+    if model_spec(case[0]).ordered:
         pytest.skip("declared ordered")
     same(network, events(), shuffled(events()))
 
@@ -147,7 +149,8 @@ def test_saved_and_loaded_it_is_the_same(case, network, tmp_path):
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     torch.manual_seed(99)
     inputs = Inputs(case[1])
-    again = Network(inputs, find(case[0])(inputs.sizes(OUTPUTS), **SMALL[case[0]])).double().eval()
+    spec = model_spec(case[0])
+    again = Network(inputs, spec.build(inputs.sizes(OUTPUTS), **spec.small)).double().eval()
     again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     assert torch.equal(again(events()), network(events()))
 
@@ -181,10 +184,10 @@ def test_as_exported_it_is_the_same(network, monkeypatch):
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 @pytest.mark.parametrize("interactions", INVARIANT, ids=["plain", "pairs"])
-@pytest.mark.parametrize("name", sorted(LORENTZ))
+@pytest.mark.parametrize("name", [name for name in networks() if model_spec(name).is_equivariant])
 def test_declared_lorentz_invariant_it_is(name, interactions, transformation):
     """With four-vectors in another frame, and nonsense where features depend on the frame."""
-    network = build(name, interactions, **LORENTZ[name])
+    network = build(name, interactions, **(model_spec(name).lorentz or {}))
     encoded = network.inputs(events())
     moved = TRANSFORMATIONS[transformation]
     start, stop = network.inputs.sizes(OUTPUTS).scalars

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from femtobarn.inputs import Batch
-from femtobarn.models import DEPTHS, Network, at_depth, check_depth, depths, networks
-from femtobarn.models.registry import LORENTZ, ORDERED, PAIRLESS
+from femtobarn.models import DEPTHS, Network, at_depth, check_depth, model_spec, networks
 from tests.models.test_contract import (
     INTERACTIONS,
     OUTPUTS,
@@ -32,7 +31,7 @@ WITH_OBJECTS = {
 
 
 def built(name: str, dtype: torch.dtype = torch.float64, **settings: object) -> Network:
-    return build(name, () if name in PAIRLESS else INTERACTIONS["pairs"], dtype, **settings)
+    return build(name, INTERACTIONS["pairs"] if model_spec(name).takes_pairs else (), dtype, **settings)
 
 
 @pytest.fixture(scope="module", params=networks())
@@ -41,14 +40,14 @@ def network(request) -> tuple[str, Network]:
 
 
 def at_depths(name: str, network: Network) -> list[Callable[[Batch], Tensor]]:
-    return [network.latent, *([network.objects] if "objects" in depths(name) else [])]
+    return [network.latent, *([network.objects] if "objects" in model_spec(name).depths else [])]
 
 
 def test_every_network_has_a_latent_vector_and_most_have_objects():
-    assert {name for name in networks() if "latent" in depths(name)} == set(networks())
-    assert {name for name in networks() if "objects" in depths(name)} == WITH_OBJECTS
-    assert depths("bdt") == ("outputs",)
-    assert depths("mipart-l") == DEPTHS
+    assert {name for name in networks() if "latent" in model_spec(name).depths} == set(networks())
+    assert {name for name in networks() if "objects" in model_spec(name).depths} == WITH_OBJECTS
+    assert model_spec("bdt").depths == ("outputs",)
+    assert model_spec("mipart-l").depths == DEPTHS
 
 
 def test_missing_depth_is_an_error_that_lists_the_models_with_it():
@@ -74,7 +73,7 @@ def test_outputs_are_the_head_of_the_latent_vector(network):
 
 def test_objects_have_the_slots_of_the_batch_and_are_0_in_padding(network):
     name, network = network
-    if "objects" not in depths(name):
+    if "objects" not in model_spec(name).depths:
         pytest.skip("has no objects")
     batch = with_slots(events(), SLOTS + 5)  # the network removes empty slots
     objects = network.objects(batch)
@@ -95,12 +94,12 @@ def test_depths_ignore_padding(network):
 
 def test_order_changes_no_latent_vector_and_objects_follow_it(network):
     name, network = network
-    if name in ORDERED:
+    if model_spec(name).ordered:
         pytest.skip("declared ordered")
     batch = events()
     order = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(3)).argsort(1)  # as in `shuffled`
     torch.testing.assert_close(network.latent(shuffled(batch)), network.latent(batch), rtol=1e-9, atol=1e-11)
-    if "objects" in depths(name):
+    if "objects" in model_spec(name).depths:
         objects = network.objects(batch)
         expected = objects.gather(1, order[..., None].expand_as(objects))
         torch.testing.assert_close(network.objects(shuffled(batch)), expected, rtol=1e-9, atol=1e-11)
@@ -145,7 +144,7 @@ def test_depths_while_exporting_agree_with_packed_rows(network, monkeypatch):
 
 def test_gradients_of_objects_reach_the_momenta_of_real_particles_alone(network):
     name, network = network
-    if "objects" not in depths(name):
+    if "objects" not in model_spec(name).depths:
         pytest.skip("has no objects")
     batch = events(12)
     momenta = batch.momenta.clone().requires_grad_()
@@ -156,9 +155,9 @@ def test_gradients_of_objects_reach_the_momenta_of_real_particles_alone(network)
 
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
-@pytest.mark.parametrize("name", sorted(LORENTZ))
+@pytest.mark.parametrize("name", [name for name in networks() if model_spec(name).is_equivariant])
 def test_depths_of_lorentz_invariant_networks_are_invariant(name, transformation):
-    network = build(name, ("mass", "sm_const"), **LORENTZ[name])
+    network = build(name, ("mass", "sm_const"), **(model_spec(name).lorentz or {}))
     features = network.inputs(events())
     moved = TRANSFORMATIONS[transformation]
     start, stop = network.inputs.sizes(OUTPUTS).scalars

@@ -13,7 +13,7 @@ import vector
 
 from femtobarn.events import Events
 from femtobarn.inputs import Batch, Sizes, make_batch
-from femtobarn.models import EFN, PFN, Network, find, settings
+from femtobarn.models import EFN, PFN, Network, model_spec
 from femtobarn.nn import directions
 from femtobarn.physics.lorentz import boost
 from femtobarn.runs.irc_safety import changes
@@ -31,7 +31,7 @@ from tests.support.jets import jet_events
     ],
 )
 def test_the_published_sizes(model, name, sizes, parameters):
-    built = find(model)(sizes, **settings(name)().model_dump())
+    built = model_spec(model).build(sizes, **model_spec(name).schema().model_dump())
     assert sum(parameter.numel() for parameter in built.parameters()) == parameters
 
 

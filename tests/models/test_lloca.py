@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from femtobarn.inputs import Features, Inputs, Sizes, make_batch
-from femtobarn.models import find, settings
+from femtobarn.models import model_spec
 from femtobarn.nn import LocalFrames
 from femtobarn.nn.frames import inverse_lorentz, random_frames, rest_frame
 from femtobarn.nn.tokens import Reference
@@ -33,15 +33,15 @@ TINY: dict[str, dict[str, Any]] = {
 
 def build(name: str, sizes: Sizes, seed: int = 0, **chosen: Any) -> Any:
     torch.manual_seed(seed)
-    return find(name)(sizes, **(TINY[name] | chosen)).double().eval()
+    return model_spec(name).build(sizes, **(TINY[name] | chosen)).double().eval()
 
 
 def backbone(name: str, sizes: Sizes) -> Any:
     """The plain network of the same settings, with weights of its own."""
     plain = BACKBONES[name]
-    chosen = {key: value for key, value in TINY[name].items() if key in settings(plain).model_fields}
+    chosen = {key: value for key, value in TINY[name].items() if key in model_spec(plain).schema.model_fields}
     torch.manual_seed(9)
-    return find(plain)(sizes, **chosen).double().eval()
+    return model_spec(plain).build(sizes, **chosen).double().eval()
 
 
 def events(count: int = 12) -> tuple[Features, Sizes]:

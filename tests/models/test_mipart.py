@@ -10,7 +10,7 @@ import torch
 from femtobarn.experiments import experiment
 from femtobarn.explain.attention import attention
 from femtobarn.inputs import Inputs, Sizes
-from femtobarn.models import MIParT, ParT, settings
+from femtobarn.models import MIParT, ParT, model_spec
 from femtobarn.models.mipart import InteractionBlock
 from femtobarn.nn import PackedRows, record_attention
 from tests.models.test_contract import build, events
@@ -20,7 +20,7 @@ PAIRS = ("mass", "delta_r", "sm_running")
 
 
 def sized(name: str, sizes: Sizes) -> int:
-    return count(MIParT(sizes, **settings(name)().model_dump()))
+    return count(MIParT(sizes, **model_spec(name).schema().model_dump()))
 
 
 def test_sizes_of_the_paper():

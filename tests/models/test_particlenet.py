@@ -11,7 +11,7 @@ import torch
 import vector
 
 from femtobarn.inputs import Sizes, make_batch
-from femtobarn.models import ParticleNet, settings
+from femtobarn.models import model_spec
 from femtobarn.models.particlenet import EdgeConv, angular_distance2, build_graph, feature_distance2
 from femtobarn.nn import BatchNorm, PackedRows, all_neighbours, nearest_neighbours
 from tests.support.sample import make_events
@@ -27,7 +27,7 @@ from tests.support.sample import make_events
     ],
 )
 def test_parameters_of_the_paper(sizes, name, parameters):
-    assert sum(p.numel() for p in ParticleNet(sizes, **settings(name)().model_dump()).parameters()) == parameters
+    assert sum(p.numel() for p in model_spec(name).build(sizes).parameters()) == parameters
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

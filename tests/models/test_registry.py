@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from femtobarn.experiments.experiment import dump, load
-from femtobarn.models import MODELS, PUBLISHED, describe, find, model, networks, settings
-from femtobarn.models.registry import SMALL
+from femtobarn.models import MODELS, model, model_spec, networks, published_sizes
 
 
 def test_networks_are_those_the_loop_trains():
@@ -18,19 +17,19 @@ def test_networks_are_those_the_loop_trains():
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_small_settings_are_settings(name):
-    settings(name)(**SMALL[name])
+    model_spec(name).schema(**model_spec(name).small)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_descriptions_cite_a_paper(name):
-    described = describe(name)
+    described = model_spec(name)
     assert described.title.endswith(".")
     assert "arXiv:" in described.paper or "NeurIPS" in described.paper
-    assert [key for key, _, _ in described.settings] == list(settings(name).model_fields)
+    assert [key for key, _, _ in described.setting_table] == list(model_spec(name).schema.model_fields)
 
 
 def test_types_as_one_writes_them():
-    written = {key: (kind, default) for key, kind, default in describe("particlenet").settings}
+    written = {key: (kind, default) for key, kind, default in model_spec("particlenet").setting_table}
     assert written == {
         "k": ("int > 0", "16"),
         "blocks": ("list of list of int > 0", "[[64, 64, 64], [128, 128, 128], [256, 256, 256]]"),
@@ -51,11 +50,11 @@ def test_types_as_one_writes_them():
 )
 def test_settings_are_strict(wrong, message):
     with pytest.raises(ValidationError, match=message):
-        settings("part")(**wrong)
+        model_spec("part").schema(**wrong)
 
 
 def test_lists_of_a_config_become_what_a_model_takes():
-    chosen = settings("particlenet")(blocks=[[8, 8], [16]], k=3)
+    chosen = model_spec("particlenet").schema(blocks=[[8, 8], [16]], k=3)
     assert chosen.model_dump()["blocks"] == ((8, 8), (16,))
 
 
@@ -64,15 +63,15 @@ def test_names_are_taken_once():
         model("part")(object)
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", sorted(published_sizes()))
 def test_published_sizes_are_settings_of_their_models(name):
-    base, own = PUBLISHED[name]
-    defaults = settings(base)().model_dump()
-    assert settings(name)().model_dump() == {**defaults, **own}
+    spec = model_spec(name)
+    base, own = spec.architecture, spec.preset
+    defaults = model_spec(base).schema().model_dump()
+    assert model_spec(name).schema().model_dump() == {**defaults, **own}
     assert all(defaults[key] != value for key, value in own.items())
-    assert describe(name).paper == describe(base).paper
-    with pytest.raises(ValueError, match=f"{name!r} is a size of the model {base!r}"):
-        find(name)
+    assert model_spec(name).paper == model_spec(base).paper
+    assert spec.cls is MODELS[base].cls
     with pytest.raises(ValueError, match=f"{name!r} is already the model"):
         model(name)(object)
 
@@ -82,7 +81,7 @@ def test_an_experiment_writes_the_numbers_of_a_size_out():
     found = load(tree)
     assert found.label == "particlenet-lite"
     assert found.model.name == "particlenet"
-    assert found.model.settings == settings("particlenet")().model_dump() | {
+    assert found.model.settings == model_spec("particlenet").schema().model_dump() | {
         "k": 5,
         "blocks": ((32,) * 3, (64,) * 3),
         "fc": (128,),
@@ -94,4 +93,4 @@ def test_an_experiment_writes_the_numbers_of_a_size_out():
 
 def test_unknown_name_is_answered_with_the_known():
     with pytest.raises(ValueError, match=f"no model is called 'prt'; there are {', '.join(sorted(MODELS))}"):
-        find("prt")
+        model_spec("prt")

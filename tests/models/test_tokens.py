@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from femtobarn.inputs import Features, Inputs, make_batch
-from femtobarn.models import find, networks, settings
-from femtobarn.models.registry import SMALL
+from femtobarn.models import model_spec, networks
 from femtobarn.nn import n_token_scalars, tokens
 from femtobarn.nn.tokens import REFERENCES
 from femtobarn.physics import lorentz
@@ -16,7 +15,7 @@ from tests.support.sample import make_events
 from tests.support.symmetries import Transformation, along_beam, around_beam, rotation
 
 #: Networks that take references.
-REFERRING = [name for name in networks() if "references" in settings(name).model_fields]
+REFERRING = [name for name in networks() if "references" in model_spec(name).schema.model_fields]
 
 
 def test_objects_then_missing_momentum_then_references():
@@ -72,7 +71,8 @@ def test_networks_keep_the_symmetry_that_the_references_leave(name, references):
     torch.manual_seed(7)
     inputs = Inputs().double()
     encoded = inputs(make_batch(make_events(40), 14, torch.float64))
-    network = find(name)(inputs.sizes(2), **{**SMALL[name], "references": references}).double().eval()
+    spec = model_spec(name)
+    network = spec.build(inputs.sizes(2), **{**spec.small, "references": references}).double().eval()
     kept, broken = (network(seen(encoded, moved)) for moved in KEPT[references])
     torch.testing.assert_close(kept, network(encoded), rtol=1e-9, atol=1e-9)
     assert (broken - network(encoded)).abs().max() > 1e-5

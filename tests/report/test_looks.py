@@ -11,8 +11,7 @@ import torch
 from femtobarn.evaluation import compare, load_run
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
 from femtobarn.inputs import Inputs, columns, make_batch
-from femtobarn.models import BDT, Network, find
-from femtobarn.models.registry import SMALL
+from femtobarn.models import BDT, Network, model_spec
 from femtobarn.report.looks import COLUMNS, draw_looks
 from femtobarn.tasks import ClassificationConfig, Classifier
 from tests.support.fake_runs import make_runs
@@ -40,13 +39,13 @@ def explained(events, tmp_path_factory):
         torch.manual_seed(0)
         if label == "BDT":
             names, x = columns(batch)
-            trees, y = BDT(Inputs().sizes(5), **SMALL["bdt"]), task.labels(events)
+            trees, y = BDT(Inputs().sizes(5), **model_spec("bdt").small), task.labels(events)
             trees.fit(x, y, np.ones(300), x, y, np.ones(300), names, seed=1, threads=1)
             mine = explain_trees(trees, task, names, x, tally)
         else:
             inputs = Inputs(("mass", "sm_const") if "SM" in label else ()).fit(batch)
             name = label.partition("_")[0]
-            network = Network(inputs, find(name)(inputs.sizes(5), **SMALL[name])).eval()
+            network = Network(inputs, model_spec(name).build(inputs.sizes(5), **model_spec(name).small)).eval()
             mine = explain_network(network, task, batch, tally, lambda step, done: None)
         counts = {name: int((events.process == name).sum()) for name in PROCESSES}
         found[label] = {"label": label, "signal": ["tttt"], "events": counts, "seed": 1, **mine}

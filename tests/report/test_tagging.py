@@ -16,7 +16,7 @@ from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.published import TITLE, published_table
 from femtobarn.evaluation.sections import growth_columns
 from femtobarn.report import report
-from femtobarn.report.kinds import EQUIVARIANT, families
+from femtobarn.report.kinds import families
 from femtobarn.report.labels import place_labels
 from femtobarn.report.overview import draw_sizes
 from femtobarn.report.style import model_looks
@@ -162,4 +162,4 @@ def test_many_architectures_are_grouped_by_kind(comparison):
     found = families(names)
     assert found[:3] == ["trees", "sequences and images", "sequences and images"]
     assert found[6:9] == ["attention"] * 3
-    assert found[9:] == [EQUIVARIANT, "new"]
+    assert found[9:] == ["Lorentz-equivariant", "new"]

@@ -13,7 +13,7 @@ from femtobarn.evaluation.costs import cost_table
 from femtobarn.evaluation.rounding import shortened
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import Batch, Inputs, make_batch
-from femtobarn.models import Network, find
+from femtobarn.models import Network, model_spec
 from femtobarn.runs.cost import COUNTED, _each, _spread, cost, operations
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.run import train
@@ -85,7 +85,7 @@ def test_particle_transformer_costs_what_is_published():
     inputs = Inputs(("kt", "z", "delta", "mass2"), "full")
     settings = {"width": 128, "blocks": 8, "class_blocks": 2, "heads": 8}
     layers = {"embedding": (128, 512), "pair_embedding": (64, 64, 64)}
-    network = Network(inputs, find("part")(inputs.sizes(10), **settings, **layers))
+    network = Network(inputs, model_spec("part").build(inputs.sizes(10), **settings, **layers))
     jets = make_batch(femtobarn.top_tagging()[:200], 50)
     full = jets.mask.all(1)
     products, single = operations(network, Batch(*(column[full][:1] for column in jets)))
@@ -99,7 +99,7 @@ def test_few_events_have_the_mean_multiplicity_of_all():
     """A sixteenth of the work for a mean that is right to two percent."""
     jets = make_batch(femtobarn.top_tagging()[::80], 60)
     inputs = Inputs((), "kin")
-    network = Network(inputs, find("transformer")(inputs.sizes(2), width=16, blocks=1, heads=2))
+    network = Network(inputs, model_spec("transformer").build(inputs.sizes(2), width=16, blocks=1, heads=2))
     typical = [operations(network, one)[0] for one in _each(_spread(jets, COUNTED))]
     every = [operations(network, one)[0] for one in _each(jets)]
     assert np.mean(typical) == pytest.approx(np.mean(every), rel=0.02)
@@ -111,7 +111,7 @@ def test_padding_of_other_events_costs_an_event_nothing(tmp_path):
     tree = {"data": data, "task": task, "inputs": {"features": "kin", "slots": 60}, "model": {"name": "pfn"}}
     experiment = load(tree)
     inputs = Inputs((), "kin")
-    network = Network(inputs, find("pfn")(inputs.sizes(2)))
+    network = Network(inputs, model_spec("pfn").build(inputs.sizes(2)))
     jets = femtobarn.top_tagging()[::20]
     classifier = experiment.task.classifier(jets)
     batch = make_batch(jets, 60)

@@ -21,7 +21,7 @@ from femtobarn.experiments.experiment import Experiment
 from femtobarn.models import BDT
 from femtobarn.runs import run
 from femtobarn.runs.predictor import Trained
-from femtobarn.runs.pretrained import read
+from femtobarn.runs.pretrained import read_pretrained
 from femtobarn.training import checkpoint
 from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.sample import make_events
@@ -275,7 +275,7 @@ def test_training_begins_with_no_damaged_weights(data, tmp_path):
     (folder / "mine.safetensors").write_bytes(changed)  # whatever it is called
     for path in (folder, folder / "weights.safetensors", folder / "mine.safetensors"):
         with pytest.raises(ValueError, match=r"model\.start: .*was changed or damaged"):
-            read(path)
+            read_pretrained(path)
 
 
 @pytest.mark.parametrize("n_mutants", N_MUTANTS)

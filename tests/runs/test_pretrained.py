@@ -16,15 +16,14 @@ from femtobarn.experiments import experiment
 from femtobarn.experiments import search_space as space
 from femtobarn.experiments.document import ConfigError
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.models import networks
-from femtobarn.models.registry import PAIRED, SMALL, settings
+from femtobarn.models import model_spec, networks
 from femtobarn.runs import run
-from femtobarn.runs.pretrained import begin, head, read, source
+from femtobarn.runs.pretrained import apply_pretrained, load_pretrained, output_layer_names, read_pretrained
 from femtobarn.runs.run import build
 from femtobarn.studies import study
 from femtobarn.studies import tuning_task as search
-from femtobarn.training import Start
 from femtobarn.training.optimizers import optimizer
+from femtobarn.training.pretrained import PretrainedParameters
 from tests.models.test_weaver import LAYERS, TheirParT, TheirParticleNet, disturbed
 from tests.support.jets import jet_events
 from tests.support.training_sample import Toy, train
@@ -65,26 +64,28 @@ def from_run(folder: Path, *overrides: str, file: str = "three.parquet", **chang
     return configured(folder, *overrides, model=MODEL | {"start": str(folder / "run")} | changes, file=file)
 
 
-def begun(one: Experiment, classes: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor], Start]:
+def initialized(
+    one: Experiment, classes: tuple[str, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], PretrainedParameters]:
     """The state of the network as it was built, as it begins, and what is said of it."""
     network = build(one, len(classes))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = source(one)
-    assert found is not None
-    start = begin(network, one, found, classes)
-    return before, network.state_dict(), start
+    pretrained = load_pretrained(one)
+    assert pretrained is not None
+    copied = apply_pretrained(network, pretrained, classes)
+    return before, network.state_dict(), copied
 
 
 def test_the_body_comes_from_weaver_and_the_last_layer_is_new(folder):
-    before, after, start = begun(from_weaver(folder), ("top", "QCD"))
+    before, after, start = initialized(from_weaver(folder), ("top", "QCD"))
     assert {name for name, value in after.items() if torch.equal(value, before[name])} >= NEW
-    body = read(folder / "weaver.pt").weights
+    body = read_pretrained(folder / "weaver.pt").weights
     names = {name for name in after if not name.startswith("inputs.") and "num_batches" not in name}
     assert names - set(body) == set()
     for name in names - NEW:
         assert torch.equal(after[name], body[name])
     parameters = dict(build(from_weaver(folder), 2).named_parameters())
-    assert start.learned == set(parameters) - NEW
+    assert start.names == set(parameters) - NEW
 
 
 def test_a_run_gives_its_standardisation_and_keeps_a_last_layer_of_the_same_classes(folder):
@@ -97,11 +98,11 @@ def test_a_run_gives_its_standardisation_and_keeps_a_last_layer_of_the_same_clas
         one = configured(folder, "inputs.interactions=[kt]", model=model, file=file)
         names = json.loads((folder / "pairs" / "meta.json").read_text())["classes"]
         given = tuple(names) if kept else classes
-        _, after, start = begun(one, given)
+        _, after, start = initialized(one, given)
         assert torch.equal(after["inputs.pair_mean"], saved["inputs.pair_mean"])
         same = {name for name in after if torch.equal(after[name], saved[name])}
         assert same >= NEW if kept else same.isdisjoint(NEW)
-        assert start.learned >= NEW if kept else start.learned.isdisjoint(NEW)
+        assert start.names >= NEW if kept else start.names.isdisjoint(NEW)
 
 
 def test_fine_tuning_from_a_run_ends_in_a_run_that_knows_its_origin(folder, tmp_path):
@@ -111,7 +112,7 @@ def test_fine_tuning_from_a_run_ends_in_a_run_that_knows_its_origin(folder, tmp_
     assert meta["start"] == {
         "file": "weights.safetensors",
         "of": "particlenet seed 1",
-        "sha256": read(folder / "run").sha256,
+        "sha256": read_pretrained(folder / "run").sha256,
     }
     assert set(meta["classes"]) == {"top", "QCD", "W"}
     assert run.evaluate(tmp_path / "fine")["auc"]["total"]
@@ -150,21 +151,21 @@ def test_the_loop_keeps_the_ratio_through_the_schedule():
         rates = [epoch.lr for epoch in train(network, **changes, **more)]
         return float((dict(network.named_parameters())[body].detach() - before).norm()), rates
 
-    start = Start("there", frozenset({body}))
+    start = PretrainedParameters("there", frozenset({body}))
     usual, rates = trained()
     for body_lr, expected in ((None, 0.02), (5e-4, 0.5)):
-        moved, told = trained(start=start, body_lr=body_lr)
+        moved, told = trained(pretrained=start, body_lr=body_lr)
         assert moved == pytest.approx(expected * usual, rel=0.1)
         assert told == rates  # those of the new weights
 
 
 def test_a_checkpoint_of_another_origin_is_refused(tmp_path):
-    start = Start("one file", frozenset({"layers.0.weight"}))
-    epochs = train(Toy(), tmp_path / "checkpoint", start=start)
+    start = PretrainedParameters("one file", frozenset({"layers.0.weight"}))
+    epochs = train(Toy(), tmp_path / "checkpoint", pretrained=start)
     next(epochs)
     epochs.close()
     with pytest.raises(ValueError, match="start was one file there and is another here"):
-        next(train(Toy(), tmp_path / "checkpoint", start=Start("another", start.learned)))
+        next(train(Toy(), tmp_path / "checkpoint", pretrained=PretrainedParameters("another", start.names)))
     with pytest.raises(ValueError, match="start was one file there and is None here"):
         next(train(Toy(), tmp_path / "checkpoint"))
 
@@ -203,18 +204,24 @@ def test_weights_of_another_network_are_refused_with_the_keys(folder):
     for one, lines in (
         (
             from_weaver(folder, fill=False, fc=[8]),
-            ["model.fc: [9] there, [8] here", "model.fill: true there, false here"],
+            [
+                "model.fc: [9] in the weights, [8] here",
+                "model.fill: true in the weights, false here",
+            ],
         ),
-        (from_weaver(folder, "inputs.features=full"), ["inputs.features: kin there, full here"]),
-        (from_weaver(folder, "inputs.interactions=[kt]"), ['inputs.interactions: [] there, ["kt"] here']),
-        (from_run(folder, k=4, dropout=0.3), ["model.k: 5 there, 4 here"]),
+        (from_weaver(folder, "inputs.features=full"), ["inputs.features: kin in the weights, full here"]),
+        (
+            from_weaver(folder, "inputs.interactions=[kt]"),
+            ['inputs.interactions: [] in the weights, ["kt"] here'],
+        ),
+        (from_run(folder, k=4, dropout=0.3), ["model.k: 5 in the weights, 4 here"]),
         (
             configured(folder, model={"name": "pfn", "start": str(folder / "run")}),
-            ["model.name: particlenet there, pfn here"],
+            ["model.name: particlenet in the weights, pfn here"],
         ),
     ):
-        with pytest.raises(ValueError, match="is of another network than this experiment") as caught:
-            source(one)
+        with pytest.raises(ValueError, match="does not match this experiment") as caught:
+            load_pretrained(one)
         assert str(caught.value).splitlines()[1:] == [f"  {line}" for line in lines]
 
 
@@ -223,24 +230,34 @@ def test_part_is_checked_by_its_shapes(folder, tmp_path):
     right = {"width": 12, "blocks": 2, "class_blocks": 1, "heads": 3, "embedding": [16], "pair_embedding": [8]}
     pairs = "inputs.interactions=[kt,z,delta,mass2]"
     model = {"name": "part", "self_pairs": True, "start": str(tmp_path / "part.pt"), **right}
-    _, after, _ = begun(configured(folder, pairs, model=model), ("top", "QCD"))
+    _, after, _ = initialized(configured(folder, pairs, model=model), ("top", "QCD"))
     assert torch.equal(
         after["architecture.class_blocks.0.contract.bias"],
-        read(tmp_path / "part.pt").weights["architecture.class_blocks.0.contract.bias"],
+        read_pretrained(tmp_path / "part.pt").weights["architecture.class_blocks.0.contract.bias"],
     )
-    with pytest.raises(ValueError, match=r"model.width: 12 there, 24 here\n  model.blocks: 2 there, 1 here"):
-        source(configured(folder, pairs, model=model | {"width": 24, "blocks": 1}))
-    with pytest.raises(ValueError, match=r'inputs.interactions: \["kt", "z", "delta", "mass2"\] there, \["kt"\] here'):
-        source(configured(folder, "inputs.interactions=[kt]", model=model))
+    with pytest.raises(
+        ValueError, match=r"model.width: 12 in the weights, 24 here\n  model.blocks: 2 in the weights, 1 here"
+    ):
+        load_pretrained(configured(folder, pairs, model=model | {"width": 24, "blocks": 1}))
+    with pytest.raises(
+        ValueError, match=r'inputs.interactions: \["kt", "z", "delta", "mass2"\] in the weights, \["kt"\] here'
+    ):
+        load_pretrained(configured(folder, "inputs.interactions=[kt]", model=model))
 
 
 @pytest.mark.parametrize("name", networks())
 def test_the_last_layer_is_found_in_every_network(name, folder):
     """Two matrices or fewer, and never a large part of the network."""
-    plain = {"data": {"sample": "four-top"}, "model": {"name": name, **SMALL[name]}, "task": {"signal": ["tttt"]}}
-    one = experiment.load(plain, ["inputs.interactions=[mass]"] if name in PAIRED else [])
-    found = head(one)
-    state = build(one, 5).state_dict()
+    plain = {
+        "data": {"sample": "four-top"},
+        "model": {"name": name, **model_spec(name).small},
+        "task": {"signal": ["tttt"]},
+    }
+    one = experiment.load(plain, ["inputs.interactions=[mass]"] if model_spec(name).needs_pairs else [])
+    network = build(one, 5)
+    found, state = output_layer_names(network), network.state_dict()
+    other = build(one, 3).state_dict()
+    assert found == {label for label, value in state.items() if value.shape != other[label].shape}
     assert found
     assert sum(state[label].ndim > 1 for label in found) == 1
     assert all(state[label].shape[0] == 5 for label in found)
@@ -252,20 +269,20 @@ def test_the_last_layer_is_found_in_every_network(name, folder):
         (lambda folder: folder / "none", "there is no file or run folder"),
         (lambda folder: folder, r"there is no config\.yaml beside the weights in .*; it is no run folder"),
         (lambda folder: folder / "two.parquet", r"two\.parquet is not a file of weights that torch\.save wrote"),
-        (lambda folder: folder / "lonely.safetensors", "weights alone do not say what network they are of"),
+        (lambda folder: folder / "lonely.safetensors", "weights alone do not define their network"),
     ],
 )
 def test_what_holds_no_weights_is_refused(make, message, folder):
     (folder / "lonely.safetensors").touch()
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read(make(folder))
+        read_pretrained(make(folder))
 
 
 def test_trees_neither_give_nor_take_weights(folder, tmp_path):
     trees = {"name": "bdt", "trees": 3, "leaves": 4}
     run.train(configured(folder, model=trees), tmp_path / "trees")
     with pytest.raises(ValueError, match="holds boosted trees, no network"):
-        read(tmp_path / "trees")
+        read_pretrained(tmp_path / "trees")
     with pytest.raises(ConfigError, match=r"model bdt can't begin with trained weights; leave out model\.start"):
         configured(folder, model=trees | {"start": str(folder / "run")})
 
@@ -283,7 +300,7 @@ def test_the_path_belongs_to_the_folder_of_the_yaml(folder, monkeypatch):
     assert one.model.start == str(folder / "run")
     assert "start" not in one.model.settings
     assert experiment.load(one.model_dump(mode="json")) == one
-    assert source(one) is not None
+    assert load_pretrained(one) is not None
     with pytest.raises(
         ConfigError, match=r"model\.strat: no such key \(did you mean start\?\); there are name, start, k"
     ):
@@ -317,4 +334,4 @@ def test_studies_and_searches_know_it(folder, tmp_path):
 
 
 def test_no_model_has_a_setting_of_that_name():
-    assert all("start" not in settings(name).model_fields for name in networks())
+    assert all("start" not in model_spec(name).schema.model_fields for name in networks())

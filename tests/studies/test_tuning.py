@@ -30,8 +30,7 @@ from femtobarn.experiments.document import ConfigError
 from femtobarn.experiments.experiment import load
 from femtobarn.experiments.search_space import Choices, Range
 from femtobarn.inputs import Inputs
-from femtobarn.models import MODELS, find, networks
-from femtobarn.models.registry import PAIRED
+from femtobarn.models import MODELS, model_spec, networks
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.splits import forget, prepare
 from femtobarn.studies import study
@@ -103,7 +102,7 @@ def told(results: list[Result]) -> list[tuple[int, dict[str, Any], float | None]
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_default_space_fits_its_model_and_keeps_its_size(name, file):
-    pairs = ("mass",) if name in PAIRED else ()
+    pairs = ("mass",) if model_spec(name).needs_pairs else ()
     one = load(tree(file, model={"name": name}, inputs={"interactions": pairs}))
     around = space.fitted(space.default(name), one)
     assert around
@@ -114,7 +113,7 @@ def test_each_default_space_fits_its_model_and_keeps_its_size(name, file):
 
     def parameters(**changes: Any) -> int:
         with torch.device("meta"):
-            network = find(name)(Inputs(pairs).sizes(5), **{**one.model.settings, **changes})
+            network = model_spec(name).build(Inputs(pairs).sizes(5), **{**one.model.settings, **changes})
         return sum(parameter.numel() for parameter in network.parameters())
 
     for path, each in around.items():

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch
-from femtobarn.training import Start, TrainingConfig, fit
+from femtobarn.training import PretrainedParameters, TrainingConfig, fit
 
 Data = tuple[Batch, tuple[Tensor, ...]]
 
-NEW = Start()
+NEW = PretrainedParameters()
 
 SETTINGS = TrainingConfig(epochs=6, batch_size=32, lr=3e-3, ema=0.9, warmup=3, threads=1)
 
@@ -47,9 +47,11 @@ def weighted(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return (cross_entropy(outputs, labels, reduction="none") * weights).sum() / weights.sum()
 
 
-def train(network: nn.Module, checkpoint: Path | None = None, start: Start = NEW, **changes: Any) -> Any:
+def train(
+    network: nn.Module, checkpoint: Path | None = None, pretrained: PretrainedParameters = NEW, **changes: Any
+) -> Any:
     settings = TrainingConfig(**(SETTINGS.model_dump() | changes))
-    return fit(network, weighted, data(), data(100, 1), settings, seed=5, checkpoint=checkpoint, start=start)
+    return fit(network, weighted, data(), data(100, 1), settings, seed=5, checkpoint=checkpoint, pretrained=pretrained)
 
 
 if __name__ == "__main__":

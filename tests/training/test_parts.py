@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from femtobarn.inputs import make_batch
-from femtobarn.models import networks
-from femtobarn.models.registry import PAIRED
+from femtobarn.models import model_spec, networks
 from femtobarn.training import TrainingConfig, choose, seed_everything, use_threads
 from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, arithmetic, memory_kept, on
 from femtobarn.training.ema import Average
@@ -179,7 +178,8 @@ def test_settings_are_strict(wrong, message):
 @pytest.mark.parametrize("name", networks())
 def test_networks_compute_in_bf16(name):
     """On processors by rounding the factors of products; under autocast, as on GPUs, every operation takes bfloat16."""
-    network, batch = build(name, ("mass",) if name in PAIRED else ()).float(), make_batch(make_events(40), 16)
+    network = build(name, ("mass",) if model_spec(name).needs_pairs else ()).float()
+    batch = make_batch(make_events(40), 16)
     with torch.no_grad():
         exact = network(batch)
         with arithmetic("bf16", torch.device("cpu")):

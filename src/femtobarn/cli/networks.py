@@ -122,20 +122,21 @@ def models(
     with complaints():
         from rich.table import Table
 
-        from femtobarn.models import MODELS, PUBLISHED, depths, describe
+        from femtobarn.models import MODELS, model_spec, published_sizes
 
         if name is None:
             table = Table("model", "depths", "", box=None, pad_edge=False)
-            for known in sorted(MODELS):
-                table.add_row(f"[bold]{known}[/bold]", ", ".join(depths(known)), describe(known).title)
-            for size, (base, _) in sorted(PUBLISHED.items()):
-                table.add_row(f"[bold]{size}[/bold]", ", ".join(depths(size)), f"{base} in a published size.")
+            sizes = published_sizes()
+            titles = {spec.name: spec.title for spec in MODELS.values()}
+            titles |= {size: f"{spec.architecture} in a published size." for size, spec in sizes.items()}
+            for spec in [*(MODELS[key] for key in sorted(MODELS)), *(sizes[key] for key in sorted(sizes))]:
+                table.add_row(f"[bold]{spec.name}[/bold]", ", ".join(spec.depths), titles[spec.name])
             out.print(table)
             return
-        about = describe(name)
-        out.print(f"[bold]{about.name}[/bold]  {about.title}\n{about.paper}", highlight=False)
-        out.print(f"Depths: {', '.join(depths(name))}\n", highlight=False)
+        spec = model_spec(name)
+        out.print(f"[bold]{spec.name}[/bold]  {spec.title}\n{spec.paper}", highlight=False)
+        out.print(f"Depths: {', '.join(spec.depths)}\n", highlight=False)
         table = Table("setting", "type", "default", box=None, pad_edge=False)
-        for setting in about.settings:
+        for setting in spec.setting_table:
             table.add_row(*setting)
         out.print(table)

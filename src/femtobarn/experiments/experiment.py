@@ -39,8 +39,7 @@ from femtobarn.experiments.data import DataConfig, SplitConfig, StrictConfig
 from femtobarn.experiments.document import Tree
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
-from femtobarn.models import find, settings
-from femtobarn.models.registry import BY_KIND, PAIRLESS, architecture, momenta
+from femtobarn.models import ModelSpec, model_spec
 from femtobarn.tasks import ClassificationConfig
 from femtobarn.training import TrainingConfig
 
@@ -101,9 +100,9 @@ class ModelConfig(BaseModel):
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
             return given  # pydantic says what is wrong
         own = {key: value for key, value in given.items() if key not in cls.model_fields}
-        # find and settings name the models there are; their errors keep their paths
-        name = architecture(given["name"])
-        return {"name": name, "start": given.get("start"), **settings(given["name"])(**own).model_dump()}
+        # the error of an unknown name or setting keeps its path
+        spec = model_spec(given["name"])
+        return {"name": spec.architecture, "start": given.get("start"), **spec.schema(**own).model_dump()}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -111,14 +110,19 @@ class ModelConfig(BaseModel):
         return dict(self.model_extra or {})
 
     @property
+    def spec(self) -> ModelSpec:
+        """Record of the model in the registry."""
+        return model_spec(self.name)
+
+    @property
     def is_network(self) -> bool:
         """True for torch networks, False for the boosted trees that train on a table of columns."""
-        return issubclass(find(self.name), nn.Module)
+        return self.spec.is_network
 
     @property
     def momenta(self) -> torch.dtype:
-        """The precision of the momenta that it is given, in training and ever after."""
-        return momenta(self.name)
+        """Precision of the momenta that it takes, in training and in use."""
+        return self.spec.momenta_dtype
 
 
 class Experiment(StrictConfig):
@@ -160,12 +164,12 @@ class Experiment(StrictConfig):
 
     @model_validator(mode="after")
     def _possible(self) -> Experiment:
-        if self.model.name in PAIRLESS and self.inputs.interactions:
+        if not self.model.spec.takes_pairs and self.inputs.interactions:
             raise ValueError(
                 f"model {self.model.name} takes no interactions, but inputs.interactions is "
                 f"[{', '.join(self.inputs.interactions)}]; leave it empty"
             )
-        if self.inputs.features != OBJECTS and self.model.name in BY_KIND:
+        if self.inputs.features != OBJECTS and self.model.spec.by_kind:
             raise ValueError(
                 f"model {self.model.name} has slots for the objects of an event, and inputs.features is "
                 f"{self.inputs.features}, of the constituents of jets; take another model"
@@ -181,7 +185,7 @@ class Experiment(StrictConfig):
             except ValueError as error:
                 raise ValueError(f"inputs: {error}") from None
             try:
-                built = find(self.model.name)(sizes, **self.model.settings)
+                built = self.model.spec.build(sizes, **self.model.settings)
             except ValueError as error:
                 raise ValueError(f"model {self.model.name}: {error}") from None
             except RuntimeError:  # even the sizes of its weights are no numbers of 64 bits
@@ -342,5 +346,5 @@ def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:
     if place == ("model",):
         given = tree.get("model")
         name = given.get("name") if isinstance(given, Mapping) else None
-        return [*ModelConfig.model_fields, *(settings(name).model_fields if isinstance(name, str) else ())]
+        return [*ModelConfig.model_fields, *(model_spec(name).schema.model_fields if isinstance(name, str) else ())]
     return list(SECTIONS[place].model_fields) if place in SECTIONS else []

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from femtobarn.experiments import document
 from femtobarn.experiments.document import ConfigError, Mistake
 from femtobarn.experiments.experiment import Experiment, build
-from femtobarn.models import MODELS, find, networks, settings
+from femtobarn.models import MODELS, model_spec
 
 #: A setting's value in YAML.
 Value = bool | int | float | str | list[Any] | None
@@ -135,11 +135,11 @@ def default(name: str) -> dict[str, Range | Choices]:
     Raises:
         ValueError: no such model.
     """
-    find(name)
-    known = [f"model.{key}" for key in settings(name).model_fields]
-    common = COMMON if name in networks() else {}
-    found = {path: one for path, one in common.items() if not path.startswith("model.") or path in known}
-    return found | dict(SPACES.get(name, {}))
+    spec = model_spec(name)
+    keys = [f"model.{key}" for key in spec.schema.model_fields]
+    common = COMMON if spec.is_network else {}
+    space = {path: axis for path, axis in common.items() if not path.startswith("model.") or path in keys}
+    return space | dict(SPACES.get(name, {}))
 
 
 def load(path: Path | None) -> dict[str, dict[str, Range | Choices]]:

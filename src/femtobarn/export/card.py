@@ -13,7 +13,7 @@ from femtobarn.events.names import escape_markdown
 from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import Facts
 from femtobarn.export.proof import Trial
-from femtobarn.models import describe
+from femtobarn.models import model_spec
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _check(about: Card) -> Iterator[str]:
 def _identity(about: Card) -> list[tuple[str, str]]:
     facts, meta = about.facts, about.meta
     events = meta["events"]
-    model = describe(facts.model)
+    model = model_spec(facts.model)
     temperature = f"{facts.temperature:.3f}"
     if found := meta.get("calibration"):
         temperature += f", which took -ln(probability of the true class) from {found['before']:.4f} to "

@@ -4,7 +4,7 @@ from femtobarn.models import weaver
 from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
 from femtobarn.models.deepjet import DeepJet
-from femtobarn.models.depths import DEPTHS, Depth, at_depth, check_depth, depths
+from femtobarn.models.depths import at_depth, check_depth, models_with
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.jetimage import JetImage
@@ -20,7 +20,16 @@ from femtobarn.models.particlenet import ParticleNet
 from femtobarn.models.pcnn import PCNN
 from femtobarn.models.pfn import PFN
 from femtobarn.models.recnn import RecNN
-from femtobarn.models.registry import MODELS, PUBLISHED, Description, describe, find, model, networks, settings
+from femtobarn.models.registry import (
+    DEPTHS,
+    MODELS,
+    Depth,
+    ModelSpec,
+    model,
+    model_spec,
+    networks,
+    published_sizes,
+)
 from femtobarn.models.sett import SetT
 from femtobarn.models.transformer import Transformer
 
@@ -34,10 +43,8 @@ __all__ = [
     "MPNN",
     "PCNN",
     "PFN",
-    "PUBLISHED",
     "DeepJet",
     "Depth",
-    "Description",
     "JetImage",
     "LGATr",
     "LGATrSlim",
@@ -46,6 +53,7 @@ __all__ = [
     "LLoCaTransformer",
     "LorentzNet",
     "MIParT",
+    "ModelSpec",
     "Network",
     "ParT",
     "ParticleNet",
@@ -54,11 +62,10 @@ __all__ = [
     "Transformer",
     "at_depth",
     "check_depth",
-    "depths",
-    "describe",
-    "find",
     "model",
+    "model_spec",
+    "models_with",
     "networks",
-    "settings",
+    "published_sizes",
     "weaver",
 ]

@@ -25,7 +25,7 @@ from femtobarn.models.treetext import check_trees
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-@model("bdt", small={"trees": 20, "leaves": 4, "smallest_leaf": 0.1})
+@model("bdt", family="trees", small={"trees": 20, "leaves": 4, "smallest_leaf": 0.1})
 class BDT:
     """Gradient-boosted decision trees (LightGBM); no network, so it trains itself by `fit`.
 

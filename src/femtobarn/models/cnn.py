@@ -27,7 +27,13 @@ def _odd(number: int) -> int:
     return number
 
 
-@model("cnn", small={"channels": (16, 16), "fc": (16,), "dropout": 0.0}, ordered=True, pairs=False)
+@model(
+    "cnn",
+    family="sequences and images",
+    small={"channels": (16, 16), "fc": (16,), "dropout": 0.0},
+    ordered=True,
+    pairs=False,
+)
 class CNN(nn.Module):
     """Convolutions over the list of particles by falling pT, then sum and maximum over the list.
 

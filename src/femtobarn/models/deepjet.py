@@ -30,6 +30,7 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 @model(
     "deepjet",
+    family="sequences and images",
     ordered=True,
     pairs=False,
     small={"layers": ((12, 8), (8, 4)), "states": (12, 6), "fc": (16, 16), "dropout": 0.0},

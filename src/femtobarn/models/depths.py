@@ -10,36 +10,16 @@ A model has a depth if its class has the method of this name; every model has ou
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import Tensor
 
-from femtobarn.models.registry import MODELS, architecture, find
-
-Depth = Literal["objects", "latent", "outputs"]
-
-DEPTHS: tuple[Depth, ...] = get_args(Depth)
-
-
-def depths(name: str) -> tuple[Depth, ...]:
-    """Depths of a model or a published size, deepest last.
-
-    Raises:
-        ValueError: no such model.
-
-    Example:
-        >>> depths("part")
-        ('objects', 'latent', 'outputs')
-        >>> depths("bdt")
-        ('outputs',)
-    """
-    cls = find(architecture(name))
-    return tuple(depth for depth in DEPTHS if depth == "outputs" or hasattr(cls, depth))
+from femtobarn.models.registry import MODELS, Depth, model_spec
 
 
 def models_with(depth: Depth) -> tuple[str, ...]:
     """Names of the models that have a depth."""
-    return tuple(name for name in sorted(MODELS) if depth in depths(name))
+    return tuple(name for name, spec in sorted(MODELS.items()) if depth in spec.depths)
 
 
 def at_depth(model: Any, depth: Depth) -> Callable[[Any], Tensor]:
@@ -64,7 +44,7 @@ def check_depth(name: str, depth: Depth) -> None:
     Raises:
         ValueError: it does not; the message lists the models that do.
     """
-    if depth not in depths(name):
+    if depth not in model_spec(name).depths:
         raise missing_depth(name, depth)
 
 

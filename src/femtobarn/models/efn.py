@@ -17,7 +17,7 @@ from femtobarn.models.registry import model
 from femtobarn.nn import Directions, PackedRows, directions, event_features, init_he, mlp, mlp_head
 
 
-@model("efn", pairs=False, small={"phi": (16, 16), "fc": (16,), "dropout": 0.0})
+@model("efn", family="sets", pairs=False, small={"phi": (16, 16), "fc": (16,), "dropout": 0.0})
 class EFN(nn.Module):
     r"""Energy flow network (EFN), infrared- and collinear-safe by construction.
 

@@ -20,7 +20,7 @@ from femtobarn.physics.hardness import harder
 from femtobarn.physics.objects import SLOTS
 
 
-@model("fcn", pairs=False, by_kind=True, small={"widths": (32, 32), "dropout": 0.0})
+@model("fcn", family="sequences and images", pairs=False, by_kind=True, small={"widths": (32, 32), "dropout": 0.0})
 class FCN(nn.Module):
     """Fully connected network (FCN) on 12 slots: 4 jets, 4 b-jets, one e-, e+, mu- and mu+, the hardest of each.
 

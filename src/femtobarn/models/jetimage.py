@@ -46,6 +46,7 @@ PerParticle = Float[Tensor, "batch particles"]
 
 @model(
     "jetimage",
+    family="sequences and images",
     pairs=False,
     small={"pixels": 14, "filters": ((8,), (8,)), "kernel": 3, "fc": (16,), "dropout": 0.0},
 )

@@ -41,6 +41,7 @@ from femtobarn.physics.geometric_algebra import Multivectors
 
 @model(
     "lgatr",
+    family="Lorentz-equivariant",
     small={"multivectors": 4, "scalars": 8, "blocks": 2, "heads": 2, "pair_embedding": (8,), "scale": 100.0},
     lorentz={"references": ()},
 )

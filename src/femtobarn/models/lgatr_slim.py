@@ -56,6 +56,7 @@ class SlimChannels(NamedTuple):
 
 @model(
     "lgatr-slim",
+    family="Lorentz-equivariant",
     small={"vectors": 8, "scalars": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,), "scale": 100.0},
     lorentz={"references": ()},
 )

@@ -134,6 +134,7 @@ def inherit_settings(backbone: type[nn.Module], *, without: Sequence[str] = ()) 
 
 @model(
     "lloca-transformer",
+    family="Lorentz-equivariant",
     small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,), **SMALL_FRAMES},
     lorentz={"references": ()},
 )
@@ -159,6 +160,7 @@ class LLoCaTransformer(LocallyCanonicalized):
 
 @model(
     "lloca-part",
+    family="Lorentz-equivariant",
     small={
         "width": 16,
         "blocks": 2,
@@ -192,6 +194,7 @@ class LLoCaParT(LocallyCanonicalized):
 
 @model(
     "lloca-particlenet",
+    family="Lorentz-equivariant",
     small={"k": 3, "blocks": ((8, 8), (8, 8)), "fc": (8,), "dropout": 0.0, "vectors": (1,), **SMALL_FRAMES},
     lorentz={"references": ()},
 )

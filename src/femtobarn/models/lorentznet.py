@@ -32,6 +32,7 @@ from femtobarn.physics.lorentz import METRIC, mass2
 
 @model(
     "lorentznet",
+    family="Lorentz-equivariant",
     small={"width": 16, "blocks": 2, "dropout": 0.0, "scale": 20.0},
     lorentz={"references": ()},
 )

@@ -33,6 +33,7 @@ from femtobarn.nn import (
 
 @model(
     "mipart",
+    family="attention",
     pairs="needed",
     small={
         "width": 16,

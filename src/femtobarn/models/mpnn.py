@@ -36,7 +36,7 @@ AdjacencyType = Literal["directed", "undirected", "set2set", "identity"]
 LEARNED_TYPES = ("directed", "undirected")
 
 
-@model("mpnn", small={"width": 16, "pair_embedding": (8,), "fc": (16,), "dropout": 0.0})
+@model("mpnn", family="graphs", small={"width": 16, "pair_embedding": (8,), "fc": (16,), "dropout": 0.0})
 class MPNN(nn.Module):
     r"""Message passing neural network (MPNN) with a learned adjacency matrix.
 

@@ -62,6 +62,11 @@ class Network(nn.Module):
         assert isinstance(head, nn.Module)
         return head
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """Last layer of the head: the only parameters whose shapes follow from the number of outputs."""
+        return [layer for layer in self.head.modules() if isinstance(layer, nn.Linear)][-1]
+
     def features(self, batch: Batch) -> Features:
         """Features of a batch, without slots that are empty in all events."""
         features: Features = self.inputs(trim(batch))

@@ -35,6 +35,7 @@ from femtobarn.nn import (
 
 @model(
     "part",
+    family="attention",
     small={
         "width": 16,
         "blocks": 2,

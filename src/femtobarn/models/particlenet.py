@@ -40,6 +40,7 @@ EdgeWidths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 @model(
     "particlenet",
+    family="graphs",
     small={"k": 3, "blocks": ((8, 8), (8, 8)), "fc": (8,), "dropout": 0.0},
     published={"particlenet-lite": {"k": 7, "blocks": ((32,) * 3, (64,) * 3), "fc": (128,)}},
 )

@@ -26,6 +26,7 @@ Units = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 @model(
     "pcnn",
+    family="sequences and images",
     ordered=True,
     pairs=False,
     small={"first": 8, "stages": ((8,), (12,)), "fc": (16,), "dropout": 0.0},

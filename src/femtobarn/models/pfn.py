@@ -19,6 +19,7 @@ from femtobarn.nn import PackedRows, mlp, mlp_head
 
 @model(
     "pfn",
+    family="sets",
     pairs=False,
     small={"phi": (16, 16), "fc": (16,), "dropout": 0.0},
     published={"pfn-energyflow": {"phi": (100, 100, 256), "fc": (100, 100, 100)}},

@@ -29,7 +29,7 @@ MIN_ENERGY = 1e-5
 MASS_RATIO2_OFFSET = 1e-3
 
 
-@model("recnn", pairs=False, small={"width": 16, "fc": (16,), "dropout": 0.0})
+@model("recnn", family="sequences and images", pairs=False, small={"width": 16, "fc": (16,), "dropout": 0.0})
 class RecNN(nn.Module):
     r"""Recursive neural network (RecNN): the state of each node of a binary tree is computed from its two children.
 

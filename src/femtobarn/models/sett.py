@@ -31,6 +31,7 @@ from femtobarn.nn import (
 
 @model(
     "sett",
+    family="attention",
     small={"width": 16, "blocks": 2, "heads": 2, "ratio": 2, "pair_embedding": (8,), "fc": (16,), "dropout": 0.0},
 )
 class SetT(nn.Module):

@@ -30,7 +30,7 @@ from femtobarn.nn import (
 )
 
 
-@model("transformer", small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,)})
+@model("transformer", family="attention", small={"width": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,)})
 class Transformer(nn.Module):
     r"""Transformer as the papers tag jets with it: pre-norm blocks, mean over the particles, one linear layer.
 

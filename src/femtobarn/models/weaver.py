@@ -10,7 +10,7 @@ github.com/hqucms/weaver-core; the weights for JetClass are in github.com/jet-un
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from femtobarn.inputs import FEATURES, Inputs
 from femtobarn.models.network import Network
-from femtobarn.models.registry import find
+from femtobarn.models.registry import model_spec
 
 #: Classes of the ten outputs of the published JetClass networks.
 JETCLASS_CLASSES = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
@@ -93,10 +93,11 @@ def network(path: str | Path, *, k: int = 16, self_pairs: bool = True) -> Networ
         ValueError: not a file of such weights, or weights for unknown features.
     """
     checkpoint = read(path)
-    is_part = checkpoint.model == "part"
-    extra = {"self_pairs": self_pairs} if is_part else {"k": k}
-    inputs = Inputs(checkpoint.interactions, checkpoint.feature_set, self_pairs=is_part and self_pairs)
-    architecture = find(checkpoint.model)(inputs.sizes(checkpoint.outputs), **checkpoint.settings, **extra)
+    spec = model_spec(checkpoint.model)
+    given = {"k": k, "self_pairs": self_pairs}
+    extra = {name: value for name, value in given.items() if name in spec.schema.model_fields}
+    inputs = Inputs(checkpoint.interactions, checkpoint.feature_set, self_pairs=bool(extra.get("self_pairs")))
+    architecture = spec.build(inputs.sizes(checkpoint.outputs), **checkpoint.settings, **extra)
     result = architecture.load_state_dict(checkpoint.weights, strict=False)
     missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
     if missing:
@@ -133,32 +134,31 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> We
     """
     plain = {re.sub(r"^(?:module\.|mod\.)+", "", name): value for name, value in state.items()}
     plain = {name: value for name, value in plain.items() if not name.endswith("num_batches_tracked")}
-    if "cls_token" in plain:
-        model, rename, features, last = "part", _part, "embed.0.weight", "head.weight"
-    elif "bn_fts.weight" in plain:
-        model, rename, features, last = "particlenet", _particlenet, "norm.weight", "fc.3.weight"
-    else:
+    layout = next((layout for layout in _LAYOUTS if layout.marker in plain), None)
+    if layout is None:
         raise ValueError(
             f"{source} is of neither ParT nor ParticleNet of weaver-core: it holds {_listing(list(plain))}"
         )
-    renamed = {name: rename(name) for name in plain}
+    renamed = {name: layout.rename(name) for name in plain}
     unknown = [name for name, new_name in renamed.items() if new_name is None]
     if unknown:
         raise ValueError(
-            f"{source}: a {model} of weaver-core's with parts that {model} here lacks: {_listing(unknown)}"
+            f"{source}: a {layout.model} of weaver-core's with parts that {layout.model} here lacks: "
+            f"{_listing(unknown)}"
         )
     weights = {new_name: _reshape(new_name, plain[name]) for name, new_name in renamed.items() if new_name is not None}
-    needed = (features, last, *(["class_blocks.0.head_scale"] if model == "part" else []))
-    missing = [name for name in needed if name not in weights]
+    missing = [name for name in (layout.features, layout.outputs, *layout.required) if name not in weights]
     if missing:
-        raise ValueError(f"{source}: a {model} of weaver-core's without {', '.join(missing)}")
-    width = weights[features].numel()
-    if model == "part":
-        first = weights.get("embed_pairs.0.weight")
-        return WeaverCheckpoint(
-            model, width, len(weights[last]), weights, _part_settings(weights), 0 if first is None else len(first)
-        )
-    return WeaverCheckpoint(model, width, len(weights[last]), weights, _particlenet_settings(weights), 0)
+        raise ValueError(f"{source}: a {layout.model} of weaver-core's without {', '.join(missing)}")
+    pairs = weights.get("embed_pairs.0.weight")
+    return WeaverCheckpoint(
+        model=layout.model,
+        features=weights[layout.features].numel(),
+        outputs=len(weights[layout.outputs]),
+        weights=weights,
+        settings=layout.settings(weights),
+        pairs=0 if pairs is None else len(pairs),
+    )
 
 
 def _part_settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -242,3 +242,37 @@ def _reshape(name: str, value: Tensor) -> Tensor:
 
 def _listing(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+class _Layout(NamedTuple):
+    """Network of weaver-core: names of its weights in the checkpoint and in this package."""
+
+    model: str  # name in this package
+    marker: str  # name in a checkpoint that no other network has
+    rename: Callable[[str], str | None]  # name in the checkpoint -> name here; None if it has no counterpart
+    settings: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+    features: str  # weights with one number per feature of a particle, named as here
+    outputs: str  # weights with one row per output
+    required: tuple[str, ...]  # names that the settings are read from
+
+
+_LAYOUTS = (
+    _Layout(
+        model="part",
+        marker="cls_token",
+        rename=_part,
+        settings=_part_settings,
+        features="embed.0.weight",
+        outputs="head.weight",
+        required=("class_blocks.0.head_scale",),
+    ),
+    _Layout(
+        model="particlenet",
+        marker="bn_fts.weight",
+        rename=_particlenet,
+        settings=_particlenet_settings,
+        features="norm.weight",
+        outputs="fc.3.weight",
+        required=(),
+    ),
+)

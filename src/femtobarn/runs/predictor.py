@@ -29,7 +29,7 @@ from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.inputs.constituents import suits
-from femtobarn.models import BDT, Network, find
+from femtobarn.models import BDT, Network
 from femtobarn.runs.datasets import Side, Stored
 from femtobarn.runs.splits import Sample, prepare
 from femtobarn.tasks import Classifier
@@ -215,7 +215,7 @@ def build(experiment: Experiment, outputs: int) -> Network:
         torch.manual_seed(experiment.seed)
         seen, settings = experiment.inputs, experiment.model.settings
         inputs = Inputs(seen.interactions, seen.features, self_pairs=settings.get("self_pairs", False))
-        architecture: nn.Module = find(experiment.model.name)(inputs.sizes(outputs), **settings)
+        architecture: nn.Module = experiment.model.spec.build(inputs.sizes(outputs), **settings)
     return Network(inputs, architecture)
 
 

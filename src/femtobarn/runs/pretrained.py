@@ -1,10 +1,10 @@
-"""Start: a network that begins with weights learned elsewhere, for other events, other classes or more of them.
+"""Pretrained weights: initialize a network with weights of an earlier training, for other events or other classes.
 
     model: {name: particlenet, fill: true, start: ParticleNet_kin.pt}
 
-The body of the network is taken over, features, interactions and standardisation with it. The last layer is new, unless
-the classes are the same; it learns fast and the body slowly (`training.body_lr`), as in Qu, Li and Qian, *Particle
-Transformer*, arXiv:2202.03772, section 5.3.
+The backbone, the features, the interactions and the standardization are copied. The output layer is new, unless the
+classes are the same; it has a higher learning rate than the backbone (`training.body_lr`), as in Qu, Li and Qian,
+*Particle Transformer*, arXiv:2202.03772, section 5.3.
 """
 
 from __future__ import annotations
@@ -15,38 +15,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from femtobarn.evaluation.runs import CONFIG, META, TRAIN_AGAIN, WEIGHTS, read_config, read_meta
 from femtobarn.events.storage.files import checksum
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.inputs import Inputs, Sizes
-from femtobarn.models import Network, find, weaver
+from femtobarn.inputs import Inputs
+from femtobarn.models import Network, weaver
 from femtobarn.runs.predictor import read_weights
-from femtobarn.training import Start
+from femtobarn.training.pretrained import PretrainedParameters
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """Weights to begin with, and what they were learned for.
+class PretrainedWeights:
+    """Weights from a file, and the network that they belong to.
 
     Args:
-        path: the file that holds them.
-        sha256: of the file.
-        what: in words, whose they are.
+        path: file that holds them.
+        sha256: checksum of the file.
+        origin: training that they come from, in words.
         model: name of the architecture.
-        settings: of the architecture, as far as they must be the same.
-        features: of the objects.
+        settings: settings of the architecture that must be the same.
+        features: features of the particles.
         interactions: features of pairs.
-        classes: behind the outputs, in their order; empty if nobody says.
+        classes: classes of the outputs, in their order; empty if unknown.
         weights: parameters and buffers by their names in `Network`.
     """
 
     path: Path
     sha256: str
-    what: str
+    origin: str
     model: str
     settings: Mapping[str, Any]
     features: str
@@ -55,104 +54,107 @@ class Source:
     weights: Mapping[str, Tensor]
 
 
-def source(experiment: Experiment) -> Source | None:
-    """The weights that `model.start` of an experiment names, found to fit it; None where it names none.
+def load_pretrained(experiment: Experiment) -> PretrainedWeights | None:
+    """Read the weights of `model.start` of an experiment and check that they fit it; None if it has no such key.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: no weights in it, of boosted trees, or for another network or other features than the experiment's:
-            the message lists the keys that differ, with what they must be.
+        ValueError: no weights in it, boosted trees, or weights of another network or other features than the
+            experiment's: the message lists the keys that differ and the values that they must have.
     """
     if experiment.model.start is None:
         return None
-    found = read(experiment.model.start)
-    wrong = _differences(found, experiment)
-    if wrong:
-        lines = "\n".join(f"  {key}: {there} there, {here} here" for key, (there, here) in wrong.items())
-        raise ValueError(
-            f"model.start: {found.path} ({found.what}) is of another network than this experiment; "
-            f"give these keys what stands there:\n{lines}"
+    pretrained = read_pretrained(experiment.model.start)
+    differences = _differences(pretrained, experiment)
+    if differences:
+        lines = "\n".join(
+            f"  {key}: {required} in the weights, {own} here" for key, (required, own) in differences.items()
         )
-    return found
+        raise ValueError(
+            f"model.start: {pretrained.path} ({pretrained.origin}) does not match this experiment; "
+            f"set these keys to the values in the weights:\n{lines}"
+        )
+    return pretrained
 
 
-def read(path: str | Path) -> Source:
-    """The weights in a run folder, in its `weights.safetensors`, or in a checkpoint of weaver-core.
+def read_pretrained(path: str | Path) -> PretrainedWeights:
+    """Read the weights of a run folder, of its `weights.safetensors`, or of a checkpoint of weaver-core.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: no weights in it, or those of something else than these.
+        ValueError: no weights in it, or weights of another kind.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"model.start: there is no file or run folder {path}")
     if path.is_dir() or path.suffix == ".safetensors":
-        return _of_run(path)
-    found = weaver.read(path)
-    weights = {f"architecture.{name}": value for name, value in found.weights.items()}
+        return _read_run(path)
+    checkpoint = weaver.read(path)
+    weights = {f"architecture.{name}": value for name, value in checkpoint.weights.items()}
     # their features are on fixed scales, and a batch norm does the rest
-    plain = Inputs(found.interactions, found.feature_set).state_dict(prefix="inputs.")
-    return Source(
+    plain = Inputs(checkpoint.interactions, checkpoint.feature_set).state_dict(prefix="inputs.")
+    return PretrainedWeights(
         path=path,
         sha256=checksum(path),
-        what="weights of weaver-core",
-        model=found.model,
-        settings=found.settings,
-        features=found.feature_set,
-        interactions=found.interactions,
+        origin="weights of weaver-core",
+        model=checkpoint.model,
+        settings=checkpoint.settings,
+        features=checkpoint.feature_set,
+        interactions=checkpoint.interactions,
         classes=(),
         weights=weights | plain,
     )
 
 
-def begin(network: Network, experiment: Experiment, found: Source, classes: tuple[str, ...]) -> Start:
-    """Gives a network of the experiment the weights to begin with; its last layer stays as it is for other classes.
+def apply_pretrained(network: Network, pretrained: PretrainedWeights, classes: tuple[str, ...]) -> PretrainedParameters:
+    """Copy pretrained weights into a network; its output layer is kept unless the classes are the same.
 
     Args:
-        network: as `femtobarn.runs.predictor.build` makes it.
-        experiment: its experiment.
-        found: from `source`.
-        classes: behind its outputs.
+        network: network of the experiment, from `femtobarn.runs.predictor.build`.
+        pretrained: from `load_pretrained`.
+        classes: classes of the outputs of the network.
+
+    Returns:
+        the parameters that were copied.
 
     Raises:
-        ValueError: the weights are not those of such a network after all.
+        ValueError: the weights lack a parameter of the network, or have another shape.
     """
-    fresh = frozenset() if found.classes == classes else head(experiment)
-    given = {name: value for name, value in found.weights.items() if name not in fresh}
+    fresh = frozenset() if pretrained.classes == classes else output_layer_names(network)
+    copied = {name: value for name, value in pretrained.weights.items() if name not in fresh}
     own = network.state_dict()
     needed = [name for name in own if name not in fresh and not name.endswith("num_batches_tracked")]
-    odd = [name for name in needed if name not in given] + [name for name in given if name not in own]
-    odd += [name for name in given if name in own and given[name].shape != own[name].shape]
-    if odd:
-        raise ValueError(f"model.start: {found.path} ({found.what}) lacks, or has otherwise: {', '.join(odd[:4])}")
-    network.load_state_dict(given, strict=False)
-    return Start(found.sha256, frozenset(name for name, _ in network.named_parameters()) - fresh)
+    wrong = [name for name in needed if name not in copied] + [name for name in copied if name not in own]
+    wrong += [name for name in copied if name in own and copied[name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"model.start: {pretrained.path} ({pretrained.origin}) has missing, unknown or differently shaped weights: "
+            f"{', '.join(wrong[:4])}"
+        )
+    network.load_state_dict(copied, strict=False)
+    names = frozenset(name for name, _ in network.named_parameters())
+    return PretrainedParameters(pretrained.sha256, names - fresh)
 
 
-def told(found: Source | None) -> dict[str, Any]:
-    """What `meta.json` says of the weights that a training began with; nothing where all were new."""
-    return {} if found is None else {"start": {"file": found.path.name, "of": found.what, "sha256": found.sha256}}
+def pretrained_metadata(pretrained: PretrainedWeights | None) -> dict[str, Any]:
+    """Entry of `meta.json` with the file of the pretrained weights; empty for random initial weights."""
+    if pretrained is None:
+        return {}
+    return {"start": {"file": pretrained.path.name, "of": pretrained.origin, "sha256": pretrained.sha256}}
 
 
-def head(experiment: Experiment) -> frozenset[str]:
-    """Names of the parameters of the last layer: those whose shape follows from the number of outputs."""
-    view, model = experiment.inputs, experiment.model
-    with torch.device("meta"):
-        sizes = Inputs(view.interactions, view.features).sizes(2)
-        one, other = (_shapes(model.name, model.settings, sizes._replace(outputs=outputs)) for outputs in (2, 3))
-    return frozenset(f"architecture.{name}" for name, shape in one.items() if shape != other[name])
+def output_layer_names(network: Network) -> frozenset[str]:
+    """Names of the parameters of the output layer, the last layer of the head."""
+    layer = {id(parameter) for parameter in network.output_layer.parameters()}
+    return frozenset(name for name, parameter in network.named_parameters() if id(parameter) in layer)
 
 
-def _shapes(name: str, settings: Mapping[str, Any], sizes: Sizes) -> dict[str, torch.Size]:
-    return {label: value.shape for label, value in find(name)(sizes, **settings).state_dict().items()}
-
-
-def _of_run(path: Path) -> Source:
+def _read_run(path: Path) -> PretrainedWeights:
     folder = path if path.is_dir() else path.parent
     for name in (CONFIG, META):
         if not (folder / name).is_file():
-            what = "it is no run folder" if path.is_dir() else "weights alone do not say what network they are of"
-            raise ValueError(f"model.start: there is no {name} beside the weights in {folder}; {what}")
+            cause = "it is no run folder" if path.is_dir() else "weights alone do not define their network"
+            raise ValueError(f"model.start: there is no {name} beside the weights in {folder}; {cause}")
     other = experiments.load(folder / CONFIG)
     if not other.model.is_network:
         raise ValueError(f"model.start: {folder} holds boosted trees, no network")
@@ -166,12 +168,12 @@ def _of_run(path: Path) -> Source:
     classes = meta.content.get("classes")
     if not isinstance(classes, Mapping):
         raise ValueError(f"model.start: {folder / META} lacks the classes of the network; {TRAIN_AGAIN}")
-    return Source(
+    return PretrainedWeights(
         path=file,
         sha256=checksum(file),
-        what=f"{other.label} seed {other.seed}",
+        origin=f"{other.label} seed {other.seed}",
         model=other.model.name,
-        # dropout is how it learned, not what it is
+        # dropout is a setting of the training, not of the function
         settings={name: value for name, value in other.model.settings.items() if "dropout" not in name},
         features=other.inputs.features,
         interactions=other.inputs.interactions,
@@ -180,15 +182,15 @@ def _of_run(path: Path) -> Source:
     )
 
 
-def _differences(found: Source, experiment: Experiment) -> dict[str, tuple[str, str]]:
-    """What an experiment would have to change, by path: as it is there, as it is here."""
-    view, model = experiment.inputs, experiment.model
-    pairs: dict[str, tuple[Any, Any]] = {"model.name": (found.model, model.name)}
-    if found.model == model.name:
-        pairs |= {f"model.{key}": (value, model.settings.get(key)) for key, value in found.settings.items()}
-    pairs["inputs.features"] = (found.features, view.features)
-    pairs["inputs.interactions"] = (found.interactions, view.interactions)
-    return {key: (_text(there), _text(here)) for key, (there, here) in pairs.items() if there != here}
+def _differences(pretrained: PretrainedWeights, experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """Keys of an experiment that do not match the weights: value in the weights, value in the experiment."""
+    inputs, model = experiment.inputs, experiment.model
+    pairs: dict[str, tuple[Any, Any]] = {"model.name": (pretrained.model, model.name)}
+    if pretrained.model == model.name:
+        pairs |= {f"model.{key}": (value, model.settings.get(key)) for key, value in pretrained.settings.items()}
+    pairs["inputs.features"] = (pretrained.features, inputs.features)
+    pairs["inputs.interactions"] = (pretrained.interactions, inputs.interactions)
+    return {key: (_text(required), _text(own)) for key, (required, own) in pairs.items() if required != own}
 
 
 def _text(value: Any) -> str:

@@ -45,11 +45,11 @@ from femtobarn.models import BDT, Network
 from femtobarn.runs import provenance
 from femtobarn.runs.cost import cost
 from femtobarn.runs.predictor import Trained, as_scores, build, is_trained, load_network, require_trained, score
-from femtobarn.runs.pretrained import Source, begin, source, told
+from femtobarn.runs.pretrained import PretrainedWeights, apply_pretrained, load_pretrained, pretrained_metadata
 from femtobarn.runs.provenance import OpenFolder
 from femtobarn.runs.splits import Sample, prepare
 from femtobarn.tasks import Calibration, calibrate
-from femtobarn.training import Epoch, Start, choose, fit, parallel
+from femtobarn.training import Epoch, PretrainedParameters, choose, fit, parallel
 from femtobarn.training.settings import INCIDENTAL
 from femtobarn.training.tensorfile import save_tensors
 
@@ -117,14 +117,14 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
             parallel.of_first(float(due))  # the others wait to hear it
             if due:
                 progress(Step("reading"))
-                begun = source(experiment)
+                pretrained = load_pretrained(experiment)
                 sample = prepare(experiment)
-                grow = partial(_train_network, begun) if experiment.model.is_network else _train_trees
+                grow = partial(_train_network, pretrained) if experiment.model.is_network else _train_trees
                 history, model = grow(experiment, sample, lock, progress)
                 found = _calibration(experiment, sample, model)
                 provenance.write_json(folder / HISTORY, history, check=lock.check)
                 costs = cost(Trained(experiment, {}, model, sample.task), sample.test.head().batch)
-                facts = _meta(experiment, sample, history, model, found) | costs | told(begun)
+                facts = _meta(experiment, sample, history, model, found) | costs | pretrained_metadata(pretrained)
                 files = (HISTORY, WEIGHTS if experiment.model.is_network else TREES)
                 write_checked_json(folder / META, facts, files=files, check=lock.check)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -135,10 +135,10 @@ def _help(experiment: Experiment, folder: Path) -> None:
     """Computes a share of the training of the first process, and writes nothing; trees are grown by that one alone."""
     due = parallel.of_first(0.0)
     if due and experiment.model.is_network:
-        begun = source(experiment)
+        pretrained = load_pretrained(experiment)
         sample = prepare(experiment)
-        network, start = _network(experiment, sample, begun)
-        for _ in _fit(network, start, experiment, sample, folder):
+        network, learned = _network(experiment, sample, pretrained)
+        for _ in _fit(network, learned, experiment, sample, folder):
             pass
 
 
@@ -218,13 +218,13 @@ def _longer(experiment: Experiment, folder: Path) -> str:
 
 
 def _train_network(
-    begun: Source | None, experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
+    pretrained: PretrainedWeights | None, experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
 ) -> tuple[list[dict[str, Any]], Network]:
-    network, start = _network(experiment, sample, begun)
+    network, learned = _network(experiment, sample, pretrained)
     history: list[dict[str, Any]] = []
     best = float("inf")
     settings = experiment.training
-    for epoch in _fit(network, start, experiment, sample, lock.path, lock.check):
+    for epoch in _fit(network, learned, experiment, sample, lock.path, lock.check):
         history.append(
             {
                 "epoch": epoch.number,
@@ -237,19 +237,21 @@ def _train_network(
     return history, network
 
 
-def _network(experiment: Experiment, sample: Sample, begun: Source | None) -> tuple[Network, Start]:
-    """As it is before the training: with the weights it begins with, or random ones behind features on a scale."""
+def _network(
+    experiment: Experiment, sample: Sample, pretrained: PretrainedWeights | None
+) -> tuple[Network, PretrainedParameters]:
+    """Network before the training: with pretrained weights, or random ones and features standardized to the sample."""
     network = build(experiment, sample.task.outputs)
-    if begun is not None:
-        return network, begin(network, experiment, begun, tuple(sample.task.names))
+    if pretrained is not None:
+        return network, apply_pretrained(network, pretrained, tuple(sample.task.names))
     some = sample.train.head()
     network.inputs.fit(some.batch, torch.from_numpy(some.weights(sample.task)))
-    return network, Start()
+    return network, PretrainedParameters()
 
 
 def _fit(
     network: Network,
-    start: Start,
+    learned: PretrainedParameters,
     experiment: Experiment,
     sample: Sample,
     folder: Path,
@@ -264,7 +266,7 @@ def _fit(
         experiment.training,
         seed=experiment.seed,
         checkpoint=folder / CHECKPOINT,
-        start=start,
+        pretrained=learned,
         check=check,
     )
 

@@ -4,7 +4,16 @@ from femtobarn.training.devices import choose, seed_everything, use_threads
 from femtobarn.training.feeds import outputs
 from femtobarn.training.history import Epoch
 from femtobarn.training.loop import fit
+from femtobarn.training.pretrained import PretrainedParameters
 from femtobarn.training.settings import TrainingConfig
-from femtobarn.training.start import Start
 
-__all__ = ["Epoch", "Start", "TrainingConfig", "choose", "fit", "outputs", "seed_everything", "use_threads"]
+__all__ = [
+    "Epoch",
+    "PretrainedParameters",
+    "TrainingConfig",
+    "choose",
+    "fit",
+    "outputs",
+    "seed_everything",
+    "use_threads",
+]

@@ -22,9 +22,9 @@ from femtobarn.training.ema import Average
 from femtobarn.training.feeds import Data, Dealer, Held, feed
 from femtobarn.training.history import Begun, Epoch, stalled
 from femtobarn.training.optimizers import optimizer
+from femtobarn.training.pretrained import PretrainedParameters
 from femtobarn.training.schedules import factor
 from femtobarn.training.settings import INCIDENTAL, TrainingConfig
-from femtobarn.training.start import Start
 
 #: Steps after which random numbers are seeded anew; a training can be saved, and goes on, at these.
 SPAN = 64
@@ -39,7 +39,7 @@ def fit(
     *,
     seed: int,
     checkpoint: Path | None = None,
-    start: Start = Start(),  # noqa: B008  # frozen
+    pretrained: PretrainedParameters = PretrainedParameters(),  # noqa: B008  # frozen
     check: Callable[[], object] = unchecked,
 ) -> Iterator[Epoch]:
     """Train a network in place, epoch by epoch; when it ends, or the caller breaks, the network holds the best weights.
@@ -56,7 +56,7 @@ def fit(
         settings: see `TrainingConfig`.
         seed: of shuffling and dropout; the weights the network starts from are the caller's.
         checkpoint: file for the state after each epoch, and within long ones; None keeps none.
-        start: which of those weights were learned elsewhere; none if not given.
+        pretrained: parameters of those weights that were learned in an earlier training; default: none.
         check: called before the checkpoint is written; see `femtobarn.training.checkpoint.save`.
 
     Raises:
@@ -74,7 +74,7 @@ def fit(
     device = choose(settings.device)
     home = next(network.parameters()).device
     feeds = feed(train, device), feed(valid, device)
-    training = _Run(network.to(device), loss, *feeds, settings, seed, checkpoint, start)
+    training = _Run(network.to(device), loss, *feeds, settings, seed, checkpoint, pretrained)
     training.check = check
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint)
@@ -106,12 +106,12 @@ class _Run:
         settings: TrainingConfig,
         seed: int,
         checkpoint: Path | None,
-        start: Start,
+        pretrained: PretrainedParameters,
     ) -> None:
         self.network, self.loss, self.train, self.valid = network, loss, train, valid
-        self.settings, self.seed, self.checkpoint, self.start = settings, seed, checkpoint, start
+        self.settings, self.seed, self.checkpoint, self.pretrained = settings, seed, checkpoint, pretrained
         self.optimizer = optimizer(
-            settings.optimizer, network, settings.lr, settings.weight_decay, start.learned, settings.body_share
+            settings.optimizer, network, settings.lr, settings.weight_decay, pretrained.names, settings.body_share
         )
         self.average = Average(network, settings.ema) if settings.ema else None
         self.forward: Any = Compiled(network) if settings.compile else network
@@ -193,7 +193,7 @@ class _Run:
             "training events": len(self.train),
             "validation events": len(self.valid),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            "start": self.start.origin or None,
+            "start": self.pretrained.origin or None,
         }
 
     def save(self, begun: Begun) -> None:
