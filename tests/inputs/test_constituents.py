@@ -206,15 +206,15 @@ def test_features_and_slopes_are_finite_in_every_corner(corner):
     assert slope.isfinite().all()
 
 
-def network(name: str, features: str) -> Network:
+def network(name: str, features: str, pairs: tuple[str, ...] = ("delta", "kt"), **settings: Any) -> Network:
     torch.manual_seed(3)
-    pairs = ("delta", "kt") if model_spec(name).takes_pairs else ()
-    inputs = Inputs(pairs, features).fit(jets(dtype=torch.float32))
-    found = Network(inputs, model_spec(name).build(inputs.sizes(2), **model_spec(name).small)).double().train()
+    spec = model_spec(name)
+    inputs = Inputs(pairs if spec.takes_pairs else (), features).fit(jets(dtype=torch.float32))
+    tagger = Network(inputs, spec.build(inputs.sizes(2), **{**spec.small, **settings})).double().train()
     with torch.no_grad():
         for seed in range(3):
-            found(jets(seed=seed))
-    return found.eval()
+            tagger(jets(seed=seed))
+    return tagger.eval()
 
 
 @pytest.mark.parametrize("name", [name for name in networks() if not model_spec(name).by_kind])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch
-from femtobarn.models import DEPTHS, Network, at_depth, check_depth, model_spec, networks
+from femtobarn.models import DEPTHS, Depth, Network, at_depth, check_depth, model_spec, networks
+from femtobarn.tasks import ClassificationConfig
+from tests.inputs.test_constituents import jets
+from tests.inputs.test_constituents import network as jet_network
 from tests.models.test_contract import (
     INTERACTIONS,
     OUTPUTS,
@@ -58,6 +64,21 @@ def test_missing_depth_is_an_error_that_lists_the_models_with_it():
     with pytest.raises(ValueError, match="FCN has no objects; models with objects: cnn"):
         built("fcn").objects(events(2))
     check_depth("part", "objects")
+
+
+def test_a_model_without_the_depth_of_the_task_is_refused_by_the_experiment():
+    class OfParticles(ClassificationConfig):
+        depth: ClassVar[Depth] = "objects"
+
+    class OfParticlesExperiment(Experiment):
+        task: OfParticles
+
+    plain = {"data": {"files": ["nowhere.parquet"]}, "task": {"signal": ["tttt"]}}
+    OfParticlesExperiment.model_validate(plain | {"model": {"name": "part"}})
+    for name in ("fcn", "bdt"):
+        Experiment.model_validate(plain | {"model": {"name": name}})
+        with pytest.raises(ValidationError, match=f"the model {name} has no objects; models with objects: cnn, efn"):
+            OfParticlesExperiment.model_validate(plain | {"model": {"name": name}})
 
 
 def test_outputs_are_the_head_of_the_latent_vector(network):
@@ -174,3 +195,45 @@ def test_depths_of_lorentz_invariant_networks_are_invariant(name, transformation
         expected = vectors(features)
         assert expected.std(0).max() > 1e-4
         torch.testing.assert_close(vectors(other), expected, rtol=1e-7, atol=1e-9)
+
+
+EQUIVARIANT = [name for name in networks() if model_spec(name).has_vectors]
+
+
+def test_equivariant_networks_have_four_vectors():
+    assert set(EQUIVARIANT) == {name for name in networks() if model_spec(name).is_equivariant}
+    with pytest.raises(ValueError, match="ParT has no four-vectors; models with four-vectors: lgatr, lgatr-slim"):
+        built("part").vectors(events(2))
+    with pytest.raises(ValueError, match="frames: identity has no local frames"):
+        built("lloca-part", frames="identity").vectors(events(2))
+
+
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_four_vectors_have_the_slots_of_the_batch_and_are_0_in_padding(name):
+    network, batch = built(name), with_slots(events(), SLOTS + 5)
+    vectors = network.vectors(batch)
+    assert vectors.dtype == torch.float64
+    assert vectors.shape[:2] == batch.mask.shape
+    assert vectors.shape[3] == 4
+    assert not vectors[~batch.mask].any()
+    torch.testing.assert_close(network.vectors(with_garbage(batch)), vectors, rtol=1e-9, atol=1e-9)
+    order = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(3)).argsort(1)  # as in `shuffled`
+    expected = vectors.gather(1, order[..., None, None].expand_as(vectors))
+    torch.testing.assert_close(network.vectors(shuffled(batch)), expected, rtol=1e-9, atol=1e-8)
+    assert network.vectors(emptied(batch)).isfinite().all()
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_four_vectors_transform_with_the_event(name, transformation):
+    """Jets, whose constituents are the whole event; without interactions, which need not be invariant."""
+    network = jet_network(name, "kin", (), **(model_spec(name).lorentz or {}))
+    batch, moved = jets(20, seed=3), TRANSFORMATIONS[transformation]
+    batch = Batch(*(column[batch.mask.sum(1) > 2] for column in batch))  # a massless particle has no rest frame
+    vectors = network.vectors(batch)
+    boosted = batch._replace(momenta=torch.where(batch.mask[..., None], moved(batch.momenta), 0.0))
+    expected = moved(vectors)
+    difference = (network.vectors(boosted) - expected).abs().amax(-1)
+    assert (difference / expected.abs().amax(-1).clamp_min(1e-3)).max() < 1e-6
+    # not the trivial multiples of the momenta alone
+    assert vectors[batch.mask].std(0).min() > 1e-6

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from femtobarn.cli.common import Combined, FileFormat, MappingFile, app, complaints, err, out
+
+if TYPE_CHECKING:
+    from femtobarn.models import ModelSpec
 
 
 @app.command()
@@ -130,13 +133,19 @@ def models(
             titles = {spec.name: spec.title for spec in MODELS.values()}
             titles |= {size: f"{spec.architecture} in a published size." for size, spec in sizes.items()}
             for spec in [*(MODELS[key] for key in sorted(MODELS)), *(sizes[key] for key in sorted(sizes))]:
-                table.add_row(f"[bold]{spec.name}[/bold]", ", ".join(spec.depths), titles[spec.name])
+                table.add_row(f"[bold]{spec.name}[/bold]", _depths(spec), titles[spec.name])
             out.print(table)
             return
         spec = model_spec(name)
         out.print(f"[bold]{spec.name}[/bold]  {spec.title}\n{spec.paper}", highlight=False)
-        out.print(f"Depths: {', '.join(spec.depths)}\n", highlight=False)
+        out.print(f"Depths: {_depths(spec)}\n", highlight=False)
         table = Table("setting", "type", "default", box=None, pad_edge=False)
         for setting in spec.setting_table:
             table.add_row(*setting)
         out.print(table)
+
+
+def _depths(spec: ModelSpec) -> str:
+    """Depths of a model as a list, with the four-vectors per particle of an equivariant model."""
+    vectors = {"objects": "objects + vectors"} if spec.has_vectors else {}
+    return ", ".join(vectors.get(depth, depth) for depth in spec.depths)

@@ -39,7 +39,7 @@ from femtobarn.experiments.data import DataConfig, SplitConfig, StrictConfig
 from femtobarn.experiments.document import Tree
 from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
 from femtobarn.inputs.interactions import check
-from femtobarn.models import ModelSpec, model_spec
+from femtobarn.models import ModelSpec, check_depth, model_spec
 from femtobarn.tasks import ClassificationConfig
 from femtobarn.training import TrainingConfig
 
@@ -164,6 +164,7 @@ class Experiment(StrictConfig):
 
     @model_validator(mode="after")
     def _possible(self) -> Experiment:
+        check_depth(self.model.name, self.task.depth)
         if not self.model.spec.takes_pairs and self.inputs.interactions:
             raise ValueError(
                 f"model {self.model.name} takes no interactions, but inputs.interactions is "

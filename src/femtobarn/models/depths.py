@@ -38,6 +38,19 @@ def at_depth(model: Any, depth: Depth) -> Callable[[Any], Tensor]:
     return method
 
 
+def vectors_method(model: Any) -> Callable[[Any], Tensor]:
+    """Method of an equivariant model that computes four-vectors of each particle from features.
+
+    Raises:
+        ValueError: the model does not have it; the message lists the models that do.
+    """
+    method: Callable[[Any], Tensor] | None = getattr(model, "vectors", None)
+    if method is None:
+        names = ", ".join(name for name, spec in sorted(MODELS.items()) if spec.has_vectors)
+        raise ValueError(f"the model {type(model).__name__} has no four-vectors; models with four-vectors: {names}")
+    return method
+
+
 def check_depth(name: str, depth: Depth) -> None:
     """Check, before any file is opened, that a model has the depth that a task needs.
 

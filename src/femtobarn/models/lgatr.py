@@ -15,6 +15,7 @@ from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     Bias,
+    GlobalTokenTransformer,
     PackedRows,
     PairLayers,
     Reference,
@@ -45,7 +46,7 @@ from femtobarn.physics.geometric_algebra import Multivectors
     small={"multivectors": 4, "scalars": 8, "blocks": 2, "heads": 2, "pair_embedding": (8,), "scale": 100.0},
     lorentz={"references": ()},
 )
-class LGATr(nn.Module):
+class LGATr(GlobalTokenTransformer):
     r"""L-GATr (Lorentz-equivariant geometric algebra transformer).
 
     A token has channels of multivectors, of which its momentum is the first vector, and scalars. Linear maps, attention
@@ -90,8 +91,8 @@ class LGATr(nn.Module):
         references: tuple[Reference, ...] = ("beam", "time"),
         scale: PositiveFloat = 20.0,
     ) -> None:
-        super().__init__()
-        self.sizes, self.references, self.scale, self.heads = sizes, references, scale, heads
+        super().__init__(sizes, references, scale)
+        self.heads = heads
         channels = MultivectorChannels(multivectors, scalars)
         self.embed = nn.Linear(n_token_scalars(sizes, references) + 1, channels.invariant)
         self.embed_momenta = nn.Linear(1, channels.pairs, bias=False)
@@ -101,26 +102,6 @@ class LGATr(nn.Module):
             for number in range(blocks)
         )
         self.head = nn.Linear(channels.invariant, sizes.outputs)
-
-    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
-        """Outputs of each event."""
-        outputs: Tensor = self.head(self.latent(features))
-        return outputs
-
-    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
-        """Invariant components of the global token after the last block."""
-        x, rows, bias = self.embed_tokens(features)
-        for block in self.blocks:
-            x = block(x, rows, bias, features.mask.shape[1])
-        return x.scalars
-
-    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
-        """Invariant components of each particle before the last block, which updates the global token only."""
-        x, rows, bias = self.embed_tokens(features)
-        n_particles = features.mask.shape[1]
-        for block in list(self.blocks)[:-1]:
-            x = block(x, rows, bias, n_particles)
-        return rows.unpack(x.scalars)[:, :n_particles]
 
     def embed_tokens(self, features: Features) -> tuple[Multivectors, PackedRows, Bias]:
         """Inputs of the first block."""

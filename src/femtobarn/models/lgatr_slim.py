@@ -16,6 +16,7 @@ from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
 from femtobarn.nn import (
     Bias,
+    GlobalTokenTransformer,
     PackedRows,
     PairLayers,
     Reference,
@@ -60,7 +61,7 @@ class SlimChannels(NamedTuple):
     small={"vectors": 8, "scalars": 16, "blocks": 2, "heads": 2, "pair_embedding": (8,), "scale": 100.0},
     lorentz={"references": ()},
 )
-class LGATrSlim(nn.Module):
+class LGATrSlim(GlobalTokenTransformer):
     r"""L-GATr-slim (the scalar-vector version of L-GATr).
 
     A token has channels of scalars and of four-vectors, of which its momentum is the first. Scalars and vectors have
@@ -105,8 +106,8 @@ class LGATrSlim(nn.Module):
         references: tuple[Reference, ...] = ("beam", "time"),
         scale: PositiveFloat = 20.0,
     ) -> None:
-        super().__init__()
-        self.sizes, self.references, self.scale, self.heads = sizes, references, scale, heads
+        super().__init__(sizes, references, scale)
+        self.heads = heads
         channels = SlimChannels(scalars, vectors)
         self.embed = ScalarVectorLinear(SlimChannels(n_token_scalars(sizes, references) + 1, 1), channels)
         self.embed_pairs = PairLayers(sizes.pairs, (*pair_embedding, heads)) if sizes.pairs else None
@@ -115,26 +116,6 @@ class LGATrSlim(nn.Module):
             for number in range(blocks)
         )
         self.head = nn.Linear(scalars, sizes.outputs)
-
-    def forward(self, features: Features) -> Float[Tensor, "batch outputs"]:
-        """Outputs of each event."""
-        outputs: Tensor = self.head(self.latent(features))
-        return outputs
-
-    def latent(self, features: Features) -> Float[Tensor, "batch width"]:
-        """Scalars of the global token after the last block."""
-        x, rows, bias = self.embed_tokens(features)
-        for block in self.blocks:
-            x = block(x, rows, bias, features.mask.shape[1])
-        return x.scalars
-
-    def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
-        """Scalars of each particle before the last block, which updates the global token only."""
-        x, rows, bias = self.embed_tokens(features)
-        n_particles = features.mask.shape[1]
-        for block in list(self.blocks)[:-1]:
-            x = block(x, rows, bias, n_particles)
-        return rows.unpack(x.scalars)[:, :n_particles]
 
     def embed_tokens(self, features: Features) -> tuple[ScalarsVectors, PackedRows, Bias]:
         """Inputs of the first block."""

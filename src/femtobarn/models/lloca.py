@@ -84,6 +84,16 @@ class LocallyCanonicalized(nn.Module):
         objects: Tensor = self.backbone.objects(*self.local(features))
         return objects[:, : features.mask.shape[1]]  # missing momentum is the last one
 
+    def vectors(self, features: Features) -> Float[Tensor, "batch particles vectors 4"]:
+        """Vectors of the particles from the backbone as four-vectors, four channels each, in the laboratory frame.
+
+        Raises:
+            ValueError: `frames` is `identity` or `random`, without a frame for each particle.
+        """
+        local, transport = self.local(features)
+        objects = self.backbone.objects(local, transport)[:, : features.mask.shape[1]]
+        return self.local.vectors_in_lab(objects, features, transport)
+
 
 def inherit_settings(backbone: type[nn.Module], *, without: Sequence[str] = ()) -> Callable[[type[C]], type[C]]:
     """Add the settings of a backbone and of the frames, with types and defaults, to the signature of a class.

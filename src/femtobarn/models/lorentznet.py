@@ -97,16 +97,23 @@ class LorentzNet(nn.Module):
 
     def latent(self, features: Features) -> Float[Tensor, "batch width"]:
         """Mean of the features of all tokens after the last block."""
-        h, rows = self.encode(features)
+        h, _, rows = self.encode(features)
         return rows.mean(h)
 
     def objects(self, features: Features) -> Float[Tensor, "batch particles width"]:
         """Features of each particle after the last block."""
-        h, rows = self.encode(features)
+        h, _, rows = self.encode(features)
         return rows.unpack(h)[:, : features.mask.shape[1]]
 
-    def encode(self, features: Features) -> tuple[Float[Tensor, "rows width"], PackedRows]:
-        """Features of all tokens after the last block, and the index of their rows."""
+    def vectors(self, features: Features) -> Float[Tensor, "batch particles 1 4"]:
+        """Four-vector of each particle after the last block that changes it, in GeV."""
+        _, x, _ = self.encode(features)
+        return self.scale * x[:, : features.mask.shape[1], None]
+
+    def encode(
+        self, features: Features
+    ) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "batch tokens 4"], PackedRows]:
+        """Features and four-vectors of all tokens after the last block, and the index of their rows."""
         momenta, scalars, mask = tokens(features, self.sizes, self.references, self.scale)
         x = momenta.double()  # differences of large products need the digits
         scalars = torch.cat([psi(mass2(x))[..., None].to(scalars.dtype), scalars], dim=-1)
@@ -117,7 +124,7 @@ class LorentzNet(nn.Module):
         graph = build_pairs(rows, nn.functional.pad(features.pairs, (0, 0, 0, n_more, 0, n_more)))
         for block in self.blocks:
             h, x = block(h, x, s, rows, graph)
-        return h, rows
+        return h, x, rows
 
 
 class PairGraph(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from femtobarn.inputs import Batch, Inputs
 from femtobarn.inputs.feature_batch import Features
-from femtobarn.models.depths import at_depth
+from femtobarn.models.depths import at_depth, vectors_method
 
 #: Slots; minimum after trimming. A softmax over fewer than a vector register of numbers takes six times longer.
 MIN_SLOTS = 16
@@ -54,6 +54,19 @@ class Network(nn.Module):
         objects = at_depth(self.architecture, "objects")(self.features(batch))
         n_trimmed = batch.mask.shape[1] - objects.shape[1]
         return nn.functional.pad(objects, (0, 0, 0, n_trimmed)) if n_trimmed else objects
+
+    def vectors(self, batch: Batch) -> Float[Tensor, "batch particles vectors 4"]:
+        """Four-vectors of each particle from an equivariant network: a boost of the event boosts them.
+
+        (px, py, pz, E) in the slots of the batch, in float64; 0 in padded slots. `lorentznet`, `lgatr` and `lgatr-slim`
+        return GeV, networks with local frames return numbers without a unit.
+
+        Raises:
+            ValueError: the architecture has no four-vectors; the message lists the models that have them.
+        """
+        vectors = vectors_method(self.architecture)(self.features(batch))
+        n_trimmed = batch.mask.shape[1] - vectors.shape[1]
+        return nn.functional.pad(vectors, (0, 0, 0, 0, 0, n_trimmed)) if n_trimmed else vectors
 
     @property
     def head(self) -> nn.Module:

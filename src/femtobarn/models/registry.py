@@ -66,6 +66,11 @@ class ModelSpec:
         return tuple(depth for depth in DEPTHS if depth == "outputs" or hasattr(self.cls, depth))
 
     @property
+    def has_vectors(self) -> bool:
+        """True if it computes four-vectors of each particle (`Network.vectors`) beside `objects`."""
+        return hasattr(self.cls, "vectors")
+
+    @property
     def is_equivariant(self) -> bool:
         """True if it keeps Lorentz symmetry with some of its settings."""
         return self.lorentz is not None

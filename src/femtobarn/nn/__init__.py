@@ -16,6 +16,7 @@ from femtobarn.nn.batchnorm import BatchNorm, fuse_linear_bn, linear_batch_norm
 from femtobarn.nn.chunking import apply_chunked, chunk_size
 from femtobarn.nn.directions import Directions, directions, event_features
 from femtobarn.nn.dropout import dropout
+from femtobarn.nn.global_token import GlobalTokenTransformer
 from femtobarn.nn.local_frames import LocalFrames
 from femtobarn.nn.mlp import init_he, mlp, mlp_head
 from femtobarn.nn.neighbours import all_neighbours, nearest_neighbours
@@ -40,6 +41,7 @@ __all__ = [
     "Bias",
     "ClusterTree",
     "Directions",
+    "GlobalTokenTransformer",
     "Linear",
     "LocalFrames",
     "PackedRows",

@@ -19,6 +19,7 @@ from femtobarn.nn.frames import (
     FrameNet,
     FrameType,
     clamp_mass,
+    inverse_lorentz,
     lorentz_products,
     polar_frame,
     random_frames,
@@ -124,6 +125,31 @@ class LocalFrames(nn.Module):
             return canonical, None
         return canonical, Transport(frames, PackedRows(mask), self.vectors, dtype)
 
+    def vectors_in_lab(
+        self, objects: Float[Tensor, "batch particles width"], features: Features, transport: Transport | None
+    ) -> Float[Tensor, "batch particles vectors 4"]:
+        """Read the channels of each particle as four-vectors in its local frame and transform them to the laboratory.
+
+        Args:
+            objects: channels of the particles, in groups of four; remaining channels are left out.
+            features: the batch that was passed to `forward`.
+            transport: transport that `forward` returned; None if all particles of an event share a frame.
+
+        Raises:
+            ValueError: no local frames.
+        """
+        if transport is None:
+            raise ValueError(f"frames: {self.frame_type} has no local frames for four-vectors; use learned, so3 or so2")
+        n_particles = features.mask.shape[1]
+        vectors = torch.unflatten(objects[..., : objects.shape[-1] // 4 * 4], -1, (-1, 4)).to(transport.frames.dtype)
+        to_common = inverse_lorentz(transport.frames[:, :n_particles])
+        if self.frame_type == "learned":
+            event = tokens(features, self.input_sizes, self.references)
+            momenta = torch.where(event.mask[..., None], to_float64(event.momenta), 0.0)
+            boost = rest_boost(momenta, n_particles + self.input_sizes.vectors)
+            to_common = inverse_lorentz(boost)[:, None] @ to_common
+        return vectors @ to_common.transpose(-1, -2)
+
     def frames(
         self,
         momenta: Float[Tensor, "batch tokens 4"],
@@ -163,15 +189,22 @@ def boost_to_rest(
     A single particle, whose momentum contains no information but the mass, and little of it at high energy, counts as a
     particle at rest with mass `MIN_PARTICLE_MASS`; with references, its rest frame includes them.
     """
-    is_particle = momenta[:, :n_particles, 3] > 0
-    is_single = (is_particle.sum(1) <= 1)[:, None]
+    boosted = momenta @ rest_boost(momenta, n_particles).transpose(-1, -2)
+    if n_particles != momenta.shape[1]:
+        return boosted
+    is_particle = momenta[..., 3] > 0
+    is_single = (is_particle.sum(1) <= 1)[:, None, None]
+    at_rest = torch.where(is_particle, MIN_PARTICLE_MASS, 0.0)[..., None] * momenta.new_tensor([0.0, 0.0, 0.0, 1.0])
+    return torch.where(is_single, at_rest, boosted)
+
+
+def rest_boost(momenta: Float[Tensor, "batch tokens 4"], n_particles: int | torch.SymInt) -> Float[Tensor, "batch 4 4"]:
+    """Boost to the rest frame of the particles of each event; for a single particle it includes the references."""
     total = momenta[:, :n_particles].sum(1)
-    if n_particles == momenta.shape[1]:
-        boosted = momenta @ rest_frame(total).transpose(-1, -2)
-        at_rest = torch.where(is_particle, MIN_PARTICLE_MASS, 0.0)[..., None] * momenta.new_tensor([0.0, 0.0, 0.0, 1.0])
-        return torch.where(is_single[..., None], at_rest, boosted)
-    total = torch.where(is_single, momenta.sum(1), total)
-    return momenta @ rest_frame(total).transpose(-1, -2)
+    if n_particles != momenta.shape[1]:
+        is_single = (momenta[:, :n_particles, 3] > 0).sum(1, keepdim=True) <= 1
+        total = torch.where(is_single, momenta.sum(1), total)
+    return rest_frame(total)
 
 
 def in_local_frame(

@@ -85,11 +85,9 @@ def append_global_token(event: Tokens, features: Features) -> Tokens:
     Momenta are boosted to the rest frame of the event in float64, up to a Lorentz factor of `MAX_GAMMA`: an equivariant
     network is not affected, and rounding errors are smallest there.
     """
-    total = to_float64(torch.cat([features.momenta, features.vectors], dim=1)).sum(1)
     n_visible = features.momenta.shape[1] + features.vectors.shape[1]
-    max_gamma = MAX_GAMMA if event.momenta.shape[1] == n_visible else MAX_GAMMA_WITH_REFERENCES
-    mass = torch.maximum(lorentz.mass(total), total[:, 3] / max_gamma).clamp_min(MIN_EVENT_MASS)
-    momenta = to_float64(event.momenta) @ lorentz.to_rest(total[:, :3] / mass[:, None]).transpose(1, 2)
+    velocity = event_velocity(features, has_references=event.momenta.shape[1] != n_visible)
+    momenta = to_float64(event.momenta) @ lorentz.to_rest(velocity).transpose(1, 2)
     pad = torch.nn.functional.pad
     flag = event.scalars.new_zeros(1, event.scalars.shape[2] + 1)
     flag[0, -1] = 1.0
@@ -99,6 +97,14 @@ def append_global_token(event: Tokens, features: Features) -> Tokens:
         torch.cat([pad(event.scalars, (0, 1)), global_scalars], dim=1),
         torch.cat([event.mask, torch.ones_like(event.mask[:, :1])], dim=1),
     )
+
+
+def event_velocity(features: Features, *, has_references: bool) -> Float[Tensor, "batch 3"]:
+    """Four-velocity (its three space components) of the rest frame of each event, up to a maximum Lorentz factor."""
+    total = to_float64(torch.cat([features.momenta, features.vectors], dim=1)).sum(1)
+    max_gamma = MAX_GAMMA_WITH_REFERENCES if has_references else MAX_GAMMA
+    mass = torch.maximum(lorentz.mass(total), total[:, 3] / max_gamma).clamp_min(MIN_EVENT_MASS)
+    return total[:, :3] / mass[:, None]
 
 
 class PackedTokens(NamedTuple):
@@ -114,3 +120,24 @@ def pack_tokens(features: Features, sizes: Sizes, references: Sequence[Reference
     momenta, scalars, mask = append_global_token(tokens(features, sizes, references, scale), features)
     rows = PackedRows(mask)
     return PackedTokens(rows.pack(momenta.to(scalars.dtype)).T[..., None], rows.pack(scalars), rows)
+
+
+def particle_vectors(
+    vectors: Float[Tensor, "4 rows vectors"],
+    rows: PackedRows,
+    features: Features,
+    references: Sequence[Reference],
+    scale: float,
+) -> Float[Tensor, "batch particles vectors 4"]:
+    """Four-vectors of the particles among the tokens, from the rest frame of the event to the laboratory, in GeV.
+
+    Args:
+        vectors: four-vectors of each token of `pack_tokens`.
+        rows: index of the packed tokens.
+        features: batch that the tokens were made from.
+        references: names of the reference vectors among the tokens.
+        scale: GeV; unit of the four-vectors.
+    """
+    padded = rows.unpack(vectors.permute(1, 2, 0).flatten(1))[:, : features.mask.shape[1]]
+    to_lab = lorentz.to_rest(-event_velocity(features, has_references=bool(references)))[:, None]
+    return scale * (to_float64(torch.unflatten(padded, -1, (-1, 4))) @ to_lab.transpose(-1, -2))

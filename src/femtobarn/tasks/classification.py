@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,9 @@ class ClassificationConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    #: depth of the network that the task needs (`femtobarn.models.depths`)
+    depth: ClassVar[Literal["objects", "latent", "outputs"]] = "outputs"
 
     signal: Names
     background: Names | None = None
