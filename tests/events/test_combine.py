@@ -141,7 +141,7 @@ def test_simulations_with_two_seeds_are_one_sample_in_memory_and_on_disk(tmp_pat
         assert len(np.unique(numbers)) == len(numbers)
     assert events.number[:400].tolist() == list(range(400))  # the first one keeps its numbers
     assert events.hard[400:].tolist() == second.hard.tolist()  # of the same Les Houches file
-    pieces = [piece for _, piece in stream(files, 70)]
+    pieces = [piece for _, piece in stream(files, size=70)]
     for column in ("weight", "number", "hard", "process"):
         np.testing.assert_array_equal(
             np.concatenate([getattr(piece, column) for piece in pieces]), getattr(events, column)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from femtobarn.events import EventError, concatenate, read, stream, write
+from femtobarn.events import EventError, ReaderSettings, concatenate, read, stream, write
+from femtobarn.events.read import find, read_paths
 from femtobarn.experiments.data import read_mapping
 from femtobarn.experiments.document import ConfigError
 from tests.support.same_events import assert_same
@@ -127,17 +127,18 @@ def test_flat_tables_are_read_and_streamed_by_a_mapping_in_yaml(tmp_path, place)
     events = read(files, mapping=mapping)
     assert len(np.unique(events.number)) == 50  # rows of two files
     assert events.weight.sum() == 50  # which state nothing
-    pieces = [piece for _, piece in stream(files, 10, mapping=mapping)]
+    pieces = [piece for _, piece in stream(files, ReaderSettings(mapping=mapping), size=10)]
     for column in ("number", "weight", "process"):
-        np.testing.assert_array_equal(np.concatenate([getattr(one, column) for one in pieces]), getattr(events, column))
+        np.testing.assert_array_equal(
+            np.concatenate([getattr(piece, column) for piece in pieces]), getattr(events, column)
+        )
     (tmp_path / "mapping.yaml").write_text(yaml.safe_dump({"mapping": MAPPING | {"MTE": "x"}}))
     with pytest.raises(ConfigError, match=r"mapping\.yaml: 1 mistake\s+mapping\.MTE: .*MET"):
         read_mapping(tmp_path / "mapping.yaml")
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_large_files_show_progress(folder, monkeypatch, capsys, terminal):
-    monkeypatch.setattr(sys.modules["femtobarn.events.read"], "LARGE", 1)
+def test_reading_large_files_shows_progress(folder, monkeypatch, capsys, terminal):
     monkeypatch.setenv("FORCE_COLOR", "1") if terminal else monkeypatch.delenv("FORCE_COLOR", raising=False)
-    assert len(read("tt*.*")) == 100
+    assert len(read_paths(find("tt*.*"), ReaderSettings(), progress_bytes=1)) == 100
     assert ("reading" in capsys.readouterr().err) or terminal

@@ -364,7 +364,7 @@ def test_files_in_pieces_are_the_same_events(suffix, tmp_path):
     events = make_events(95, seed=1)
     file = tmp_path / f"events{suffix}"
     write(events, file)
-    pieces = [piece for _, piece in stream(file, 20)]
+    pieces = [piece for _, piece in stream(file, size=20)]
     assert [len(piece) for piece in pieces] == [20, 20, 20, 20, 15]
     whole = read(file)
     assert np.concatenate([piece.number for piece in pieces]).tolist() == whole.number.tolist()
@@ -379,7 +379,7 @@ def test_mistakes_in_later_pieces_are_where_they_are_in_the_file(tmp_path):
     weight[45] = np.nan
     write_parquet(replace(events, weight=weight), tmp_path / "events.parquet")
     with pytest.raises(EventError, match=r"events.parquet, row 45: weight is NaN"):
-        list(stream(tmp_path / "events.parquet", 20))
+        list(stream(tmp_path / "events.parquet", size=20))
 
 
 def test_a_study_exports_its_networks(data, folder, published, tmp_path, monkeypatch):

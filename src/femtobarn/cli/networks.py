@@ -74,6 +74,7 @@ def score(
         from contextlib import ExitStack
         from importlib import resources
 
+        from femtobarn.events import ReaderSettings
         from femtobarn.events.samples import SAMPLES
         from femtobarn.experiments.data import read_mapping
         from femtobarn.export import Scorer, score_files, table
@@ -97,20 +98,16 @@ def score(
                 return str(stack.enter_context(resources.as_file(sample)))
 
             found = [file(name) for name in files]
-            columns = None if mapping is None else read_mapping(mapping)
-            summary = score_files(
-                found,
-                scorer,
-                output,
-                process=process,
-                unit=unit,
-                luminosity=luminosity,
+            settings = ReaderSettings(
                 format=format,
-                mapping=columns,
+                mapping=None if mapping is None else read_mapping(mapping),
+                process=process,
+                luminosity=luminosity,
+                unit=unit,
                 tolerant=tolerant,
                 combine=combine,
-                progress=shown,
             )
+            summary = score_files(found, scorer, output, settings, progress=shown)
         out.print(table(summary, scorer.facts, luminosity))
         if summary.overfull:
             out.print(f"{summary.overfull} events have more than the {scorer.facts.slots} objects that count")

@@ -10,6 +10,7 @@ from femtobarn.events.formats.quarkgluon import read_quark_gluon
 from femtobarn.events.formats.toptagging import read_top_tagging
 from femtobarn.events.inspect import Inspection, inspect, show
 from femtobarn.events.read import read, stream, write
+from femtobarn.events.reader_settings import ReaderSettings
 from femtobarn.events.record import Events, Padded, concatenate
 from femtobarn.events.selection.cuts import SelectionError, Step, cutflow, select
 from femtobarn.events.split import Split, split, subset
@@ -23,6 +24,7 @@ __all__ = [
     "LHEInfo",
     "Mapping",
     "Padded",
+    "ReaderSettings",
     "SelectionError",
     "Split",
     "Step",

@@ -11,20 +11,20 @@ from typing import Any
 
 from femtobarn.events.combine import contributions_of, treat, treatments
 from femtobarn.events.errors import EventError
+from femtobarn.events.file_reader import FileReader
+from femtobarn.events.file_stream import FileStream
 from femtobarn.events.formats.darkmachines import write_darkmachines
-from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.formats.mapping import Mapping
 from femtobarn.events.formats.parquet import write_parquet
 from femtobarn.events.generation import Combine
 from femtobarn.events.numbers import repeated
-from femtobarn.events.reading import SUFFIXES, Format, Reading, format_of
+from femtobarn.events.reader_settings import Format, ReaderSettings, Unit, format_of
 from femtobarn.events.record import Events, join
-from femtobarn.events.survey import FileStream
 
-__all__ = ["SUFFIXES", "Format", "find", "format_of", "read", "stream", "write"]
+__all__ = ["find", "read", "read_paths", "stream", "write"]
 
-#: Bytes that take more than a moment to read.
-LARGE = 60_000_000
+#: Bytes above which a progress bar is shown: they take more than a moment to read.
+PROGRESS_BYTES = 60_000_000
 
 
 def read(
@@ -71,40 +71,45 @@ def read(
             process whose cross sections or yields disagree.
         SelectionError: the selection cannot be understood.
     """
-    reading = Reading(format, mapping, process, luminosity, unit, tolerant, renumber)
-    return read_all(find(files), reading, selection=selection, combine=combine)
+    settings = ReaderSettings(format, mapping, process, luminosity, unit, tolerant, combine, renumber)
+    return read_paths(find(files), settings, selection=selection)
 
 
-def read_all(
-    paths: Sequence[Path], reading: Reading, *, selection: str | None = None, combine: Combine = "average"
+def read_paths(
+    paths: Sequence[Path],
+    settings: ReaderSettings,
+    *,
+    selection: str | None = None,
+    progress_bytes: int = PROGRESS_BYTES,
 ) -> Events:
     """Events of files as `read` gives them.
 
     Args:
         paths: the files.
-        reading: how they are read.
+        settings: how they are read and combined.
         selection: keep the events that pass this expression.
-        combine: how files of one process are combined.
+        progress_bytes: size of all files in bytes above which a progress bar is shown.
 
     Raises:
         EventError, SelectionError: as `read`.
     """
     for path in paths:
-        reading.format_of(path)  # before any is read
+        settings.format_of(path)  # before any is read
     parts: list[tuple[str, Events]] = []
-    with _progress(paths) as advance:
+    reader = FileReader(settings)
+    with _progress(paths, progress_bytes) as advance:
         for path in paths:
-            parts.append((str(path), reading.events(path, advance)))
+            parts.append((str(path), reader.events(path, advance)))
     refuse_twice([file for _, events in parts for file in events.provenance["files"]])
-    treated = treatments(contributions_of(parts), combine, reading.luminosity)
+    treated = treatments(contributions_of(parts), settings.combine, settings.luminosity)
     for at, ((path_, events), treatment) in enumerate(zip(parts, treated, strict=True)):
         part = treat(events, treatment)
         parts[at] = (path_, part if selection is None else part.select(selection))
     repeats = repeated(parts) if len(parts) > 1 else {}
-    joined = join([events for _, events in parts], combine)
+    joined = join([events for _, events in parts], settings.combine)
     if repeats:
-        told = {name: one._asdict() for name, one in repeats.items()}
-        joined = replace(joined, provenance={**joined.provenance, "repeated_numbers": told})
+        repeated_numbers = {name: entry._asdict() for name, entry in repeats.items()}
+        joined = replace(joined, provenance={**joined.provenance, "repeated_numbers": repeated_numbers})
     return joined
 
 
@@ -117,44 +122,33 @@ def refuse_twice(files: Sequence[dict[str, Any]]) -> None:
     sums: dict[str, str] = {}
     for file in files:
         if file["sha256"] in sums:
-            what = f"holds the same as {sums[file['sha256']]}"
-            raise EventError(file["path"], what, remedy="give every file once, or its events count twice")
+            problem = f"holds the same as {sums[file['sha256']]}"
+            raise EventError(file["path"], problem, remedy="give every file once, or its events count twice")
         sums[file["sha256"]] = file["path"]
 
 
 def stream(
-    files: str | Path | Sequence[str | Path],
-    size: int = 10_000,
-    *,
-    format: Format | None = None,
-    mapping: Mapping | None = None,
-    process: str | None = None,
-    luminosity: float = 100.0,
-    unit: Unit | None = None,
-    tolerant: bool = False,
-    combine: Combine = "average",
-    renumber: bool = False,
+    files: str | Path | Sequence[str | Path], settings: ReaderSettings | None = None, *, size: int = 10_000
 ) -> Iterator[tuple[Path, Events]]:
-    """The events of one or many files piece by piece, each with the file it is from: files larger than the memory.
+    """The events of one or many files piece by piece, each with its file: files larger than the memory.
 
     Dark Machines text and this package's own Parquet are read in memory that does not grow with the files; of other
-    formats the largest file has to fit. Arguments, weights and errors are those of `read`, but for checks that need all
-    events at once.
+    formats the largest file has to fit. Weights and errors are those of `read`, but for checks that need all events at
+    once.
 
     Args:
         files: paths or globs.
-        size: most events in a piece.
-        format, mapping, process, luminosity, unit, tolerant, combine, renumber: as for `read`.
+        settings: how they are read and combined.
+        size: largest number of events in a piece.
     """
-    reading = Reading(format, mapping, process, luminosity, unit, tolerant, renumber)
-    yield from FileStream(find(files), reading, combine).pieces(size)
+    yield from FileStream(find(files), settings or ReaderSettings()).pieces(size)
 
 
 @contextmanager
-def _progress(paths: Sequence[Path]) -> Iterator[Callable[[int], object]]:
-    """A bar over the bytes of large files, which is told how many more are done."""
+def _progress(paths: Sequence[Path], min_bytes: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar over the bytes of large files; the function it gives takes the number of further bytes."""
     size = sum(path.stat().st_size for path in paths)
-    if size < LARGE:
+    if size < min_bytes:
         yield lambda _: None
         return
     from rich.console import Console  # small files need no bar
@@ -181,10 +175,10 @@ def write(events: Events, path: str | Path) -> None:
         "parquet": write_parquet,
         "darkmachines": write_darkmachines,
     }
-    kind = format_of(path)
-    if kind not in writers:
-        raise EventError(path, f"{kind} files are only read", remedy="write .parquet, .csv or .txt")
-    writers[kind](events, path)
+    format = format_of(path)
+    if format not in writers:
+        raise EventError(path, f"{format} files are only read", remedy="write .parquet, .csv or .txt")
+    writers[format](events, path)
 
 
 def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -198,7 +192,7 @@ def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
     if not patterns:
         raise FileNotFoundError("no file given")
     paths: list[Path] = []
-    found: dict[Path, str | Path] = {}
+    matched: dict[Path, str | Path] = {}
     for pattern in patterns:
         literal = Path(pattern)
         names = [literal] if literal.is_file() else glob.glob(str(pattern), recursive=True)
@@ -206,10 +200,10 @@ def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
         if not matches:
             raise FileNotFoundError(f"no file matches {str(pattern)!r} (in {Path.cwd()})")
         for path in matches:
-            where = path.resolve()
-            if where in found:
+            resolved = path.resolve()
+            if resolved in matched:
                 remedy = "give every file once, or its events count twice"
-                raise EventError(path, f"is matched by {str(found[where])!r} and {str(pattern)!r}", remedy=remedy)
-            found[where] = pattern
+                raise EventError(path, f"is matched by {str(matched[resolved])!r} and {str(pattern)!r}", remedy=remedy)
+            matched[resolved] = pattern
             paths.append(path)
     return paths

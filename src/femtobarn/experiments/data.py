@@ -19,10 +19,9 @@ from pydantic import (
 )
 
 from femtobarn.events import Mapping as Columns
-from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.generation import Combine
 from femtobarn.events.names import check_name
-from femtobarn.events.read import Format
+from femtobarn.events.reader_settings import Format, Unit
 from femtobarn.events.samples import SAMPLES
 from femtobarn.events.selection.cuts import check as check_selection
 from femtobarn.experiments import document

@@ -19,10 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from femtobarn.events import Events, Mapping, stream
-from femtobarn.events.formats.darkmachines_lines import Unit
-from femtobarn.events.generation import Combine
-from femtobarn.events.reading import Format
+from femtobarn.events import Events, ReaderSettings, stream
 from femtobarn.events.storage.atomic import atomic_write
 from femtobarn.export.facts import Facts
 from femtobarn.export.scorer import EventScorer
@@ -78,14 +75,8 @@ def score_files(
     files: str | Path | Sequence[str | Path],
     scorer: EventScorer,
     output: Path,
+    settings: ReaderSettings | None = None,
     *,
-    process: str | None = None,
-    unit: Unit | None = None,
-    luminosity: float = 100.0,
-    format: Format | None = None,
-    mapping: Mapping | None = None,
-    tolerant: bool = False,
-    combine: Combine = "average",
     progress: Callable[[int], object] | None = None,
 ) -> Summary:
     """Scores the events of files and writes `process, number, hard, weight, score, probability_<class>` as Parquet.
@@ -97,10 +88,7 @@ def score_files(
         files: paths or globs; Dark Machines text and this package's Parquet may be larger than the memory.
         scorer: the exported network, or the run.
         output: Parquet file to write.
-        process: name for all events, in place of what the files say.
-        unit: of the energies in text, where it is not MeV.
-        luminosity: that the written weights are for, in 1/fb.
-        format, mapping, tolerant, combine: as for `femtobarn.events.read`.
+        settings: how the files are read; the weights are written for their luminosity.
         progress: is told how many more events are done, again and again.
 
     Raises:
@@ -108,8 +96,8 @@ def score_files(
         FileNotFoundError: a path or glob that no file matches.
         ValueError: no events at all.
     """
-    facts = scorer.facts
-    about = {"signal": list(facts.signal), "luminosity": luminosity, "model": json.loads(facts.json())}
+    facts, settings = scorer.facts, settings or ReaderSettings()
+    about = {"signal": list(facts.signal), "luminosity": settings.luminosity, "model": json.loads(facts.json())}
     schema = pa.schema(
         [
             ("process", pa.dictionary(pa.int32(), pa.string())),
@@ -125,17 +113,7 @@ def score_files(
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as whole:
         with pq.ParquetWriter(whole, schema, compression="zstd", write_page_checksum=True) as writer:
-            pieces = stream(
-                files,
-                format=format,
-                mapping=mapping,
-                process=process,
-                luminosity=luminosity,
-                unit=unit,
-                tolerant=tolerant,
-                combine=combine,
-            )
-            for _, events in pieces:
+            for _, events in stream(files, settings):
                 said = scorer.score(events)
                 writer.write_table(_table(events, said, schema))
                 overfull += int((ak.num(events.particles.pt).to_numpy() > facts.slots).sum())

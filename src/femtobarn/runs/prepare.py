@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from femtobarn.events import Events
+from femtobarn.events.file_stream import FileStream, checked_numbers
 from femtobarn.events.generation import merge
 from femtobarn.events.read import refuse_twice
 from femtobarn.events.samples import load_sample
 from femtobarn.events.shards.index import Index, write_shards
 from femtobarn.events.storage.files import checksum
-from femtobarn.events.survey import FileStream, checked_numbers
 from femtobarn.experiments.data import DataConfig
 from femtobarn.runs.split_checks import Flow, origin
-from femtobarn.runs.splits import reading_of, resolve
+from femtobarn.runs.splits import reader_settings, resolve
 
 #: Bytes of the files that are read, for each shard that is written.
 SHARD = 48_000_000
@@ -98,7 +98,7 @@ def _pieces(data: DataConfig, origins: list[dict[str, Any]]) -> Iterator[tuple[P
         return
     for process, paths in resolve(data).items():
         refuse_twice([{"path": str(path), "sha256": checksum(path)} for path in paths])
-        stream = FileStream(paths, reading_of(data, process), data.combine)
+        stream = FileStream(paths, reader_settings(data, process))
         yield from stream.pieces(PIECE)
         origins.append(stream.provenance())
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from femtobarn.events import Events, concatenate, split, subset
 from femtobarn.events.numbers import check_numbers
-from femtobarn.events.read import find, read_all
-from femtobarn.events.reading import Reading
+from femtobarn.events.read import find, read_paths
+from femtobarn.events.reader_settings import ReaderSettings
 from femtobarn.events.samples import load_sample
 from femtobarn.events.shards.index import INDEX, Index
 from femtobarn.events.shards.source import Source
@@ -189,9 +189,7 @@ def _read(source: str, state: State) -> _Read:
     elif data.sample is not None:
         events = load_sample(data.sample)
     else:
-        parts = [
-            read_all(paths, reading_of(data, process), combine=data.combine) for process, paths in resolve(data).items()
-        ]
+        parts = [read_paths(paths, reader_settings(data, process)) for process, paths in resolve(data).items()]
         events = concatenate(parts, data.combine)
     flow = Flow(data.selection)
     selected = events if data.selection is None else events.select(data.selection)
@@ -208,10 +206,18 @@ def _origin(data: DataConfig) -> str:
     return origin([path for paths in resolve(data).values() for path in paths])
 
 
-def reading_of(data: DataConfig, process: str | None) -> Reading:
+def reader_settings(data: DataConfig, process: str | None) -> ReaderSettings:
     """How the files of a process are read."""
-    luminosity = data.luminosity or LUMINOSITY
-    return Reading(data.format, data.mapping, process, luminosity, data.unit, data.tolerant, data.renumber)
+    return ReaderSettings(
+        format=data.format,
+        mapping=data.mapping,
+        process=process,
+        luminosity=data.luminosity or LUMINOSITY,
+        unit=data.unit,
+        tolerant=data.tolerant,
+        combine=data.combine,
+        renumber=data.renumber,
+    )
 
 
 class _Shared(NamedTuple):

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from femtobarn.events.errors import EventError, TruncatedError, shorten
 from femtobarn.events.faults import wrapped
 from femtobarn.events.formats.darkmachines_columns import fast
-from femtobarn.events.formats.darkmachines_lines import WORDS, Block, Unit, careful
+from femtobarn.events.formats.darkmachines_lines import WORDS, Block, careful
+from femtobarn.events.reader_settings import Unit
 from femtobarn.events.record import Events
 from femtobarn.events.storage.atomic import atomic_write
 from femtobarn.events.storage.files import MAX_LINE_BYTES, UTF8_MARK, checksum, chunks, refuse_utf16

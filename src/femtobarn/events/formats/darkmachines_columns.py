@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from femtobarn.events.formats.darkmachines_lines import CODES, FIELDS, VALUES, Block, Unit, decimal, faults, is_name
+from femtobarn.events.formats.darkmachines_lines import CODES, FIELDS, VALUES, Block, decimal, faults, is_name
+from femtobarn.events.reader_settings import Unit
 from femtobarn.physics.objects import PADDING
 
 #: Decimal numbers of this many digits are told apart by a float64.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
 from femtobarn.events.formats.conversion import plain
-from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.formats.row_checks import Raw, RowChecks, row_numbers, validate, with_file
+from femtobarn.events.reader_settings import Unit
 from femtobarn.events.record import Events
 from femtobarn.events.storage.files import checksum
 from femtobarn.physics.constants import TINY_PT

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.formats import arrow
 from femtobarn.events.formats.arrow import ColumnReader
-from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.formats.mapped_tables import UNIT_REMEDY, read_mapped
 from femtobarn.events.formats.mapping import Mapping
 from femtobarn.events.formats.parquet_layout import KEY as KEY
 from femtobarn.events.formats.parquet_layout import OWN_UNIT, VERSION, Description, read_own
 from femtobarn.events.formats.row_checks import RowChecks, validate, with_file
 from femtobarn.events.formats.sizes import check_size
+from femtobarn.events.reader_settings import Unit
 from femtobarn.events.record import TRACKS, Events
 from femtobarn.events.storage.atomic import atomic_write
 from femtobarn.events.storage.files import checksum

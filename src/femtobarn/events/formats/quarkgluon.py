@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.formats.conversion import plain, whole
-from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.formats.jets import NAME_IT, QUARK, all_named, jets, names_of
 from femtobarn.events.formats.padding import first_entries, pt_padding, real_entries
 from femtobarn.events.formats.pdg import particles
 from femtobarn.events.formats.row_checks import RowChecks
 from femtobarn.events.formats.sizes import check_size
+from femtobarn.events.reader_settings import Unit
 from femtobarn.events.record import Events
 
 #: Bytes of the header of an array at most; those of numbers have 128.

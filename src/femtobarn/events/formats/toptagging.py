@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.formats.conversion import context, floats, plain
-from femtobarn.events.formats.darkmachines_lines import Unit
 from femtobarn.events.formats.jets import NAME_IT, TOP, all_named, jets, names_of
 from femtobarn.events.formats.padding import cartesian_padding, first_entries, real_entries
 from femtobarn.events.formats.row_checks import RowChecks
 from femtobarn.events.formats.sizes import check_size
+from femtobarn.events.reader_settings import Unit
 from femtobarn.events.record import Events
 from femtobarn.physics.objects import PARTICLE
 
