@@ -71,7 +71,7 @@ def build(name: str, settings: dict[str, Any], batch: Batch) -> Network:
     network = Network(inputs, model_spec(name).build(inputs.sizes(2), **settings)).double().train()
     with torch.no_grad():
         for _ in range(5):
-            network(Batch(*(column[:32] for column in batch)))
+            network(batch[:32])
     return network.eval()
 
 
@@ -79,12 +79,12 @@ def boosted(batch: Batch, gamma: float) -> Batch:
     random = torch.Generator().manual_seed(2)
     axis = torch.randn(3, generator=random, dtype=torch.float64)
     beta = axis / axis.norm() * math.sqrt(1 - 1 / gamma**2)
-    return batch._replace(momenta=lorentz.boost(batch.momenta, beta) * batch.mask[..., None])
+    return batch.replace(momenta=lorentz.boost(batch.momenta, beta) * batch.mask[..., None])
 
 
 def logits(network: Network, batch: Batch, weights: torch.dtype, momenta: torch.dtype) -> Tensor:
     """In these precisions."""
-    given = batch._replace(momenta=batch.momenta.to(momenta), context=batch.context.to(momenta))
+    given = batch.replace(momenta=batch.momenta.to(momenta), context=batch.context.to(momenta))
     with torch.no_grad():
         return network.to(weights)(given).double()
 

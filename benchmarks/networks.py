@@ -228,7 +228,7 @@ def serve(
     network = networks(case)[not mine].to(device)
 
     def made(seed: int) -> Batch:
-        return Batch(*(column.to(device) for column in events(case, seed)))
+        return events(case, seed).to(device)
 
     batches = [made(seed) for seed in range(WARM if mine else 1)]
     steps: dict[bool, Callable[[int], float]] = {}
@@ -353,7 +353,7 @@ class Line(NamedTuple):
 def measure(case: Case, threads: int, rounds: int, device: torch.device, precision: Precision) -> list[Line]:
     torch.set_num_threads(threads)
     ours, theirs = (network.to(device) for network in networks(case))
-    batch = Batch(*(column.to(device) for column in events(case, 0)))
+    batch = events(case, 0).to(device)
     tops = peaks(device)
     far = differ(ours, theirs, batch)
     if far > 1e-4:

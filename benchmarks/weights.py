@@ -33,7 +33,7 @@ from torch import Tensor, nn
 import femtobarn
 from femtobarn.events import Events
 from femtobarn.events.storage.files import checksum
-from femtobarn.inputs import Batch, make_batch
+from femtobarn.inputs import make_batch
 from femtobarn.models import Network, weaver
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON, POSITRON
 from femtobarn.runs import provenance
@@ -140,7 +140,7 @@ def both(ours: Network, theirs: Theirs, jets: Events, features: str, kind: torch
     batch, (there, mask) = make_batch(jets, SLOTS, torch.float64), preprocessed(jets, features)
     ours, theirs, there = ours.to(kind).eval(), theirs.to(kind).eval(), there.to(kind)
     pieces = [slice(start, start + PIECE) for start in range(0, len(jets), PIECE)]
-    mine = torch.cat([ours(Batch(*(column[piece] for column in batch))) for piece in pieces])
+    mine = torch.cat([ours(batch[piece]) for piece in pieces])
     other = torch.cat([theirs(there[piece], mask[piece]) for piece in pieces])
     return mine.softmax(-1), other.softmax(-1)
 

@@ -22,6 +22,7 @@ from femtobarn.events.shards.source import Source
 from femtobarn.events.storage.atomic import partial_path
 from femtobarn.experiments import experiment
 from femtobarn.inputs import make_batch
+from femtobarn.inputs.batch import concatenate_batches
 from femtobarn.inputs.stream import Stream
 from femtobarn.runs import prepare as preparation
 from femtobarn.runs.splits import everything
@@ -75,8 +76,9 @@ def test_every_event_is_on_its_side_and_in_its_subset_with_the_tensors_of_memory
     which = [at for _, records in found for at in key(names[records.process], records.number)]
     assert sorted(which) == sorted(order)
     expected = expected[np.array([order[one] for one in which])]
-    for name, column in make_batch(expected, SLOTS)._asdict().items():
-        assert torch.equal(torch.cat([getattr(batch, name) for batch, _ in found]), column), name
+    batch = concatenate_batches([batch for batch, _ in found])
+    for values, column in zip(batch.tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
+        assert torch.equal(values, column)
     assert np.array_equal(np.concatenate([records.weight for _, records in found]), expected.weight)
     assert np.array_equal(np.concatenate([records.hard for _, records in found]), expected.hard)
     sums = [np.abs(expected.weight[expected.process == name]).sum() for name in names]
@@ -109,14 +111,14 @@ def test_jets_keep_their_tracks_and_compact_files_their_resolution(tmp_path):
         expected = split(whole, SHARES).train
         order = np.lexsort((records.number, records.process)), np.lexsort((expected.number, expected.process))
         assert batch.tracks.shape[-1] == 5
-        for mine, theirs in zip(batch, make_batch(expected, SLOTS), strict=True):
+        for mine, theirs in zip(batch.tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
             assert torch.equal(mine[order[0]], theirs[order[1]])
 
 
 def dealt(stream: Stream, size: int = 64, **more) -> list[tuple[torch.Tensor, ...]]:
-    found: list[tuple[torch.Tensor, ...]] = [(*batch, *targets) for batch, targets, _ in stream.deal(size, **more)]
+    batches = [(*batch.tensors(), *targets) for batch, targets, _ in stream.deal(size, **more)]
     stream.close()
-    return found
+    return batches
 
 
 def same(first, second) -> bool:
@@ -131,7 +133,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_whatever_the_readers(folder, 
     assert sum(len(batch[0]) for batch in alone) == len(stream(folder))
     for readers in (0, 2):
         reading = stream(folder, readers=readers, cache=tmp_path / "cache")
-        first = [(*batch, *targets) for batch, targets, _ in reading.deal(64, seed=1, epoch=2)]
+        first = [(*batch.tensors(), *targets) for batch, targets, _ in reading.deal(64, seed=1, epoch=2)]
         unfinished = reading.deal(64, seed=1, epoch=5)
         next(unfinished)
         unfinished.close()  # what was read ahead is dropped

@@ -134,7 +134,7 @@ def test_padding_has_no_relevance(cnn):
 
 def test_events_without_objects_are_explained(cnn):
     batch = events(4)
-    found = propagate(cnn, batch._replace(mask=torch.zeros_like(batch.mask)), one(0))
+    found = propagate(cnn, batch.replace(mask=torch.zeros_like(batch.mask)), one(0))
     assert found.objects.abs().max() == 0
     assert found.lost < 1e-9
 

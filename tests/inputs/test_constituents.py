@@ -16,6 +16,7 @@ from femtobarn.events import Events
 from femtobarn.events.record import TRACKS
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import FEATURES, Batch, Inputs, batches, columns, make_batch
+from femtobarn.inputs.batch import FIELDS
 from femtobarn.inputs.constituents import suits
 from femtobarn.models import Network, model_spec, networks
 from femtobarn.models.network import trim
@@ -113,14 +114,14 @@ def test_the_jet_is_mirrored_and_turned_to_the_same_features():
     batch, inputs = jets(), Inputs((), "full").double()
     px, py, pz, energy = batch.momenta.unbind(-1)
     c, s = math.cos(1), math.sin(1)
-    moved = batch._replace(momenta=torch.stack([c * px - s * py, s * px + c * py, -pz, energy], dim=-1))
+    moved = batch.replace(momenta=torch.stack([c * px - s * py, s * px + c * py, -pz, energy], dim=-1))
     torch.testing.assert_close(inputs(moved).particles, inputs(batch).particles, rtol=1e-7, atol=1e-7)
 
 
 def test_events_without_tracks_have_a_block_of_none():
     batch = make_batch(make_events(5), 18)
     assert batch.tracks.shape == (5, 18, 0)
-    plain = Batch(batch.momenta, batch.kind, batch.mask, batch.context)
+    plain = batch.replace(tracks=batch.tracks[..., :0])
     assert plain.tracks.shape == (5, 18, 0)
     assert all(chunk.tracks.shape[0] == len(chunk) for chunk, _ in batches(plain, (), 2, seed=1))
     assert make_batch(jet_events(5), SLOTS).tracks.shape == (5, SLOTS, len(TRACKS))
@@ -200,7 +201,7 @@ def test_features_and_slopes_are_finite_in_every_corner(corner):
     if corner == "beam":
         momenta[:, 0] = torch.tensor([0.0, 0.0, 50.0, 50.0])
     momenta.requires_grad_()
-    particles = Inputs((), "full").double()(batch._replace(momenta=momenta, mask=mask)).particles
+    particles = Inputs((), "full").double()(batch.replace(momenta=momenta, mask=mask)).particles
     (slope,) = torch.autograd.grad(particles.square().sum(), momenta)
     assert particles.isfinite().all()
     assert slope.isfinite().all()
@@ -224,7 +225,7 @@ def test_every_network_takes_jets(name, features):
     logits = tagger(batch)
     assert logits.std(0).min() > 1e-4
     real = batch.mask[..., None]
-    dirty = batch._replace(
+    dirty = batch.replace(
         momenta=torch.where(real, batch.momenta, torch.nan),
         tracks=torch.where(real, batch.tracks, torch.inf),
         kind=torch.where(batch.mask, batch.kind, MUON),
@@ -232,16 +233,15 @@ def test_every_network_takes_jets(name, features):
     torch.testing.assert_close(tagger(dirty), logits, rtol=1e-9, atol=1e-11)
     if not model_spec(name).ordered:
         order = torch.randperm(SLOTS, generator=torch.Generator().manual_seed(0))
-        momenta, kind, mask, context, tracks = batch
-        mixed = Batch(momenta[:, order], kind[:, order], mask[:, order], context, tracks[:, order])
+        mixed = batch.replace(**{name: getattr(batch, name)[:, order] for name in FIELDS if name != "context"})
         torch.testing.assert_close(tagger(mixed), logits, rtol=1e-9, atol=1e-11)
-    nothing = tagger(batch._replace(mask=torch.zeros_like(batch.mask)))
+    nothing = tagger(batch.replace(mask=torch.zeros_like(batch.mask)))
     assert nothing.isfinite().all()
 
 
 def test_what_a_set_leaves_out_changes_nothing_and_what_it_holds_does():
     batch = jets(10, seed=2)
-    other = batch._replace(tracks=batch.tracks + 1, kind=torch.where(batch.mask, ELECTRON, batch.kind))
+    other = batch.replace(tracks=batch.tracks + 1, kind=torch.where(batch.mask, ELECTRON, batch.kind))
     for features, same in (("kin", True), ("kinpid", False), ("full", False)):
         encoded = [Inputs((), features).double()(one) for one in (batch, other)]
         assert torch.equal(encoded[0].particles, encoded[1].particles) == same

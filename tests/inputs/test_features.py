@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from femtobarn.inputs import INTERACTIONS, Batch, Inputs, Sizes, make_batch
+from femtobarn.inputs.batch import FIELDS
 from femtobarn.inputs.features import CONTEXT_FEATURES, PARTICLES
 from femtobarn.physics import lorentz, pairwise
 from tests.support.sample import make_events
@@ -20,7 +21,7 @@ def sample(count: int = 64, dtype: torch.dtype = torch.float64, seed: int = 0) -
 
 
 def dirty(batch: Batch, filler: float) -> Batch:
-    return batch._replace(
+    return batch.replace(
         momenta=torch.where(batch.mask[..., None], batch.momenta, filler), kind=torch.where(batch.mask, batch.kind, 99)
     )
 
@@ -39,7 +40,7 @@ def test_particle_features_by_hand():
 
 
 def test_context_features_by_hand():
-    batch = sample(3)._replace(context=torch.tensor([[math.e**4, 0.0], [50, math.pi / 2], [0, 1]], dtype=torch.float64))
+    batch = sample(3).replace(context=torch.tensor([[math.e**4, 0.0], [50, math.pi / 2], [0, 1]], dtype=torch.float64))
     context = Inputs().double()(batch).context
     expected = [[4, 1, 0], [math.log(50), 0, 1], [0, math.cos(1), math.sin(1)]]
     torch.testing.assert_close(context, torch.tensor(expected, dtype=torch.float64))
@@ -113,7 +114,7 @@ def test_fit_counts_weights_not_events():
     batch, twice = sample(40), torch.arange(40).repeat_interleave(torch.arange(40) % 3)
     weight = (torch.arange(40) % 3).double()
     by_weight = Inputs(["mass"]).double().fit(batch, -5 * weight)  # generators give negative weights
-    by_copies = Inputs(["mass"]).double().fit(Batch._make(column[twice] for column in batch))
+    by_copies = Inputs(["mass"]).double().fit(batch[twice])
     for name, value in by_copies.state_dict().items():
         torch.testing.assert_close(by_weight.state_dict()[name], value)
 
@@ -123,14 +124,14 @@ def test_fit_refuses_nothing_to_fit_on():
     with pytest.raises(ValueError, match="nothing to fit on: 4 events"):
         Inputs().fit(batch, torch.zeros(4))
     with pytest.raises(ValueError, match="nothing to fit on: 0 events"):
-        Inputs().fit(Batch._make(column[:0] for column in batch))
+        Inputs().fit(batch[:0])
     with pytest.raises(ValueError, match="3 weights for 4 events"):
         Inputs().fit(batch, torch.ones(3))
 
 
 def test_features_that_never_vary_are_centred_and_not_blown_up():
-    one = Batch._make(column[:1].expand(5, *column.shape[1:]) for column in sample(1))
-    lonely = one._replace(mask=torch.arange(18).expand(5, 18) < 1)  # one object each, so no pair at all
+    copies = sample(1)[torch.zeros(5, dtype=torch.long)]
+    lonely = copies.replace(mask=torch.arange(18).expand(5, 18) < 1)  # one object each, so no pair at all
     encoded = Inputs(ALL).double().fit(lonely)(lonely)
     torch.testing.assert_close(encoded.particles[:, 0, :4], torch.zeros(5, 4, dtype=torch.float64))
     assert not encoded.pairs.any()
@@ -160,7 +161,7 @@ def test_more_slots_change_nothing():
 def test_order_of_objects_changes_nothing_but_the_order():
     batch, inputs = sample(), Inputs(ALL).double()
     order = torch.randperm(18, generator=torch.Generator().manual_seed(0))
-    shuffled = inputs(Batch(batch.momenta[:, order], batch.kind[:, order], batch.mask[:, order], batch.context))
+    shuffled = inputs(batch.replace(**{name: getattr(batch, name)[:, order] for name in FIELDS if name != "context"}))
     torch.testing.assert_close(shuffled.particles, inputs(batch).particles[:, order])
     torch.testing.assert_close(shuffled.pairs, inputs(batch).pairs[:, order][:, :, order])
 
@@ -169,7 +170,7 @@ def test_turning_the_detector_changes_only_phi():
     batch, inputs = sample(), Inputs(ALL).double()
     px, py, pz, energy = batch.momenta.unbind(-1)
     c, s = math.cos(2), math.sin(2)
-    turned = inputs(batch._replace(momenta=torch.stack([c * px - s * py, s * px + c * py, pz, energy], dim=-1)))
+    turned = inputs(batch.replace(momenta=torch.stack([c * px - s * py, s * px + c * py, pz, energy], dim=-1)))
     others = [column for column in range(len(PARTICLES)) if PARTICLES[column] != "phi"]
     torch.testing.assert_close(turned.particles[..., others], inputs(batch).particles[..., others])
     torch.testing.assert_close(turned.pairs, inputs(batch).pairs, rtol=1e-6, atol=1e-6)
@@ -189,7 +190,8 @@ def test_features_and_gradients_are_finite_in_every_corner(dtype):
     )
     mask = torch.ones(4, 3, dtype=torch.bool)
     mask[3] = False
-    batch = Batch(corners, torch.tensor([[1, 2, 7]]).expand(4, 3), mask, torch.zeros(4, 2, dtype=dtype))
+    kind = torch.tensor([[1, 2, 7]]).expand(4, 3)
+    batch = Batch(corners, kind, mask, torch.zeros(4, 2, dtype=dtype), corners[..., :0])
     encoded = Inputs(ALL).to(dtype)(batch)
     features = (encoded.particles, encoded.pairs, encoded.context)
     assert all(feature.isfinite().all() for feature in features)
@@ -202,7 +204,7 @@ def test_gradients_reach_momenta_only_when_asked_for():
     batch = sample()
     encoded = Inputs(ALL).double()(batch)
     assert not any(value.requires_grad for value in encoded)
-    watched = batch._replace(momenta=batch.momenta.clone().requires_grad_())
+    watched = batch.replace(momenta=batch.momenta.clone().requires_grad_())
     (slope,) = torch.autograd.grad(Inputs(KINEMATIC).double()(watched).pairs.sum(), watched.momenta)
     assert slope[batch.mask].any(-1).all()
 
@@ -256,14 +258,10 @@ def test_one_exported_graph_serves_any_number_of_events_and_objects(names):
     batch = sample(6, torch.float32)
     inputs = Inputs(names).fit(batch)
 
-    class Flat(torch.nn.Module):
-        # pytree takes len() of a namedtuple for its number of fields, so an exported function takes plain tensors
-        def forward(self, momenta, kind, mask, context):
-            return inputs(Batch(momenta, kind, mask, context))
-
     events, slots = torch.export.Dim("events", min=1), torch.export.Dim("slots", min=2)
-    shapes = ({0: events, 1: slots}, {0: events, 1: slots}, {0: events, 1: slots}, {0: events})
-    graph = torch.export.export(Flat(), tuple(batch)[:4], dynamic_shapes=shapes, strict=False).module()
+    objects = {0: events, 1: slots}
+    shapes = ([objects, objects, objects, {0: events}, objects],)
+    graph = torch.export.export(inputs, (batch,), dynamic_shapes=shapes, strict=False).module()
     for other in (batch, make_batch(make_events(9, 1), 11), make_batch(make_events(1, 2), 25)):
-        for exported, eager in zip(graph(*tuple(other)[:4]), inputs(other), strict=True):
+        for exported, eager in zip(graph(other), inputs(other), strict=True):
             torch.testing.assert_close(exported, eager)

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from femtobarn.inputs import Batch, batches, make_batch
+from femtobarn.inputs.batch import concatenate_batches
 from tests.support.sample import make_events
 
 
 def numbered(count: int = 50) -> tuple[Batch, torch.Tensor]:
     batch = make_batch(make_events(count), 8)
-    return batch._replace(context=torch.arange(2.0 * count).reshape(count, 2)), torch.arange(count)
+    return batch.replace(context=torch.arange(2.0 * count).reshape(count, 2)), torch.arange(count)
 
 
 def order(seed: int | None, epoch: int = 0, size: int = 7) -> list[int]:
@@ -49,7 +50,7 @@ def test_the_global_random_state_is_neither_asked_nor_changed():
 
 def test_no_events_make_no_batches():
     batch, number = numbered()
-    assert list(batches(Batch._make(column[:0] for column in batch), (number[:0],), 5, seed=1)) == []
+    assert list(batches(batch[:0], (number[:0],), 5, seed=1)) == []
 
 
 def test_wrong_sizes_and_lengths_are_named_at_once():
@@ -60,8 +61,22 @@ def test_wrong_sizes_and_lengths_are_named_at_once():
         batches(batch, (number, number[1:]), 5)
 
 
-def test_a_batch_counts_events_and_still_replaces_fields():
+def test_batch_selects_events_by_slice_index_and_mask():
+    batch, number = numbered(9)
+    assert len(batch) == batch.n_events == 9
+    assert len(batch[:2]) == 2
+    for index in (slice(2, 7, 2), torch.tensor([4, 1, 1]), number % 3 == 0):
+        for selected, column in zip(batch[index].tensors(), batch.tensors(), strict=True):
+            assert torch.equal(selected, column[index])
+    halves = concatenate_batches([batch[:4], batch[4:]])
+    assert all(torch.equal(*columns) for columns in zip(halves.tensors(), batch.tensors(), strict=True))
+    with pytest.raises(TypeError, match="3"):
+        batch[3]  # type: ignore[index]
+
+
+def test_batch_replaces_columns_by_name():
     batch, _ = numbered(9)
-    assert len(batch) == 9
-    assert torch.equal(batch._replace(mask=~batch.mask).mask, ~batch.mask)
-    assert torch.equal(Batch._make(batch).momenta, batch.momenta)
+    assert torch.equal(batch.replace(mask=~batch.mask).mask, ~batch.mask)
+    assert repr(batch) == "Batch(9 events, 8 particles, float32)"
+    with pytest.raises(TypeError, match="masks"):
+        batch.replace(masks=batch.mask)

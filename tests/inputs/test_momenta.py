@@ -26,7 +26,6 @@ from femtobarn.runs import run, systematics
 from femtobarn.runs import splits as sample
 from femtobarn.runs.datasets import Stored
 from femtobarn.runs.predictor import Trained, build
-from femtobarn.training.devices import on
 from tests.events.test_shards import SHARES
 from tests.support.jets import jet_events
 from tests.support.sample import make_events
@@ -94,10 +93,11 @@ def test_real_jets_are_scored_with_all_digits_of_their_momenta(folder, data):
         torch.from_numpy(objects.kind),
         torch.from_numpy(objects.mask),
         torch.zeros(len(held_out), 2, dtype=torch.float64),
+        torch.zeros(*objects.mask.shape, 0, dtype=torch.float64),
     )
     with torch.no_grad():
         expected = network(exact)
-        rounded = network(exact._replace(momenta=exact.momenta.float()))
+        rounded = network(exact.replace(momenta=exact.momenta.float()))
     assert expected.dtype == torch.float32
 
     def off(logits: Tensor) -> float:
@@ -181,8 +181,8 @@ def test_prepared_events_have_the_numbers_of_memory_in_float64_from_readers_too(
     for batch, records in stream.records(100):
         names = np.array(source.index.processes)[records.process]
         mine = jets[np.array([places[one] for one in zip(names, records.number, strict=True)])]
-        for name, column in make_batch(mine, SLOTS, torch.float64)._asdict().items():
-            assert torch.equal(getattr(batch, name), column), name
+        expected = make_batch(mine, SLOTS, torch.float64)
+        assert all(torch.equal(*columns) for columns in zip(batch.tensors(), expected.tensors(), strict=True))
     stream.close()
 
 
@@ -205,6 +205,6 @@ def test_apples_gpus_get_float32(monkeypatch):
     """They have nothing else; none is here, so that nothing moves."""
     monkeypatch.setattr(Tensor, "to", lambda self, device, **how: self)
     batch = make_batch(jet_events(3), 5, torch.float64)
-    moved = on(torch.device("mps"), batch)
+    moved = batch.to("mps").tensors()
     assert {column.dtype for column in moved} == {torch.float32, torch.int64, torch.bool}
-    assert on(torch.device("cpu"), batch).momenta.dtype == torch.float64
+    assert batch.to("cpu").momenta.dtype == torch.float64

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from femtobarn.inputs import Batch, Inputs, make_batch
+from femtobarn.inputs.batch import concatenate_batches
 from femtobarn.models import Network, model_spec, networks
 from femtobarn.models.network import MIN_SLOTS
 from tests.support.sample import make_events
@@ -61,21 +62,24 @@ def with_garbage(batch: Batch) -> Batch:
     padded = ~batch.mask
     momenta = batch.momenta.masked_fill(padded[..., None], float("nan"))
     momenta[:, ::2] = torch.where(padded[:, ::2, None], 1e6, momenta[:, ::2])
-    return batch._replace(momenta=momenta, kind=torch.where(padded, 3, batch.kind))
+    return batch.replace(momenta=momenta, kind=torch.where(padded, 3, batch.kind))
 
 
 def with_slots(batch: Batch, slots: int) -> Batch:
     more = slots - batch.mask.shape[1]
     pad = torch.nn.functional.pad
-    return batch._replace(
-        momenta=pad(batch.momenta, (0, 0, 0, more)), kind=pad(batch.kind, (0, more)), mask=pad(batch.mask, (0, more))
+    return batch.replace(
+        momenta=pad(batch.momenta, (0, 0, 0, more)),
+        kind=pad(batch.kind, (0, more)),
+        mask=pad(batch.mask, (0, more)),
+        tracks=pad(batch.tracks, (0, 0, 0, more)),
     )
 
 
 def shuffled(batch: Batch) -> Batch:
     """Every event in an order of its own, padding anywhere."""
     order = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(3)).argsort(1)
-    return batch._replace(
+    return batch.replace(
         momenta=batch.momenta.gather(1, order[..., None].expand_as(batch.momenta)),
         kind=batch.kind.gather(1, order),
         mask=batch.mask.gather(1, order),
@@ -85,7 +89,7 @@ def shuffled(batch: Batch) -> Batch:
 def emptied(batch: Batch) -> Batch:
     """The first event without any object, the second with one, the third with two."""
     left = torch.tensor([0, 1, 2]).repeat(len(batch) // 3 + 1)[: len(batch)]
-    return batch._replace(mask=batch.mask & (torch.arange(batch.mask.shape[1]) < left[:, None]))
+    return batch.replace(mask=batch.mask & (torch.arange(batch.mask.shape[1]) < left[:, None]))
 
 
 def same(network: Network, batch: Batch, other: Batch) -> None:
@@ -118,7 +122,7 @@ def test_order_changes_nothing(case, network):
 @pytest.mark.parametrize("training", [False, True], ids=["judging", "training"])
 def test_no_events_get_no_answers(network, training):
     """A process that trains with others may have none of a batch; it takes part in the way back all the same."""
-    nothing = Batch(*(column[:0] for column in events()))
+    nothing = events()[:0]
     answers = network.train(training)(nothing)
     assert answers.shape == (0, OUTPUTS)
     answers.sum().backward()
@@ -127,7 +131,7 @@ def test_no_events_get_no_answers(network, training):
 def test_no_event_influences_another(network):
     batch = events()
     for number in range(0, len(batch), 7):
-        alone = Batch(*(column[number : number + 1] for column in batch))
+        alone = batch[number : number + 1]
         torch.testing.assert_close(network(alone)[0], network(batch)[number], rtol=1e-9, atol=1e-11)
 
 
@@ -170,13 +174,13 @@ def test_rare_events_are_finite(network, training, count, poor):
 
 def test_nothing_at_all_is_finite(network):
     batch = events(4)
-    assert network(batch._replace(mask=torch.zeros_like(batch.mask))).isfinite().all()
+    assert network(batch.replace(mask=torch.zeros_like(batch.mask))).isfinite().all()
 
 
 def test_as_exported_it_is_the_same(network, monkeypatch):
     """While exporting, every slot is computed and padding blanked; a file must say what the network says."""
     batch = emptied(events())
-    batch = Batch(*(torch.cat(columns) for columns in zip(batch, with_slots(events(), SLOTS), strict=True)))
+    batch = concatenate_batches([batch, with_slots(events(), SLOTS)])
     packed = network(batch)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     torch.testing.assert_close(network(batch), packed, rtol=1e-9, atol=1e-11)

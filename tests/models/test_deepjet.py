@@ -102,7 +102,7 @@ def test_who_stands_in_which_list(of_jet, first, second):
     for reader in tagger.architecture.lists:
         reader.register_forward_pre_hook(lambda _, given: heard.append(given[1]))
     batch = make_batch(jet_events(20), 24, torch.float64) if of_jet else events()
-    batch = batch._replace(kind=torch.where(batch.mask, batch.kind, first[0]))  # in padded slots it means nothing
+    batch = batch.replace(kind=torch.where(batch.mask, batch.kind, first[0]))  # in padded slots it means nothing
     tagger(batch)
     for mask, kinds in zip(heard, (first, second), strict=True):
         slots = mask.shape[1]
@@ -120,7 +120,7 @@ def test_without_types_there_is_one_list():
     answers = tagger(batch)
     assert torch.equal(masks[0], batch.mask[:, : masks[0].shape[1]])
     assert not masks[1].any()
-    torch.testing.assert_close(tagger(batch._replace(kind=torch.where(batch.mask, PHOTON, batch.kind))), answers)
+    torch.testing.assert_close(tagger(batch.replace(kind=torch.where(batch.mask, PHOTON, batch.kind))), answers)
 
 
 def test_order_within_a_list_matters_and_order_of_the_lists_does_not():
@@ -131,7 +131,7 @@ def test_order_within_a_list_matters_and_order_of_the_lists_does_not():
 
     def moved(order: Tensor) -> Batch:
         momenta = batch.momenta.gather(1, order[..., None].expand_as(batch.momenta))
-        return batch._replace(momenta=momenta, kind=batch.kind.gather(1, order), mask=batch.mask.gather(1, order))
+        return batch.replace(momenta=momenta, kind=batch.kind.gather(1, order), mask=batch.mask.gather(1, order))
 
     torch.testing.assert_close(tagger(moved(apart)), tagger(batch))
     assert (tagger(moved(backwards)) - tagger(batch)).abs().max() > 1e-4

@@ -132,13 +132,13 @@ def test_events_do_not_influence_each_other_at_any_depth(network):
     for depth in at_depths(name, network):
         together = depth(batch)
         for number in range(0, len(batch.mask), 11):
-            single = depth(Batch(*(column[number : number + 1] for column in batch)))
+            single = depth(batch[number : number + 1])
             torch.testing.assert_close(single[0], together[number], rtol=1e-9, atol=1e-11)
 
 
 def test_empty_events_and_empty_batches_are_finite_at_every_depth(network):
     name, network = network
-    nothing = Batch(*(column[:0] for column in events()))
+    nothing = events()[:0]
     for depth in at_depths(name, network):
         assert depth(emptied(events())).isfinite().all()
         assert depth(nothing).shape[0] == 0
@@ -169,7 +169,7 @@ def test_gradients_of_objects_reach_the_momenta_of_real_particles_alone(network)
         pytest.skip("has no objects")
     batch = events(12)
     momenta = batch.momenta.clone().requires_grad_()
-    (grad,) = torch.autograd.grad(network.objects(batch._replace(momenta=momenta)).square().sum(), momenta)
+    (grad,) = torch.autograd.grad(network.objects(batch.replace(momenta=momenta)).square().sum(), momenta)
     assert grad.isfinite().all()
     assert grad[batch.mask].abs().sum(-1).gt(0).float().mean() > 0.9
     assert not grad[~batch.mask].any()

@@ -48,6 +48,7 @@ def crowd(kind: int, count: int) -> Batch:
         kind=torch.full((1, count), kind),
         mask=torch.ones(1, count, dtype=torch.bool),
         context=torch.zeros(1, 2, dtype=torch.float64),
+        tracks=momenta[..., :0],
     )
 
 
@@ -56,7 +57,8 @@ def test_ties_fill_each_slot_once_with_the_more_energetic(network):
     chosen = network.select(batch.momenta, batch.kind, batch.mask)[0]
     assert chosen[:4].int().argmax(-1).tolist() == [5, 4, 3, 2]
     assert chosen.sum().item() == 4
-    alike = network.select(*crowd(ELECTRON, 2)[:3])[0]
+    batch = crowd(ELECTRON, 2)
+    alike = network.select(batch.momenta, batch.kind, batch.mask)[0]
     assert alike.nonzero().tolist() == [[8, 0]]
 
 
@@ -76,11 +78,11 @@ def answer(network: Any, batch: Batch) -> torch.Tensor:
 
 
 def test_photons_and_softer_objects_are_not_seen(network):
-    nothing = crowd(JET, 3)._replace(mask=torch.zeros(1, 3, dtype=torch.bool))
+    nothing = crowd(JET, 3).replace(mask=torch.zeros(1, 3, dtype=torch.bool))
     torch.testing.assert_close(answer(network, crowd(PHOTON, 3)), answer(network, nothing))
     batch = crowd(JET, 6)
     batch.momenta[0, 0, :2] = 10.0
-    without = batch._replace(mask=torch.tensor([[False, True, True, True, True, True]]))
+    without = batch.replace(mask=torch.tensor([[False, True, True, True, True, True]]))
     torch.testing.assert_close(answer(network, batch), answer(network, without))
     batch.momenta[0, 0, :2] = 100.0
     assert not torch.allclose(answer(network, batch), answer(network, without))

@@ -161,7 +161,7 @@ def test_events_without_a_rest_frame(momenta):
     inputs = Inputs(features="kin").double()
     batch = make_batch(jet_events(1, most=3), 4, torch.float64)
     p = torch.tensor([*momenta, *[[0.0] * 4] * (4 - len(momenta))], dtype=torch.float64)[None]
-    encoded = inputs(batch._replace(momenta=p, mask=torch.arange(4)[None] < len(momenta)))
+    encoded = inputs(batch.replace(momenta=p, mask=torch.arange(4)[None] < len(momenta)))
     found = append_global_token(tokens(encoded, inputs.sizes(2), ("time",)), encoded).momenta[:, 4]
     torch.testing.assert_close(found[:, 3] ** 2 - found[:, :3].square().sum(-1), torch.ones(1).double())
     assert LGATr(inputs.sizes(2), multivectors=2, scalars=4, blocks=2, heads=2).double()(encoded).isfinite().all()

@@ -135,7 +135,7 @@ def test_events_have_missing_momentum_and_beams():
     assert network.embed.in_features == 1 + 7 + 1 + 1
     batch = make_batch(make_events(9), 12)
     met = batch.context * torch.tensor([2.0, 1.0])
-    assert not torch.allclose(network(inputs(batch)), network(inputs(batch._replace(context=met))))
+    assert not torch.allclose(network(inputs(batch)), network(inputs(batch.replace(context=met))))
 
 
 def test_sizes_without_scalars_are_enough():

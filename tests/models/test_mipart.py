@@ -102,7 +102,7 @@ def test_what_it_looks_at_is_told_of_all_blocks():
 def test_without_any_pair_it_answers_by_the_objects_alone():
     """Events of one object have no pair: the interactions cannot matter."""
     network, batch = build("mipart", PAIRS), events()
-    one = batch._replace(mask=batch.mask & (torch.arange(batch.mask.shape[1]) == 0))
+    one = batch.replace(mask=batch.mask & (torch.arange(batch.mask.shape[1]) == 0))
     other = Inputs(PAIRS)
     other.load_state_dict(network.inputs.state_dict())
     other.pair_mean += 1

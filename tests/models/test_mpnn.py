@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from femtobarn.inputs import Batch, Features, Sizes
+from femtobarn.inputs import Features, Sizes
 from femtobarn.models import MPNN
 from femtobarn.models.mpnn import N_READOUT_STEPS, Adjacency, AdjacencyType, MessagePass, Set2Set
 from tests.models.test_contract import INTERACTIONS, SLOTS, build, events
@@ -30,7 +30,7 @@ def encoded(pairs: int = 0, count: int = 12) -> Features:
     few = torch.arange(SLOTS) < torch.tensor([0, 1, 2, *[SLOTS] * (count - 3)])[:, None]
     batch = events(count)
     inputs = build("mpnn", INTERACTIONS["pairs" if pairs else "plain"]).inputs
-    found: Features = inputs(Batch(*batch._replace(mask=batch.mask & few)))
+    found: Features = inputs(batch.replace(mask=batch.mask & few))
     return found
 
 

@@ -87,7 +87,7 @@ def test_met_reaches_the_answer():
     batch = make_batch(make_events(5), 16, torch.float64)
     inputs = Inputs()
     network = Network(inputs, SetT(inputs.sizes(3), width=WIDTH, heads=HEADS, blocks=1)).double().eval()
-    more = batch._replace(context=batch.context * torch.tensor([2.0, 1.0]))
+    more = batch.replace(context=batch.context * torch.tensor([2.0, 1.0]))
     assert ((network(more) - network(batch)).abs() > 1e-6).all()
 
 

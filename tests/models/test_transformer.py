@@ -66,7 +66,7 @@ def test_the_event_is_the_mean_of_its_objects():
     network = Network(inputs, Transformer(inputs.sizes(3), width=WIDTH, heads=HEADS, blocks=0)).double().eval()
     batch = make_batch(make_events(6), 16, torch.float64)
     alone = torch.stack(
-        [network(batch._replace(mask=torch.zeros_like(batch.mask).index_fill(1, n, True))) for n in torch.arange(16)], 1
+        [network(batch.replace(mask=torch.zeros_like(batch.mask).index_fill(1, n, True))) for n in torch.arange(16)], 1
     )
     share = batch.mask / batch.mask.sum(1, keepdim=True)
     torch.testing.assert_close((alone * share[..., None]).sum(1), network(batch))

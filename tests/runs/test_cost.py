@@ -13,6 +13,7 @@ from femtobarn.evaluation.costs import cost_table
 from femtobarn.evaluation.rounding import shortened
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import Batch, Inputs, make_batch
+from femtobarn.inputs.batch import concatenate_batches
 from femtobarn.models import Network, model_spec
 from femtobarn.runs.cost import COUNTED, _each, _spread, cost, operations
 from femtobarn.runs.predictor import Trained
@@ -50,6 +51,7 @@ def batch_of(events: int, slots: int) -> Batch:
         kind=torch.ones(events, slots, dtype=torch.int8),
         mask=torch.ones(events, slots, dtype=torch.bool),
         context=torch.zeros(events, 2),
+        tracks=torch.zeros(events, slots, 0),
     )
 
 
@@ -88,7 +90,7 @@ def test_particle_transformer_costs_what_is_published():
     network = Network(inputs, model_spec("part").build(inputs.sizes(10), **settings, **layers))
     jets = make_batch(femtobarn.top_tagging()[:200], 50)
     full = jets.mask.all(1)
-    products, single = operations(network, Batch(*(column[full][:1] for column in jets)))
+    products, single = operations(network, jets[full][:1])
     # the class blocks make no keys and values of their own of the objects
     spared = settings["class_blocks"] * 50 * 2 * settings["width"] * 2 * settings["width"]
     assert products + spared == pytest.approx(211e6, rel=0.01)
@@ -115,9 +117,9 @@ def test_padding_of_other_events_costs_an_event_nothing(tmp_path):
     jets = femtobarn.top_tagging()[::20]
     classifier = experiment.task.classifier(jets)
     batch = make_batch(jets, 60)
-    many, few = (Batch(*(column[chosen][:8] for column in batch)) for chosen in _by_multiplicity(batch))
+    many, few = (batch[chosen][:8] for chosen in _by_multiplicity(batch))
     apart = [cost(Trained(experiment, {}, network, classifier), each)["flops"] for each in (many, few)]
-    both = Batch(*(torch.cat(columns) for columns in zip(many, few, strict=True)))
+    both = concatenate_batches([many, few])
     assert cost(Trained(experiment, {}, network, classifier), both)["flops"] == pytest.approx(sum(apart) / 2)
     assert apart[0] > 1.5 * apart[1]
 

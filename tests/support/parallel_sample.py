@@ -31,7 +31,7 @@ def data(seed: int, count: int = 49) -> tuple[Batch, tuple[Tensor, ...]]:
     random = torch.Generator().manual_seed(seed)
     batch = events(count, seed)
     few = emptied(batch).mask & (torch.arange(count) < count // 3)[:, None]
-    batch = batch._replace(mask=torch.where((torch.arange(count) < count // 3)[:, None], few, batch.mask))
+    batch = batch.replace(mask=torch.where((torch.arange(count) < count // 3)[:, None], few, batch.mask))
     weights = torch.rand(count, generator=random, dtype=torch.float64) ** 4
     return batch, (torch.arange(count) % OUTPUTS, weights)
 

@@ -38,7 +38,11 @@ def data(count: int = 200, seed: int = 0) -> Data:
     momenta = torch.randn(count, 2, 4, generator=random)
     labels = (momenta.sum(1)[:, 0] + 0.5 * torch.randn(count, generator=random) > 0).long()
     batch = Batch(
-        momenta, torch.ones(count, 2, dtype=torch.long), torch.ones(count, 2, dtype=torch.bool), momenta[:, 0, :2]
+        momenta,
+        torch.ones(count, 2, dtype=torch.long),
+        torch.ones(count, 2, dtype=torch.bool),
+        momenta[:, 0, :2],
+        momenta[..., :0],
     )
     return batch, (labels, torch.rand(count, generator=random))
 

@@ -28,7 +28,7 @@ def test_outputs_and_slopes_are_the_same_on_another_device(case, training):
     with elsewhere():
         moved(there)
         with torch.set_grad_enabled(training):
-            other = there(type(batch)(*(Held(column) for column in batch)))
+            other = there(batch.map(Held))
         if training:
             other.square().sum().backward()
     torch.testing.assert_close(here(other), said, rtol=1e-9, atol=1e-12)
@@ -55,7 +55,7 @@ def test_attention_there_is_the_fused_one(monkeypatch):
     assert not asked
     with elsewhere():
         moved(network)
-        network(events_there := type(events())(*(Held(column) for column in events())))
+        network(events_there := events().map(Held))
         assert len(asked) == blocks
         with attention.record_attention(lambda *_: None):  # whoever listens wants weights, which it does not have
             network(events_there)

@@ -275,7 +275,7 @@ def test_a_loss_that_is_not_finite_is_explained(when, where):
 
 def test_no_events_at_all():
     empty, targets = data(1)
-    nothing = type(empty)(*(column[:0] for column in empty)), tuple(target[:0] for target in targets)
+    nothing = empty[:0], tuple(target[:0] for target in targets)
     with pytest.raises(ValueError, match="no validation events"):
         next(fit(Toy(), weighted, data(), nothing, SETTINGS, seed=0))
 

@@ -16,13 +16,12 @@ from torch import nn
 from femtobarn.inputs import make_batch
 from femtobarn.models import model_spec, networks
 from femtobarn.training import TrainingConfig, choose, seed_everything, use_threads
-from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, arithmetic, memory_kept, on
+from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, arithmetic, memory_kept
 from femtobarn.training.ema import Average
 from femtobarn.training.optimizers import OptimizerName, optimizer
 from femtobarn.training.schedules import factor
 from tests.models.test_contract import build
 from tests.support.sample import make_events
-from tests.support.training_sample import data
 
 
 def test_flat_then_decay():
@@ -154,12 +153,6 @@ def test_threads():
         assert use_threads(None) == 1
     finally:
         torch.set_num_threads(before)
-
-
-def test_batches_move_as_they_are():
-    batch, targets = on(torch.device("cpu"), data())
-    assert type(batch) is type(data()[0])
-    assert len(targets) == 2
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def propagate(
     if gamma < 0:
         raise ValueError(f"gamma is {gamma}; it must not be negative")
     network = copy.deepcopy(network).double().eval()
-    batch = batch._replace(momenta=batch.momenta.double(), context=batch.context.double())
+    batch = batch.replace(momenta=batch.momenta.double(), context=batch.context.double())
     encoded = network.inputs(trim(batch))
     return _through(network.architecture, encoded, coefficients, gamma)
 

@@ -80,6 +80,7 @@ class Graph(nn.Module):
             kind=kind,
             mask=kind != PADDING,
             context=torch.stack([MET, phi_MET], dim=-1).double(),
+            tracks=pt[..., None][..., :0],
         )
         logits = self.network(batch).double()  # float32 would tie events close to a score of 1
         return self.said(logits, wrong)

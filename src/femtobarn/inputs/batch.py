@@ -1,8 +1,9 @@
-"""Batch: what a network sees, raw physics in padded tensors."""
+"""Batch: what a network receives, raw physics in padded tensors."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,33 +16,83 @@ from femtobarn.events import Events
 CONTEXT = ("MET", "phi_MET")
 
 
-class Batch(NamedTuple):
-    """Events, or jets, as a network sees them; every axis has a name. Objects stand by falling pT."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Batch:
+    """Events or jets as padded tensors; every axis has a name. Objects are sorted by falling pT.
+
+    Example:
+        >>> from femtobarn.events.samples import load_sample
+        >>> batch = make_batch(load_sample("four-top")[:100], slots=18)
+        >>> batch[:2]
+        Batch(2 events, 18 particles, float32)
+    """
 
     momenta: Float[Tensor, "batch particles 4"]  # (px, py, pz, E) in GeV
     kind: Int[Tensor, "batch particles"]  # codes of femtobarn.physics.objects
     mask: Bool[Tensor, "batch particles"]  # True where an object is real
     context: Float[Tensor, "batch context"]  # MET in GeV, phi_MET
-    #: what is known of `femtobarn.events.record.TRACKS`; left out, the last axis is 0
-    tracks: Float[Tensor, "batch particles tracks"] = None  # type: ignore[assignment]
+    tracks: Float[Tensor, "batch particles tracks"]  # columns of femtobarn.events.record.TRACKS; last axis may be 0
 
-    def __len__(self) -> int:  # events, not fields  # type: ignore[override]
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
         return int(self.mask.shape[0])
 
+    def __len__(self) -> int:
+        return self.n_events
 
-# a namedtuple's own _make, and _replace through it, asks len() whether all fields are there; here len() counts events
-Batch._make = classmethod(lambda cls, columns: cls(*columns))  # type: ignore[method-assign, assignment]
-_new = Batch.__new__
+    def __getitem__(self, index: slice | Tensor) -> Batch:
+        """Select events by a slice, an index tensor or a boolean tensor.
+
+        Raises:
+            TypeError: an index of another type; a single event is `batch[3:4]`.
+        """
+        if not isinstance(index, slice | Tensor):
+            raise TypeError(f"events of a batch are selected by a slice or a tensor, not by {index!r}; try batch[3:4]")
+        return self.map(lambda column: column[index])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Apply a function to each tensor."""
+        return Batch(*(function(column) for column in self.tensors()))
+
+    def replace(self, **columns: Tensor) -> Batch:
+        """Copy with other tensors for some fields."""
+        return Batch(**dict(zip(FIELDS, self.tensors(), strict=True)) | columns)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Tensors in the order of the fields."""
+        return self.momenta, self.kind, self.mask, self.context, self.tracks
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy on a device. Momenta in float64 become float32 on Apple's GPUs, which have nothing else."""
+        return self.map(lambda column: to_device(column, torch.device(device)))
+
+    def pin_memory(self) -> Batch:
+        """Copy in page-locked memory, from which copies to a GPU do not block."""
+        return self.map(Tensor.pin_memory)
+
+    def __repr__(self) -> str:
+        dtype = str(self.momenta.dtype).removeprefix("torch.")
+        return f"Batch({self.n_events} events, {self.mask.shape[1]} particles, {dtype})"
 
 
-def _filled(
-    cls: type[Batch], momenta: Tensor, kind: Tensor, mask: Tensor, context: Tensor, tracks: Tensor | None = None
-) -> Batch:
-    return _new(cls, momenta, kind, mask, context, momenta[..., :0] if tracks is None else tracks)
+#: Names of the tensors of a batch, in order.
+FIELDS = tuple(field.name for field in fields(Batch))
+
+# also understood by torch.export, torch.compile and torch.func
+torch.export.register_dataclass(Batch)
 
 
-# a tensor always, so that whoever cuts, moves or concatenates the columns need not ask
-Batch.__new__ = _filled  # type: ignore[method-assign, assignment]
+def concatenate_batches(batches: Sequence[Batch]) -> Batch:
+    """Events of several batches with the same number of particles, one batch after another."""
+    return Batch(*(torch.cat(columns) for columns in zip(*(batch.tensors() for batch in batches), strict=True)))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Tensor on a device; a copy from page-locked memory does not block. float64 becomes float32 on Apple's GPUs."""
+    if device.type == "mps" and tensor.dtype == torch.float64:
+        tensor = tensor.float()
+    return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())
 
 
 def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -> Batch:

@@ -99,7 +99,8 @@ def _pair_columns(
 ) -> dict[str, NDArray[np.float64]]:
     pt, eta, phi, energy = (torch.from_numpy(column) for column in merged[:4])
     mask = torch.from_numpy(merged.mask)
-    slots = Batch(lorentz.from_ptetaphie(pt, eta, phi, energy), torch.from_numpy(merged.kind), mask, context.cpu())
+    momenta = lorentz.from_ptetaphie(pt, eta, phi, energy)
+    slots = Batch(momenta, torch.from_numpy(merged.kind), mask, context.cpu(), momenta[..., :0])
     both = merged.mask[:, :, None] & merged.mask[:, None, :]
     table: dict[str, NDArray[np.float64]] = {}
     for name in interactions:

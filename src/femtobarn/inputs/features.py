@@ -232,7 +232,7 @@ FLAT = 1e-10
 def clean(batch: Batch) -> Batch:
     """The batch with zeros in padded slots, whatever stood there."""
     known = batch.tracks.shape[-1] > 0
-    return batch._replace(
+    return batch.replace(
         momenta=torch.where(batch.mask[..., None], batch.momenta, 0.0),
         kind=torch.where(batch.mask, batch.kind, PADDING),
         tracks=torch.where(batch.mask[..., None], batch.tracks, 0.0) if known else batch.tracks,

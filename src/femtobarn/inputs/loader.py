@@ -56,4 +56,4 @@ def _deal(
 ) -> Iterator[tuple[Batch, tuple[Tensor, ...]]]:
     for start in range(0, len(batch), size):
         chosen: slice | Tensor = slice(start, start + size) if order is None else order[start : start + size]
-        yield Batch(*(column[chosen] for column in batch)), tuple(target[chosen] for target in targets)
+        yield batch[chosen], tuple(target[chosen] for target in targets)

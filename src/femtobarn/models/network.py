@@ -92,7 +92,7 @@ def trim(batch: Batch) -> Batch:
         return batch
     filled = batch.mask.any(0).nonzero()
     slots = max(MIN_SLOTS, int(filled[-1]) + 1 if len(filled) else 1)
-    return batch._replace(
+    return batch.replace(
         momenta=batch.momenta[:, :slots],
         kind=batch.kind[:, :slots],
         mask=batch.mask[:, :slots],

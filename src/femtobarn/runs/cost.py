@@ -116,7 +116,7 @@ def _pace(trained: Trained, batch: Batch) -> float:
 def _some(batch: Batch, count: int) -> Batch:
     """So many events from all over the batch, at most."""
     chosen = np.unique(np.linspace(0, len(batch) - 1, min(count, len(batch))).round().astype(np.int64))
-    return Batch(*(column[torch.from_numpy(chosen)] for column in batch))
+    return batch[torch.from_numpy(chosen)]
 
 
 def _spread(batch: Batch, count: int) -> Batch:
@@ -124,15 +124,15 @@ def _spread(batch: Batch, count: int) -> Batch:
     count = min(count, len(batch))
     places = ((np.arange(count) + 0.5) * len(batch) / count).astype(np.int64)
     chosen = batch.mask.sum(1).argsort(stable=True)[torch.from_numpy(places)]
-    return Batch(*(column[chosen] for column in batch))
+    return batch[chosen]
 
 
 def _each(batch: Batch) -> list[Batch]:
     """Every event on its own, without slots beyond its last object."""
     found = []
     for place in range(len(batch)):
-        one = Batch(*(column[place : place + 1] for column in batch))
+        one = batch[place : place + 1]
         slots = max(1, int(one.mask.sum()))
         sides = {name: getattr(one, name)[:, :slots] for name in ("momenta", "kind", "mask", "tracks")}
-        found.append(one._replace(**sides))
+        found.append(one.replace(**sides))
     return found

@@ -34,7 +34,6 @@ from femtobarn.runs.datasets import Side, Stored
 from femtobarn.runs.splits import Sample, prepare
 from femtobarn.tasks import Classifier
 from femtobarn.training import choose, use_threads
-from femtobarn.training.devices import on
 from femtobarn.training.feeds import outputs
 from femtobarn.training.tensorfile import load_tensors
 
@@ -151,7 +150,7 @@ class Trained:
         settings = self.experiment.training
         use_threads(settings.threads)
         device = choose(settings.device)
-        return outputs(self.model.to(device), on(device, batch)).cpu()
+        return outputs(self.model.to(device), batch.to(device)).cpu()
 
 
 def require_trained(folder: Path) -> None:

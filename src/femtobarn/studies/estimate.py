@@ -15,7 +15,7 @@ import torch
 
 from femtobarn.evaluation.runs import META, read_meta
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.inputs import Batch, Inputs
+from femtobarn.inputs import Inputs
 from femtobarn.inputs.columns import columns
 from femtobarn.models import BDT
 from femtobarn.runs import provenance
@@ -218,4 +218,4 @@ def _epochs(experiment: Experiment) -> int:
 def _some(side: Side, count: int) -> Side:
     """So many events from all over one side of the split, so that every process is among them."""
     chosen = np.unique(np.linspace(0, len(side.events) - 1, min(count, len(side.events))).round().astype(np.int64))
-    return Side(side.events[chosen], Batch(*(column[torch.from_numpy(chosen)] for column in side.batch)))
+    return Side(side.events[chosen], side.batch[torch.from_numpy(chosen)])

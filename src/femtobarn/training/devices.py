@@ -137,18 +137,3 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-
-
-def on(device: torch.device, data: Any) -> Any:
-    """A tensor, or a (named) tuple of what may be on a device, moved to it; what is pinned need not be waited for.
-
-    Momenta in float64 become float32 on Apple's GPUs, which have nothing else.
-    """
-    if isinstance(data, torch.Tensor):
-        if device.type == "mps" and data.dtype == torch.float64:
-            data = data.float()
-        return data.to(device, non_blocking=device.type == "cuda" and data.is_pinned())
-    if isinstance(data, tuple):
-        moved = [on(device, entry) for entry in data]
-        return type(data)(*moved) if hasattr(data, "_fields") else tuple(moved)
-    return data

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from femtobarn.inputs.batch import Batch
+from femtobarn.inputs.batch import Batch, to_device
 from femtobarn.inputs.loader import batches
 from femtobarn.inputs.stream import Stream
 from femtobarn.training import parallel
-from femtobarn.training.devices import on
 
 #: Events in memory with their targets, or prepared ones on disk.
 Data = tuple[Batch, tuple[Tensor, ...]] | Stream
@@ -31,7 +29,7 @@ def outputs(network: nn.Module, batch: Batch, size: int = 512, *, shared: bool =
     network.eval()
     # events of like multiplicity together: padding costs pairs, and slots that no event of a batch fills are cut
     order = batch.mask.sum(1).argsort(stable=True)
-    parts = (part for part, _ in batches(Batch(*(column[order] for column in batch)), (), size))
+    parts = (part for part, _ in batches(batch[order], (), size))
     said = torch.cat([parallel.outputs(network, part) if shared else network(part) for part in parts])
     return torch.empty_like(said).index_copy_(0, order, said)
 
@@ -40,7 +38,8 @@ class Held:
     """Events in memory, on the device of the network."""
 
     def __init__(self, data: tuple[Batch, tuple[Tensor, ...]], device: torch.device) -> None:
-        self.batch, self.targets = on(device, data)
+        self.batch = data[0].to(device)
+        self.targets = tuple(to_device(target, device) for target in data[1])
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -73,9 +72,9 @@ class Dealer:
         for batch, targets, total in self.stream.deal(size, seed=seed, epoch=epoch, first=first, share=share):
             if self.device.type == "cuda":
                 # from pinned memory the next batch travels while the network is busy with this one
-                batch, targets = (_pinned(columns) for columns in (batch, targets))
-            events = on(self.device, batch)
-            answers = parallel.together(on(self.device, targets), total)
+                batch, targets = batch.pin_memory(), (targets[0].pin_memory(), targets[1].pin_memory())
+            events = batch.to(self.device)
+            answers = parallel.together([to_device(target, self.device) for target in targets], total)
             if waiting is not None:
                 yield waiting
             waiting = (parallel.Share(events, total) if share[1] > 1 else events), answers
@@ -99,8 +98,3 @@ class Dealer:
 def feed(data: Data, device: torch.device) -> Held | Dealer:
     """Batches on a device, from wherever the events are."""
     return Dealer(data, device) if isinstance(data, Stream) else Held(data, device)
-
-
-def _pinned(columns: Any) -> Any:
-    pinned = [column.pin_memory() for column in columns]
-    return type(columns)(*pinned) if hasattr(columns, "_fields") else tuple(pinned)

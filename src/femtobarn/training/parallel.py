@@ -85,7 +85,7 @@ def outputs(network: Any, batch: Batch | Share) -> Tensor:
         mine, total = batch
     elif _several():
         start, stop = _bounds(len(batch))
-        mine, total = Batch(*(column[start:stop] for column in batch)), len(batch)
+        mine, total = batch[start:stop], len(batch)
     else:
         alone: Tensor = network(batch)
         return alone
