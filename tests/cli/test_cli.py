@@ -19,7 +19,7 @@ from femtobarn.cli import app
 from femtobarn.events import read, write
 from tests.support.sample import make_events
 
-TINY_BDT = {"name": "bdt", "trees": 5}
+TINY_BDT = {"name": "bdt", "n_estimators": 5}
 TINY_PART = {"name": "part", "width": 16, "blocks": 1, "class_blocks": 1, "heads": 2, "embedding": [16]}
 
 
@@ -159,10 +159,10 @@ def test_train_and_evaluate_one_experiment(data, tmp_path):
     config = tmp_path / "one.yaml"
     config.write_text(yaml.safe_dump(experiment(data, TINY_BDT)))
     run = tmp_path / "BDT(FL)"
-    said = call("train", config, "model.trees=3", "--output", run)
+    said = call("train", config, "model.n_estimators=3", "--output", run)
     assert f"femtobarn evaluate '{run}'" in said  # brackets are the shell's own
     assert "AUC" in call("evaluate", run)
-    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["trees"] == 3
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["n_estimators"] == 3
 
 
 def test_models_are_listed_and_described():
@@ -235,7 +235,7 @@ def test_files_that_are_no_configuration_are_named(tmp_path):
         b"": "must hold keys and values, but there is nothing",
         b"models: {}\n": "run `femtobarn study`",
         b"data: 5\nmodel: part\ntask: {signal: a}\n": (
-            "data: should hold keys and values (prepared, rates, sample, files"
+            "data: should hold keys and values (prepared, sampling_rates, sample, files"
         ),
         b"inputs: {interactions: mass}\n": "should be a list, as in [mass]",
     }.items():

@@ -129,7 +129,7 @@ def shipped():
 def trained(events: Events, folder: Path, model: str, selection: str | None = None) -> Path:
     write(events, folder / "events.parquet")
     settings = {
-        "bdt": {"name": "bdt", "trees": 5},
+        "bdt": {"name": "bdt", "n_estimators": 5},
         "part": {"name": "part", "width": 8, "blocks": 1, "class_blocks": 1, "heads": 2},
     }
     plain = {

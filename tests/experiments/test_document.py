@@ -169,7 +169,7 @@ def test_values_are_shortened_before_they_are_written_out():
         "training.epochs=1e12",
         "training.epochs=1000000000",
         "training.batch_size=100000000000",
-        "training.readers=5000",
+        "training.num_workers=5000",
         "training.threads=5000",
         "training.warmup=10000000000",
         "training.lr=.inf",

@@ -43,7 +43,7 @@ base: &base
   task: {signal: [tttt]}
   training: {epochs: 2, batch_size: 64}
 models:
-  BDT: &trees {model: {name: bdt, trees: 8}}
+  BDT: &trees {model: {name: bdt, n_estimators: 8}}
   BDT_int: {<<: *trees, inputs: {interactions: [mass]}}
 seeds: [1, 2]
 sizes: [0.5, 1.0]

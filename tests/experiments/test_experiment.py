@@ -31,7 +31,7 @@ def test_keys_stand_in_data_flow_order():
         [],
         ["inputs.interactions=[mass, delta_r, sm_running]", "model.blocks=2", "training.lr=1e-3"],
         ["model.name=particlenet", "model.blocks=[[8, 8], [16]]"],
-        ["model.name=bdt", "model.trees=10"],
+        ["model.name=bdt", "model.n_estimators=10"],
         ["task.loss=focal", "task.gamma=3", "task.alpha=0.75", "data.selection=n_jet >= 6"],
         ["data.sample=null", "data.files={tttt: a/*.parquet, ttH: [b.parquet, c.parquet]}"],
     ],
@@ -71,20 +71,23 @@ def test_another_model_does_not_inherit_settings():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("modle.name=part", r"modle: no such key \(did you mean model\?\); there are label, data, inputs"),
-        ("model.widht=64", r"model.widht: no such key \(did you mean width\?\); there are name, start, width"),
+        ("modle.name=part", r"modle: no such key \(did you mean model\?\); allowed keys are label, data, inputs"),
+        (
+            "model.widht=64",
+            r"model.widht: no such key \(did you mean width\?\); allowed keys are name, init_from, wid",
+        ),
         ("model.name=prt", r"model: no model is called 'prt'.*there are bdt, .*part, particlenet"),
         ("model.heads=eight", r"model.heads: should be a valid integer.*got 'eight'"),
         ("model.heads=7", "width 128 is not divisible among 7 heads"),
         ("inputs.interactions=[mas]", r"inputs.interactions: no interaction is called 'mas'.*did you mean mass\?"),
         ("training.optimizer=adamv", "training.optimizer: should be 'adamw', 'adam'"),
-        ("training.learning_rate=1", r"training.learning_rate: no such key; there are epochs"),
+        ("training.learning_rate=1", r"training.learning_rate: no such key; allowed keys are epochs"),
         ("evaluation.luminosity=-1", "evaluation.luminosity: should be greater than 0; got -1"),
-        ("data.split.train=0.9", "data.split: the shares sum to 1.3"),
+        ("data.split.train=0.9", "data.split: train, validation and test sum to 1.3"),
         ("data.split.trian=0.9", r"data.split.trian: no such key \(did you mean train\?\)"),
         ("data.sample=five-top", "data.sample: should be 'four-top', 'top-tagging' or 'quark-gluon'; got 'five-top'"),
-        ("data.files=[a.parquet]", "data: give one of prepared, sample .* and files; sample and files given"),
-        ("data.sample=null", "data: give one of prepared, sample .* and files; none given"),
+        ("data.files=[a.parquet]", "data: set exactly one of prepared, sample .* and files; got sample and files"),
+        ("data.sample=null", "data: set exactly one of prepared, sample .* and files; got none of them"),
         ("task.sginal=ttH", r"task.sginal: no such key \(did you mean signal\?\)"),
         ("task.gamma=2", "task: alpha and gamma belong to loss: focal"),
         ("label=a/b", "label: "),
@@ -121,7 +124,7 @@ def test_missing_sections_are_named():
         experiment.load({"data": {"sample": "four-top"}, "model": {"name": "part"}})
     with pytest.raises(ConfigError, match=r"model\.name: is missing"):
         experiment.load({**PLAIN, "model": {"width": 64}})
-    with pytest.raises(ConfigError, match=r"model: should hold keys and values \(name, start\); got 'part'"):
+    with pytest.raises(ConfigError, match=r"model: should hold keys and values \(name, init_from\); got 'part'"):
         experiment.load({**PLAIN, "model": "part"})
 
 

@@ -212,7 +212,7 @@ def test_a_card_of_another_model_is_kept(published, folder):
 
 
 def test_trees_are_told_what_is_possible(data, tmp_path):
-    trees = trained(data, tmp_path / "bdt", {"name": "bdt", "trees": 3})
+    trees = trained(data, tmp_path / "bdt", {"name": "bdt", "n_estimators": 3})
     said = call("export", trees, code=2)
     assert "only networks are exported" in said
     assert not (trees / "model.onnx").exists()
@@ -387,7 +387,7 @@ def test_a_study_exports_its_networks(data, folder, published, tmp_path, monkeyp
         "femtobarn.runs.export.write", lambda graph, facts, path, **_: shutil.copy(published.model, path)
     )
     shutil.copytree(folder, tmp_path / "fcn", ignore=shutil.ignore_patterns("model.onnx", "MODEL.md"))
-    trained(data, tmp_path / "bdt", {"name": "bdt", "trees": 3})
+    trained(data, tmp_path / "bdt", {"name": "bdt", "n_estimators": 3})
     said = call("export", tmp_path)
     assert "boosted trees are not exported" in said
     assert (tmp_path / "fcn" / "model.onnx").is_file()

@@ -53,7 +53,7 @@ def configured(model: str, data: dict[str, Any], folder: Path, **inputs: Any) ->
         "inputs": inputs,
         "model": {"name": model, **model_spec(model).small},
         "task": {"signal": ["top" if inputs else "tttt"]},
-        "training": {"epochs": 1, "batch_size": 256, "threads": 1, "device": "cpu", "readers": 0},
+        "training": {"epochs": 1, "batch_size": 256, "threads": 1, "device": "cpu", "num_workers": 0},
         "evaluation": {"bootstrap": 10},
     }
     return experiment.build(tree, "test", folder)

@@ -15,7 +15,7 @@ from femtobarn.models.treetext import TreeError, check_trees
 from tests.support.fuzzing import N_MUTANTS, fuzz
 
 NAMES = ["HT", "m(j1,j2)", "m[j1,j2]", "ΔR {b b}"]
-SMALL: dict[str, Any] = {"trees": 40, "leaves": 6, "smallest_leaf": 0.007}
+SMALL: dict[str, Any] = {"n_estimators": 40, "num_leaves": 6, "min_leaf_fraction": 0.007}
 
 
 def sample(count: int = 1500, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,9 +56,9 @@ def test_probabilities(classes):
 
 
 def test_same_seed_same_trees_for_any_number_of_threads():
-    first, history = grow(seed=3, threads=1, trees=5)
-    again, repeated = grow(seed=3, threads=2, trees=5)
-    other, _ = grow(seed=4, trees=5)
+    first, history = grow(seed=3, threads=1, n_estimators=5)
+    again, repeated = grow(seed=3, threads=2, n_estimators=5)
+    other, _ = grow(seed=4, n_estimators=5)
     x = sample()[0]
     assert np.array_equal(first.predict(x), again.predict(x))
     losses = [[entry["valid_loss"] for entry in entries] for entries in (history, repeated)]
@@ -67,7 +67,7 @@ def test_same_seed_same_trees_for_any_number_of_threads():
 
 
 def test_it_stops_when_validation_no_longer_gains():
-    trees, history = grow(trees=400, learning_rate=0.5, patience=5)
+    trees, history = grow(n_estimators=400, learning_rate=0.5, patience=5)
     best = int(np.argmin([entry["valid_loss"] for entry in history]))
     assert len(history) == best + 1 + 5
     assert trees.booster is not None
@@ -76,7 +76,7 @@ def test_it_stops_when_validation_no_longer_gains():
 
 @pytest.mark.parametrize("count", [500, 2000])
 def test_the_smallest_leaf_keeps_its_share_of_any_training_set(count):
-    trees = BDT(Sizes(0, 0, 0, 3), **SMALL | {"smallest_leaf": 0.1, "rows": 1.0})
+    trees = BDT(Sizes(0, 0, 0, 3), **SMALL | {"min_leaf_fraction": 0.1, "subsample": 1.0})
     trees.fit(*sample(count), *sample(500, seed=9), NAMES, 1, 1)
     assert trees.booster is not None
     text = trees.booster.model_to_string()
@@ -87,7 +87,13 @@ def test_the_smallest_leaf_keeps_its_share_of_any_training_set(count):
 def test_a_weight_of_two_is_an_event_twice():
     x, y, _ = sample()
     valid = sample(500, seed=9)
-    settings = SMALL | {"rows": 1.0, "columns": 1.0, "smallest_leaf": 1e-9, "l2": 0.0, "trees": 10}
+    settings = SMALL | {
+        "subsample": 1.0,
+        "colsample": 1.0,
+        "min_leaf_fraction": 1e-9,
+        "reg_lambda": 0.0,
+        "n_estimators": 10,
+    }
     twice = np.where(y == 1, 2, 1)
     weighted, repeated = BDT(Sizes(0, 0, 0, 3), **settings), BDT(Sizes(0, 0, 0, 3), **settings)
     losses = weighted.fit(x, y, twice.astype(float), *valid, NAMES, 1, 1)
@@ -113,7 +119,7 @@ def test_round_trip_by_text(tmp_path, classes):
 @pytest.mark.parametrize(("classes", "smallest"), [(3, 0.007), (2, 0.007), (2, 1.0)])
 def test_damaged_trees_never_reach_lightgbm(tmp_path, n_mutants, classes, smallest):
     """It would end this process, as tests/support/mutations.py shows within the first few thousand."""
-    trees, _ = grow(classes, trees=3, smallest_leaf=smallest)
+    trees, _ = grow(classes, n_estimators=3, min_leaf_fraction=smallest)
     path = tmp_path / "trees.txt"
     trees.save(path)
     x = sample(50)[0]

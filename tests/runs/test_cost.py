@@ -129,7 +129,7 @@ def _by_multiplicity(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return counts == 60, counts < 30
 
 
-@pytest.mark.parametrize("model", [{"name": "bdt", "trees": 3}, {"name": "pfn", "phi": [8], "fc": [8]}])
+@pytest.mark.parametrize("model", [{"name": "bdt", "n_estimators": 3}, {"name": "pfn", "phi": [8], "fc": [8]}])
 def test_a_run_tells_its_cost(model, tmp_path):
     import json
 

@@ -27,7 +27,7 @@ from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.sample import make_events
 
 NETWORK: dict[str, Any] = {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]}
-TREES: dict[str, Any] = {"name": "bdt", "trees": 3, "leaves": 4, "smallest_leaf": 0.05}
+TREES: dict[str, Any] = {"name": "bdt", "n_estimators": 3, "num_leaves": 4, "min_leaf_fraction": 0.05}
 LEARNED = {"network": "weights.safetensors", "trees": "trees.txt"}
 FILES = ("config.yaml", "meta.json", "metrics.json", "history.json", "scores.parquet")
 
@@ -274,7 +274,7 @@ def test_training_begins_with_no_damaged_weights(data, tmp_path):
     (folder / "weights.safetensors").write_bytes(changed)
     (folder / "mine.safetensors").write_bytes(changed)  # whatever it is called
     for path in (folder, folder / "weights.safetensors", folder / "mine.safetensors"):
-        with pytest.raises(ValueError, match=r"model\.start: .*was changed or damaged"):
+        with pytest.raises(ValueError, match=r"model\.init_from: .*was changed or damaged"):
             read_pretrained(path)
 
 
@@ -340,10 +340,10 @@ def test_judgement_is_not_written_into_a_folder_that_was_replaced(data, tmp_path
 
 def test_finished_training_with_more_epochs_names_the_way_to_go_on(data, tmp_path):
     folder = copy(data, tmp_path)
-    with pytest.raises(ValueError, match=rf"(?s)training\.epochs: 2 before, 5 now.*model\.start={folder} "):
+    with pytest.raises(ValueError, match=rf"(?s)training\.epochs: 2 before, 5 now.*model\.init_from={folder} "):
         run.train(configured(data, "training.epochs=5"), folder)
-    more = configured(data, f"model.start={folder}", "training.epochs=1")
+    more = configured(data, f"model.init_from={folder}", "training.epochs=1")
     assert run.is_trained(run.train(more, tmp_path / "more"))
     with pytest.raises(ValueError, match="holds another experiment") as caught:
         run.train(configured(data, "training.epochs=1"), folder)
-    assert "model.start" not in str(caught.value)
+    assert "model.init_from" not in str(caught.value)

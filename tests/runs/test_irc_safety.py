@@ -114,7 +114,7 @@ def test_trees_on_observables_tell_jets_apart(tmp_path):
     tree = {
         "data": {"files": [str(tmp_path / "jets.parquet")]},
         "inputs": {"features": "full", "slots": 32},
-        "model": {"name": "bdt", "trees": 30},
+        "model": {"name": "bdt", "n_estimators": 30},
         "task": {"signal": ["top"]},
         "training": {"threads": 1},
         "evaluation": {"bootstrap": 20, "efficiencies": [0.3, 0.5]},

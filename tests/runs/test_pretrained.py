@@ -57,11 +57,13 @@ def configured(folder: Path, *overrides: str, model: dict[str, Any], file: str =
 
 
 def from_weaver(folder: Path, *overrides: str, **changes: Any) -> Experiment:
-    return configured(folder, *overrides, model=MODEL | {"fill": True, "start": str(folder / "weaver.pt")} | changes)
+    return configured(
+        folder, *overrides, model=MODEL | {"fill": True, "init_from": str(folder / "weaver.pt")} | changes
+    )
 
 
 def from_run(folder: Path, *overrides: str, file: str = "three.parquet", **changes: Any) -> Experiment:
-    return configured(folder, *overrides, model=MODEL | {"start": str(folder / "run")} | changes, file=file)
+    return configured(folder, *overrides, model=MODEL | {"init_from": str(folder / "run")} | changes, file=file)
 
 
 def initialized(
@@ -91,7 +93,7 @@ def test_the_body_comes_from_weaver_and_the_last_layer_is_new(folder):
 def test_a_run_gives_its_standardisation_and_keeps_a_last_layer_of_the_same_classes(folder):
     pairs = configured(folder, "inputs.interactions=[kt]", model=MODEL)
     run.train(pairs, folder / "pairs")
-    model = MODEL | {"start": str(folder / "pairs" / "weights.safetensors")}
+    model = MODEL | {"init_from": str(folder / "pairs" / "weights.safetensors")}
     saved = load_file(folder / "pairs" / "weights.safetensors")
     assert saved["inputs.pair_mean"].abs() > 0.1
     for file, classes, kept in (("two.parquet", ("QCD", "top"), True), ("three.parquet", ("QCD", "W", "top"), False)):
@@ -153,8 +155,8 @@ def test_the_loop_keeps_the_ratio_through_the_schedule():
 
     start = PretrainedParameters("there", frozenset({body}))
     usual, rates = trained()
-    for body_lr, expected in ((None, 0.02), (5e-4, 0.5)):
-        moved, told = trained(pretrained=start, body_lr=body_lr)
+    for backbone_lr, expected in ((None, 0.02), (5e-4, 0.5)):
+        moved, told = trained(pretrained=start, backbone_lr=backbone_lr)
         assert moved == pytest.approx(expected * usual, rel=0.1)
         assert told == rates  # those of the new weights
 
@@ -174,7 +176,7 @@ def test_a_stopped_fine_tuning_goes_on_to_the_same_numbers_from_the_same_file_al
     weights = (folder / "weaver.pt").read_bytes()
     file = tmp_path / "mine.pt"
     file.write_bytes(weights)
-    one = from_weaver(folder, "training.ema=0.9", "training.epochs=2", start=str(file))
+    one = from_weaver(folder, "training.ema=0.9", "training.epochs=2", init_from=str(file))
     run.train(one, tmp_path / "unbroken")
 
     class Stop(Exception):
@@ -216,7 +218,7 @@ def test_weights_of_another_network_are_refused_with_the_keys(folder):
         ),
         (from_run(folder, k=4, dropout=0.3), ["model.k: 5 in the weights, 4 here"]),
         (
-            configured(folder, model={"name": "pfn", "start": str(folder / "run")}),
+            configured(folder, model={"name": "pfn", "init_from": str(folder / "run")}),
             ["model.name: particlenet in the weights, pfn here"],
         ),
     ):
@@ -229,7 +231,7 @@ def test_part_is_checked_by_its_shapes(folder, tmp_path):
     torch.save(disturbed(TheirParT(7, True)).float().state_dict(), tmp_path / "part.pt")
     right = {"width": 12, "blocks": 2, "class_blocks": 1, "heads": 3, "embedding": [16], "pair_embedding": [8]}
     pairs = "inputs.interactions=[kt,z,delta,mass2]"
-    model = {"name": "part", "self_pairs": True, "start": str(tmp_path / "part.pt"), **right}
+    model = {"name": "part", "self_pairs": True, "init_from": str(tmp_path / "part.pt"), **right}
     _, after, _ = initialized(configured(folder, pairs, model=model), ("top", "QCD"))
     assert torch.equal(
         after["architecture.class_blocks.0.contract.bias"],
@@ -279,30 +281,31 @@ def test_what_holds_no_weights_is_refused(make, message, folder):
 
 
 def test_trees_neither_give_nor_take_weights(folder, tmp_path):
-    trees = {"name": "bdt", "trees": 3, "leaves": 4}
+    trees = {"name": "bdt", "n_estimators": 3, "num_leaves": 4}
     run.train(configured(folder, model=trees), tmp_path / "trees")
     with pytest.raises(ValueError, match="holds boosted trees, no network"):
         read_pretrained(tmp_path / "trees")
-    with pytest.raises(ConfigError, match=r"model bdt can't begin with trained weights; leave out model\.start"):
-        configured(folder, model=trees | {"start": str(folder / "run")})
+    with pytest.raises(ConfigError, match=r"model bdt takes no pretrained weights; leave out model\.init_from"):
+        configured(folder, model=trees | {"init_from": str(folder / "run")})
 
 
 def test_the_path_belongs_to_the_folder_of_the_yaml(folder, monkeypatch):
     tree = f"""
     data: {{files: two.parquet}}
     inputs: {{features: kin}}
-    model: {{name: particlenet, k: 5, blocks: {MODEL["blocks"]}, fc: [9], start: run}}
+    model: {{name: particlenet, k: 5, blocks: {MODEL["blocks"]}, fc: [9], init_from: run}}
     task: {{signal: top}}
     """
     (folder / "fine.yaml").write_text(tree)
     monkeypatch.chdir("/")
     one = experiment.load(folder / "fine.yaml")
-    assert one.model.start == str(folder / "run")
-    assert "start" not in one.model.settings
+    assert one.model.init_from == str(folder / "run")
+    assert "init_from" not in one.model.settings
     assert experiment.load(one.model_dump(mode="json")) == one
     assert load_pretrained(one) is not None
     with pytest.raises(
-        ConfigError, match=r"model\.strat: no such key \(did you mean start\?\); there are name, start, k"
+        ConfigError,
+        match=r"model\.strat: no such key \(did you mean init_from\?\); allowed keys are name, init_from, k",
     ):
         experiment.load(folder / "fine.yaml", ["model.strat=run"])
 
@@ -316,22 +319,22 @@ def test_studies_and_searches_know_it(folder, tmp_path):
         },
         "models": {
             "scratch": {"model": MODEL},
-            "fine": {"model": MODEL | {"start": "run"}},
+            "fine": {"model": MODEL | {"init_from": "run"}},
             "pfn": {"model": {"name": "pfn"}},
         },
     }
-    tree["base"]["model"] = {"name": "particlenet", "start": "elsewhere"}
+    tree["base"]["model"] = {"name": "particlenet", "init_from": "elsewhere"}
     (folder / "study.yaml").write_text(json.dumps(tree))
     planned = {one.label: one.experiment.model for one in study.plan(study.load(folder / "study.yaml"), tmp_path)}
-    assert planned["fine"].start == str(folder / "run")
-    assert planned["scratch"].start == str(folder / "elsewhere")
-    assert planned["pfn"].start is None  # another model takes over no weights either
+    assert planned["fine"].init_from == str(folder / "run")
+    assert planned["scratch"].init_from == str(folder / "elsewhere")
+    assert planned["pfn"].init_from is None  # another model takes over no weights either
     found = search.searches(folder / "study.yaml")
     assert [one.shared for one in found] == [("scratch",), ("fine",), ("pfn",)]
-    (tmp_path / "space.yaml").write_text("particlenet: {model.start: [a, b]}")
+    (tmp_path / "space.yaml").write_text("particlenet: {model.init_from: [a, b]}")
     with pytest.raises(ConfigError, match="only settings of training and model can be searched"):
         space.load(tmp_path / "space.yaml")
 
 
 def test_no_model_has_a_setting_of_that_name():
-    assert all("start" not in model_spec(name).schema.model_fields for name in networks())
+    assert all("init_from" not in model_spec(name).schema.model_fields for name in networks())

@@ -22,7 +22,7 @@ from femtobarn.runs import splits as sample
 from tests.support.sample import make_events
 
 NETWORK: dict[str, Any] = {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]}
-TREES: dict[str, Any] = {"name": "bdt", "trees": 10, "leaves": 4, "smallest_leaf": 0.01}
+TREES: dict[str, Any] = {"name": "bdt", "n_estimators": 10, "num_leaves": 4, "min_leaf_fraction": 0.01}
 FILES = ("config.yaml", "history.json", "meta.json", "metrics.json", "scores.parquet")
 
 

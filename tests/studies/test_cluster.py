@@ -54,7 +54,12 @@ def tree() -> dict[str, Any]:
         "training": {"epochs": 2, "device": "cpu"},
         "evaluation": {"bootstrap": 10},
     }
-    return {"base": base, "models": {"BDT": {"model": {"name": "bdt", "trees": 3}}}, "seeds": [1, 2], "sizes": [0.02]}
+    return {
+        "base": base,
+        "models": {"BDT": {"model": {"name": "bdt", "n_estimators": 3}}},
+        "seeds": [1, 2],
+        "sizes": [0.02],
+    }
 
 
 def test_a_study_has_the_numbers_of_this_machine_and_tells_how_it_goes(tree, address, tmp_path):

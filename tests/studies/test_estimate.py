@@ -20,7 +20,7 @@ from femtobarn.studies.progress import Display
 from tests.studies.test_study import SMALL, Clock
 from tests.support.sample import make_events
 
-TREES = {"name": "bdt", "trees": 8, "leaves": 4, "smallest_leaf": 0.01}
+TREES = {"name": "bdt", "n_estimators": 8, "num_leaves": 4, "min_leaf_fraction": 0.01}
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ SMALL = {
     "pair_embedding": [8],
 }
 MODELS = {
-    "BDT": {"model": {"name": "bdt", "trees": 8, "leaves": 4, "smallest_leaf": 0.01}},
+    "BDT": {"model": {"name": "bdt", "n_estimators": 8, "num_leaves": 4, "min_leaf_fraction": 0.01}},
     "ParT": {"model": SMALL},
     "ParT_int": {"model": SMALL, "inputs": {"interactions": ["mass", "delta_r"]}},
 }

@@ -44,7 +44,7 @@ from tests.support.sample import make_events
 
 pytest.importorskip("optuna")
 
-TREES = {"name": "bdt", "trees": 5, "leaves": 4, "smallest_leaf": 0.01}
+TREES = {"name": "bdt", "n_estimators": 5, "num_leaves": 4, "min_leaf_fraction": 0.01}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def told(results: list[Result]) -> list[tuple[int, dict[str, Any], float | None]
 def test_each_default_space_fits_its_model_and_keeps_its_size(name, file):
     pairs = ("mass",) if model_spec(name).needs_pairs else ()
     one = load(tree(file, model={"name": name}, inputs={"interactions": pairs}))
-    around = space.fitted(space.default(name), one)
+    around = space.fitted(space.default_space(name), one)
     assert around
     if name not in networks():
         assert not any(path.startswith("training.") for path in around)
@@ -125,8 +125,8 @@ def test_each_default_space_fits_its_model_and_keeps_its_size(name, file):
 def test_a_space_holds_the_settings_as_they_are():
     assert Range(low=0.1, high=0.3).including(0.5).high == 0.5
     assert Range(low=0.1, high=0.3, log=True).including(0.0).low == 0.1
-    assert Range(low=2, high=8).whole
-    assert not Range(low=2, high=8.0).whole
+    assert Range(low=2, high=8).is_integer
+    assert not Range(low=2, high=8.0).is_integer
     assert Choices(values=(2, 4)).including(6).values == (2, 4, 6)
     assert 3 not in Range(low=4, high=5)
     assert True not in Choices(values=(1, 2))
@@ -136,10 +136,10 @@ def test_a_space_holds_the_settings_as_they_are():
     ("text", "message"),
     [
         ("partt: {}", "no model is called 'partt'; there are"),
-        ("bdt: {model.leaves: {low: 5, hihg: 6}}", "did you mean high"),
-        ("bdt: {model.leaves: {low: 6, high: 5}}", "bdt.model.leaves: low: 6 must be below high: 5"),
-        ("bdt: {model.leaves: {low: 0, high: 5, log: true}}", "needs low above 0"),
-        ("bdt: {model.leaves: 3}", r"should be a range, \{low: ..., high: ...\}, or a list of choices; got 3"),
+        ("bdt: {model.num_leaves: {low: 5, hihg: 6}}", "did you mean high"),
+        ("bdt: {model.num_leaves: {low: 6, high: 5}}", "bdt.model.num_leaves: low: 6 must be below high: 5"),
+        ("bdt: {model.num_leaves: {low: 0, high: 5, log: true}}", "needs low above 0"),
+        ("bdt: {model.num_leaves: 3}", r"should be a range, \{low: ..., high: ...\}, or a list of choices; got 3"),
         ("bdt: {data.fraction: [0.1, 1]}", "only settings of training and model"),
         ("bdt: {model.name: [bdt, part]}", "only settings of training and model"),
         ("bdt: 3", "should hold settings"),
@@ -154,13 +154,17 @@ def test_mistakes_in_a_space_are_named(tmp_path, text, message):
 
 def test_a_space_of_one_s_own_takes_the_place_of_the_default(tmp_path, source):
     path = tmp_path / "space.yaml"
-    path.write_text("bdt: {model.leaves: [3, 4], model.rows: null, training.lr: {low: 1e-4, high: 1e-2, log: true}}")
+    path.write_text(
+        "bdt: {model.num_leaves: [3, 4], model.subsample: null, training.lr: {low: 1e-4, high: 1e-2, log: true}}"
+    )
     (found,) = search.searches(source, spaces=path)
-    assert found.space["model.leaves"] == Choices(values=(3, 4))
-    assert "model.rows" not in found.space
+    assert found.space["model.num_leaves"] == Choices(values=(3, 4))
+    assert "model.subsample" not in found.space
     assert found.space["training.lr"] == Range(low=1e-4, high=1e-2, log=True)
-    path.write_text("bdt: {model.leaves: [1, 4], model.leafs: [3]}")
-    with pytest.raises(ConfigError, match=r"(?s)model.leaves: 1: .*model.leafs: 3: no such key \(did you mean leaves"):
+    path.write_text("bdt: {model.num_leaves: [1, 4], model.leafs: [3]}")
+    with pytest.raises(
+        ConfigError, match=r"(?s)model.num_leaves: 1: .*leafs: 3: no such key \(did you mean num_leaves"
+    ):
         search.searches(source, spaces=path)
 
 
@@ -197,7 +201,7 @@ def test_the_first_trial_has_the_settings_as_they_were_and_others_stay_inside(so
     results = carry(source, tmp_path / "scan", trials=5)
     assert [one.number for one in results] == [0, 1, 2, 3, 4]
     (found,) = search.searches(source)
-    assert results[0].settings["model.leaves"] == 4
+    assert results[0].settings["model.num_leaves"] == 4
     assert results[0].settings["model.learning_rate"] == 0.05
     for one in results:
         assert all(one.settings[path] in each for path, each in found.space.items())
@@ -356,8 +360,10 @@ def test_the_verb_writes_what_a_study_takes(file, tmp_path):
     assert {line["trial"] for line in lines} == {"0", "1", "2"}
     losses = {line["trial"]: float(line["loss"]) for line in lines}
     winner = min(losses, key=lambda trial: (losses[trial], trial))
-    rate = next(float(line["value"]) for line in lines if line["trial"] == winner and line["setting"] == "model.leaves")
-    assert planned["BDT"].model.settings["leaves"] == rate
+    rate = next(
+        float(line["value"]) for line in lines if line["trial"] == winner and line["setting"] == "model.num_leaves"
+    )
+    assert planned["BDT"].model.settings["num_leaves"] == rate
     page = (folder / "scan.md").read_text()
     for word in ("model.learning_rate", "0.02 to 0.3, logarithmic", "BDT, BDT_int", "SHA-256"):
         assert word in page, page
@@ -365,7 +371,7 @@ def test_the_verb_writes_what_a_study_takes(file, tmp_path):
 
 def test_the_page_of_the_configuration_tells_the_default_spaces():
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    for name, one in (("every network", space.COMMON), *space.SPACES.items()):
+    for name, one in (("every network", space.NETWORK_SPACE), *space.MODEL_SPACES.items()):
         for path, each in one.items():
             row = next(line for line in page.splitlines() if line.startswith(f"| {name} |"))
             assert re.search(rf"`{path}` {re.escape(str(each))}[ ;]", row), path

@@ -121,7 +121,7 @@ def test_nonsense_is_refused(wrong):
     "model",
     [
         {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]},
-        {"name": "bdt", "trees": 60, "leaves": 8, "smallest_leaf": 0.002, "patience": 60},
+        {"name": "bdt", "n_estimators": 60, "num_leaves": 8, "min_leaf_fraction": 0.002, "patience": 60},
     ],
     ids=["network", "trees"],
 )

@@ -210,3 +210,37 @@ def test_the_allocator_keeps_memory_on_processors_alone_and_for_that_time_alone(
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # whoever sets one means it
     with memory_kept(torch.device("cpu")):
         assert not limits
+
+
+@pytest.mark.parametrize(
+    ("settings", "defaults"),
+    [
+        ({"optimizer": "adamw", "betas": (0.8, 0.95), "eps": 1e-6}, {"betas": (0.9, 0.999), "eps": 1e-8}),
+        ({"optimizer": "ranger", "eps": 1e-7}, {"betas": (0.95, 0.999), "eps": 1e-5}),
+        ({"optimizer": "lion", "betas": (0.95, 0.98)}, {"betas": (0.9, 0.99)}),
+        ({"optimizer": "sgd", "momentum": 0.5}, {"momentum": 0.9, "nesterov": True}),
+        ({"optimizer": "sgd", "momentum": 0.0}, {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_optimizer_arguments_reach_the_optimizer(settings, defaults):
+    for given in (settings, {"optimizer": settings["optimizer"]}):
+        config = TrainingConfig(**given)
+        built = optimizer(config.optimizer, nn.Linear(2, 2), 0.1, 0.0, arguments=config.optimizer_arguments)
+        expected = defaults | {name: value for name, value in given.items() if name != "optimizer"}
+        expected |= {"nesterov": given["momentum"] > 0} if "momentum" in given else {}
+        assert {name: built.param_groups[0][name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("optimizer_name", "argument", "value", "right"),
+    [
+        ("sgd", "betas", (0.9, 0.99), "adamw or adam or nadam or radam or ranger or lion"),
+        ("lion", "eps", 1e-6, "adamw or adam or nadam or radam or ranger"),
+        ("adamw", "momentum", 0.9, "sgd"),
+    ],
+)
+def test_optimizer_argument_that_it_lacks_is_an_error_with_the_optimizers_that_have_it(
+    optimizer_name, argument, value, right
+):
+    with pytest.raises(ValueError, match=rf"training\.{argument} does not apply .*: {optimizer_name}; .*use {right}"):
+        TrainingConfig(optimizer=optimizer_name, **{argument: value})

@@ -58,7 +58,7 @@ def configured(folder: Path, prepared: bool, **changes: Any) -> experiment.Exper
         "data": source | changes.pop("data", {}),
         "model": {"name": "pfn", "dropout": 0.1},
         "task": {"signal": ["tttt"], "background": ["ttW", "ttH", "ttZ"]},  # ttWW takes no part
-        "training": {"epochs": 2, "batch_size": 64, "threads": 1, "device": "cpu", "readers": 0} | changes,
+        "training": {"epochs": 2, "batch_size": 64, "threads": 1, "device": "cpu", "num_workers": 0} | changes,
         "evaluation": {"bootstrap": 10},
     }
     return experiment.build(tree, "test", folder)
@@ -91,7 +91,7 @@ def test_the_sample_is_that_of_memory(folder, events):
     for name, total in memory.yields.items():
         assert disk.yields[name] == pytest.approx(total)
         assert disk.task.yields[name] == pytest.approx(memory.task.yields[name])
-    settings = SETTINGS.model_copy(update={"cache": False, "readers": 0})
+    settings = SETTINGS.model_copy(update={"cache": False, "num_workers": 0})
     for side in ("train", "validation", "test"):
         mine, theirs = getattr(disk, side), getattr(memory, side)
         assert isinstance(mine, Stored)
@@ -134,13 +134,16 @@ def test_a_run_is_judged_on_the_events_of_memory_and_to_the_same_scores(folder, 
 
 
 def test_trees_grow_on_prepared_events_in_memory(folder, tmp_path):
-    tree = configured(folder, True).model_dump(mode="json") | {"model": {"name": "bdt", "trees": 3}, "label": "bdt"}
+    tree = configured(folder, True).model_dump(mode="json") | {
+        "model": {"name": "bdt", "n_estimators": 3},
+        "label": "bdt",
+    }
     place = run.train(experiment.build(tree, "test", folder), tmp_path / "bdt")
     assert run.evaluate(place)["settings"]["bootstrap"] == 10
 
 
 def test_a_study_of_sizes_estimates_its_time(folder, tmp_path):
-    base = {"data": {"prepared": str(folder / "set")}, "task": {"signal": ["tttt"]}, "training": {"readers": 0}}
+    base = {"data": {"prepared": str(folder / "set")}, "task": {"signal": ["tttt"]}, "training": {"num_workers": 0}}
     tree = {"base": base, "models": {"PFN": {"model": {"name": "pfn"}}}, "sizes": [0.3]}
     plan = study.plan(study.load(tree), tmp_path)
     assert pace(plan[0].experiment).events == len(sample.prepare(plan[0].experiment).train)
@@ -204,16 +207,16 @@ def test_killed_within_an_epoch_it_goes_on_to_the_same_numbers(folder, tmp_path,
 
 def test_mistakes_in_the_configuration_are_named(folder):
     with pytest.raises(ValueError, match="no process is called 'ttx'"):
-        sample.prepare(configured(folder, True, data={"rates": {"ttx": 0.5}}))
-    with pytest.raises(ConfigError, match="rates: only for prepared events"):
-        configured(folder, False, data={"rates": {"tttt": 0.5}})
-    with pytest.raises(ConfigError, match="selection: made by `femtobarn prepare`"):
+        sample.prepare(configured(folder, True, data={"sampling_rates": {"ttx": 0.5}}))
+    with pytest.raises(ConfigError, match="sampling_rates: only for prepared events"):
+        configured(folder, False, data={"sampling_rates": {"tttt": 0.5}})
+    with pytest.raises(ConfigError, match="selection: fixed in the folder"):
         configured(folder, True, data={"selection": "n_jet > 5"})
-    with pytest.raises(ConfigError, match="give one of prepared, sample"):
+    with pytest.raises(ConfigError, match="set exactly one of prepared, sample"):
         configured(folder, True, data={"sample": "four-top"})
     with pytest.raises(FileNotFoundError, match=r"no index\.json"):
         sample.prepare(configured(folder, True, data={"prepared": "elsewhere"}))
-    one = sample.prepare(configured(folder, True, data={"rates": {"tttt": 1e-6}}))
+    one = sample.prepare(configured(folder, True, data={"sampling_rates": {"tttt": 1e-6}}))
     with pytest.raises(ValueError, match="the rate of tttt deals none"):
         one.train.data(one.task, SETTINGS)
 
@@ -226,7 +229,7 @@ def test_what_is_too_much_for_memory_is_refused(folder, monkeypatch):
 
 
 def test_rates_are_part_of_the_run(folder, tmp_path):
-    place = run.train(configured(folder, True, data={"rates": {"ttW": 0.5, "tttt": 2.0}}, epochs=1), tmp_path)
-    assert experiment.load(place / "config.yaml").data.rates == {"ttW": 0.5, "tttt": 2.0}
+    place = run.train(configured(folder, True, data={"sampling_rates": {"ttW": 0.5, "tttt": 2.0}}, epochs=1), tmp_path)
+    assert experiment.load(place / "config.yaml").data.sampling_rates == {"ttW": 0.5, "tttt": 2.0}
     meta = json.loads((place / "meta.json").read_text())
     assert meta["events"]["train"] == len(sample.prepare(configured(folder, True)).train)

@@ -18,7 +18,7 @@ from femtobarn.events.storage.checksums import (
     read_json,
 )
 from femtobarn.events.storage.files import checksum
-from femtobarn.training.settings import INCIDENTAL
+from femtobarn.training.settings import FORMER_KEYS, RUNTIME_SETTINGS
 
 CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
 STUDY = "study.yaml"
@@ -33,8 +33,12 @@ WEIGHTS, TREES = "weights.safetensors", "trees.txt"
 CONFIG_CHECKSUM = "config_sha256"
 
 #: Keys of `config.yaml` that may change after a training: where files lie, which the fingerprint of the events makes
-#: harmless, and what changes no result.
-FREE_KEYS = {"data": {"files", "prepared"}, "model": {"start"}, "training": INCIDENTAL}
+#: harmless, and what changes no result. Former spellings of keys are in files of earlier versions.
+FREE_KEYS = {
+    "data": {"files", "prepared"},
+    "model": {"init_from", "start"},
+    "training": RUNTIME_SETTINGS | {FORMER_KEYS[key] for key in RUNTIME_SETTINGS if key in FORMER_KEYS},
+}
 
 TRAIN_AGAIN = "copy the run folder again, or delete it and train again"
 JUDGE_AGAIN = f"copy the run folder again, or delete its {METRICS} and judge it again with `femtobarn train`"

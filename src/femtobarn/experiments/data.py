@@ -1,4 +1,4 @@
-"""Source: which events an experiment is about, the `data` part of its YAML."""
+"""Data: events of an experiment, the `data` part of its YAML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,44 +29,47 @@ from femtobarn.experiments import document
 
 
 def read_mapping(path: str | Path) -> Columns:
-    """What the columns of flat tables mean, from YAML: `data.mapping` of an experiment, or the mapping alone.
+    """Meaning of the columns of flat tables, from YAML: `data.mapping` of an experiment, or the mapping alone.
 
     Raises:
         ConfigError: not YAML, or mistakes in the mapping.
         FileNotFoundError: no such file.
     """
     tree, origin, _ = document.read(path)
-    place: list[str] = []
+    prefix = ""
     for key in ("data", "mapping"):
-        if isinstance(inner := tree.get(key), Mapping):
-            tree = inner
-            place.append(key)
+        if isinstance(section := tree.get(key), Mapping):
+            tree = section
+            prefix += f"{key}."
     try:
         return Columns.model_validate(dict(tree))
     except ValidationError as error:
-        found = document.mistakes(error, lambda where: sorted(Columns.model_fields))
-        where = "".join(f"{key}." for key in place)
-        raise document.ConfigError(origin, [document.Mistake(where + path, text) for path, text in found]) from None
+        mistakes = document.mistakes(error, lambda _: sorted(Columns.model_fields))
+        raise document.ConfigError(
+            origin, [document.Mistake(prefix + mistake.path, mistake.message) for mistake in mistakes]
+        ) from None
 
 
 class StrictConfig(BaseModel):
-    """Settings that can't be changed, and know no other keys."""
+    """Settings that cannot be changed and have no other keys than their fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SplitConfig(StrictConfig):
-    """Shares of the events for training, for choosing the best epoch and for judging; they sum to 1."""
+    """Fractions of the events for training, validation and test; they sum to 1."""
 
-    train: float = Field(default=0.6, gt=0, lt=1)
-    validation: float = Field(default=0.2, gt=0, lt=1)
-    test: float = Field(default=0.2, gt=0, lt=1)
+    train: float = Field(default=0.6, gt=0, lt=1, description="Fraction of the events to train on.")
+    validation: float = Field(default=0.2, gt=0, lt=1, description="Fraction of the events to select the best epoch.")
+    test: float = Field(
+        default=0.2, gt=0, lt=1, description="Fraction of the events to evaluate on. The three fractions sum to 1."
+    )
 
     @model_validator(mode="after")
-    def _whole(self) -> SplitConfig:
+    def _sums_to_one(self) -> SplitConfig:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"the shares sum to {total:g}, not to 1")
+            raise ValueError(f"train, validation and test sum to {total:g}; they must sum to 1")
         return self
 
 
@@ -73,77 +77,101 @@ class SplitConfig(StrictConfig):
 Name = Annotated[str, AfterValidator(check_name)]
 
 
-def _listed(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+#: One path or several.
+Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+
+
 class DataConfig(StrictConfig):
-    """Which events: a sample of the package or files, which of them, and how they are shared out.
+    """Events of an experiment: a sample of the package, files, or prepared events, with selection and split."""
 
-    Args:
-        prepared: a folder that `femtobarn prepare` wrote, relative to the YAML file; its events stay on disk. Selection
-            and split were made when it was written.
-        rates: of prepared events, how often those of a process are dealt in an epoch of training, once where nothing is
-            said: 0.1 deals a tenth of them, another one each time, 2 deals all twice. Their weights make up for it.
-            Boosted trees, which have no epochs, take each event once.
-        sample: `four-top`, `top-tagging` or `quark-gluon`, which come with the package.
-        files: paths or globs, relative to the YAML file; or a mapping from process to paths, for files that hold one
-            process each and do not say which.
-        format: darkmachines, parquet, lhe, top_tagging, quark_gluon or jetclass, where the suffix does not tell.
-        unit: of energies in text, where it is not MeV; in jets and foreign Parquet, where it is not GeV.
-        tolerant: leave out lines and rows that can't be used, and count them, instead of stopping there.
-        mapping: for flat Parquet of another layout, which column holds what.
-        selection: expression that events must fulfil, e.g. `n_bjet >= 3 and HT > 600`.
-        combine: how files of one process become one sample where they state cross section and generated events:
-            `average` runs of one generation, weighted by their generated events, or `add` what complements one another
-            (decay channels, slices of H_T).
-        renumber: event numbers count within each file only: mix them with the checksum of the file.
-        luminosity: integrated luminosity in 1/fb that the weights in the files stand for, where files do not say.
-        split: shares for training, validation and test; fixed by process and event number for ever.
-        fraction: share of the training and validation events to use, as if fewer had been simulated; smaller shares
-            are contained in larger ones, the test events stay as they are.
-    """
-
-    prepared: str | None = None
-    rates: dict[Name, Annotated[float, Field(gt=0, le=1_000_000)]] = {}
-    sample: Literal["four-top", "top-tagging", "quark-gluon"] | None = None
-    files: (
-        Annotated[tuple[str, ...], BeforeValidator(_listed)]
-        | dict[Name, Annotated[tuple[str, ...], BeforeValidator(_listed)]]
-    ) = ()
-    format: Format | None = None
-    unit: Unit | None = None
-    tolerant: bool = False
-    mapping: Columns | None = None
-    combine: Combine = "average"
-    renumber: bool = False
-    selection: str | None = None
-    luminosity: PositiveFloat | None = None
-    split: SplitConfig = SplitConfig()
-    fraction: float = Field(default=1.0, gt=0, le=1)
+    prepared: str | None = Field(
+        default=None,
+        description="Folder written by `femtobarn prepare`, relative to the YAML file. Events stay on disk; selection "
+        "and split are fixed in it.",
+    )
+    sampling_rates: dict[Name, Annotated[float, Field(gt=0, le=1_000_000)]] = Field(
+        default={},
+        description="Number of times each event of a process is drawn per epoch, for prepared events (default 1). 0.1 "
+        "draws another tenth of the events in every epoch. Weights are divided by the rate. Boosted trees use every "
+        "event once.",
+        validation_alias=AliasChoices("sampling_rates", "rates"),
+    )
+    sample: Literal["four-top", "top-tagging", "quark-gluon"] | None = Field(
+        default=None, description="Sample that comes with the package."
+    )
+    files: Paths | dict[Name, Paths] = Field(
+        default=(),
+        description="Paths or globs, relative to the YAML file; or a mapping from process to paths, for files that "
+        "hold one process each and do not name it.",
+    )
+    format: Format | None = Field(default=None, description="Format of the files. Default: by file suffix.")
+    unit: Unit | None = Field(
+        default=None,
+        description="Unit of energies in the files. Default: MeV in Dark Machines text, GeV in jets and tables.",
+    )
+    tolerant: bool = Field(
+        default=False,
+        description="Leave out and count damaged lines, rows and events, and undecayed particles of Les Houches files, "
+        "instead of stopping at the first one.",
+    )
+    mapping: Columns | None = Field(default=None, description="Columns of flat Parquet files of another layout.")
+    combine: Combine = Field(
+        default="average",
+        description="Combination of several files of one process that state their cross section: `average` for "
+        "productions of the same process, `add` for complementary samples (decay channels, slices of H_T).",
+    )
+    renumber: bool = Field(
+        default=False,
+        description="Mix event numbers with the checksum of their file, for files that each count from 0.",
+    )
+    selection: str | None = Field(
+        default=None, description="Expression that events must fulfil, such as `n_bjet >= 3 and HT > 600`."
+    )
+    luminosity: PositiveFloat | None = Field(
+        default=None,
+        description="Integrated luminosity of the weights in 1/fb, for files that do not state it. Default: 100.",
+    )
+    split: SplitConfig = Field(
+        default=SplitConfig(),
+        description="Split into training, validation and test events, fixed by process and number.",
+    )
+    fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Fraction of the training and validation events to use. Smaller fractions are subsets of larger "
+        "ones; the test events stay the same.",
+    )
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
+    def _exactly_one_source(self) -> DataConfig:
         sources = [name for name in ("prepared", "sample", "files") if getattr(self, name)]
         if len(sources) != 1:
-            given = " and ".join(sources) or "none"
-            raise ValueError(f"give one of prepared, sample ({', '.join(SAMPLES)}) and files; {given} given")
-        settings = ("format", "unit", "tolerant", "mapping", "renumber", "luminosity")
-        described = [name for name in settings if getattr(self, name)]
+            given = " and ".join(sources) or "none of them"
+            raise ValueError(f"set exactly one of prepared, sample ({', '.join(SAMPLES)}) and files; got {given}")
+        file_settings = ("format", "unit", "tolerant", "mapping", "renumber", "luminosity")
+        described = [name for name in file_settings if getattr(self, name)]
         described += ["combine"] if self.combine != "average" else []
         if sources != ["files"] and described:
-            raise ValueError(f"{', '.join(described)}: only for files; {sources[0]} needs no description")
+            raise ValueError(f"{', '.join(described)}: only for files, not for {sources[0]}; leave out")
         if self.prepared is not None:
-            made = [name for name in ("selection", "split") if getattr(self, name) not in (None, SplitConfig())]
-            if made:
-                raise ValueError(f"{' and '.join(made)}: made by `femtobarn prepare`, and fixed in what it wrote")
-        elif self.rates:
-            raise ValueError("rates: only for prepared events (femtobarn prepare)")
+            fixed = [name for name in ("selection", "split") if getattr(self, name) not in (None, SplitConfig())]
+            if fixed:
+                raise ValueError(
+                    f"{' and '.join(fixed)}: fixed in the folder of prepared events; leave out, or run "
+                    "`femtobarn prepare` again"
+                )
+        elif self.sampling_rates:
+            raise ValueError("sampling_rates: only for prepared events (femtobarn prepare)")
         return self
 
     @field_validator("selection")
     @classmethod
-    def _understood(cls, selection: str | None) -> str | None:
+    def _valid_selection(cls, selection: str | None) -> str | None:
         if selection is not None:
             check_selection(selection)
         return selection

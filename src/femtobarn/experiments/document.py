@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,9 @@ from femtobarn.experiments.errors import cut
 
 #: A YAML mapping.
 Tree = Mapping[str, Any]
+
+#: Allowed keys of a mapping: a list, or present keys by every name that is read.
+Keys = Sequence[str] | Mapping[str, str]
 
 #: Most mistakes that one message lists, and most characters of the path and of the text of each.
 MAX_MISTAKES = 30
@@ -182,14 +185,14 @@ def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Sequence[str]]) -> list[Mistake]:
-    """What pydantic found, in plain words.
+def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Keys]) -> list[Mistake]:
+    """Mistakes that pydantic reports, in plain words.
 
     Args:
         error: from validating a document.
-        keys: the right keys of the mapping at a path; empty if unknown.
+        keys: allowed keys of the mapping at a path; empty if unknown.
     """
-    found = []
+    entries = []
     for entry in error.errors(include_url=False):
         place, kind, given = entry["loc"], entry["type"], entry["input"]
         message = entry["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -201,13 +204,13 @@ def mistakes(error: ValidationError, keys: Callable[[tuple[str, ...]], Sequence[
             example = f", as in [{given}]" if isinstance(given, str | int | float) else ""
             message = f"should be a list{cut(example, MAX_PATH)}; got {shown(given)}"
         elif kind in ("model_type", "model_attributes_type", "dict_type"):
-            right = ", ".join(keys(tuple(map(str, place))))
-            message = "should hold keys and values" + (f" ({right})" if right else "") + f"; got {shown(given)}"
+            allowed = ", ".join(_present(keys(tuple(map(str, place)))))
+            message = "should hold keys and values" + (f" ({allowed})" if allowed else "") + f"; got {shown(given)}"
         elif kind != "value_error":
             message = f"{message[0].lower()}{message[1:].replace('Input should', 'should')}; got {shown(given)}"
             message = message.replace("input should", "should")
-        found.append(Mistake(_dotted(place), message))
-    return found
+        entries.append(Mistake(_dotted(place), message))
+    return entries
 
 
 def shown(value: Any) -> str:
@@ -220,12 +223,18 @@ _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 3, 6, 8, 8
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
-def _wrong_key(key: str, right: Sequence[str]) -> str:
-    if not right:
+def _wrong_key(key: str, keys: Keys) -> str:
+    if not keys:
         return "no such key"
-    close = get_close_matches(key, right, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"no such key{hint}; there are {', '.join(right)}"
+    close = get_close_matches(key, keys, n=1)
+    hint = f" (did you mean {_present(keys, close)[0]}?)" if close else ""
+    return f"no such key{hint}; allowed keys are {', '.join(_present(keys))}"
+
+
+def _present(keys: Keys, names: Iterable[str] | None = None) -> list[str]:
+    """Present keys of some names, each once; of all names by default."""
+    chosen = keys if names is None else names
+    return list(dict.fromkeys(keys[name] if isinstance(keys, Mapping) else name for name in chosen))
 
 
 def _dotted(place: Sequence[str | int]) -> str:

@@ -14,18 +14,16 @@ names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from torch import nn
@@ -35,11 +33,12 @@ from femtobarn.evaluation.settings import TAGGING
 from femtobarn.events.names import check_folder_name
 from femtobarn.events.samples import JET_SAMPLES
 from femtobarn.experiments import document
-from femtobarn.experiments.data import DataConfig, SplitConfig, StrictConfig
+from femtobarn.experiments.data import DataConfig, StrictConfig
 from femtobarn.experiments.document import Tree
-from femtobarn.inputs import INTERACTIONS, OBJECTS, Inputs
-from femtobarn.inputs.interactions import check
-from femtobarn.models import ModelSpec, check_depth, model_spec
+from femtobarn.experiments.sections import InputsConfig, ModelConfig
+from femtobarn.experiments.spelling import conflicts, nested_schemas, rename, spellings
+from femtobarn.inputs import OBJECTS, Inputs
+from femtobarn.models import check_depth, model_spec
 from femtobarn.tasks import ClassificationConfig
 from femtobarn.training import TrainingConfig
 
@@ -47,177 +46,103 @@ Label = Annotated[
     str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\s.][^/\\\s]*$"), AfterValidator(check_folder_name)
 ]
 
-#: Most objects of an event that a network may be given.
-MAX_SLOTS = 4096
-
-#: Most parameters of a network.
+#: Maximum number of parameters of a network.
 MAX_PARAMETERS = 2_000_000_000
 
 
-class InputsConfig(StrictConfig):
-    """What of an event the model gets to see.
-
-    Args:
-        interactions: pairwise features by name; none by default.
-        slots: objects an event may have; softer ones are dropped.
-        features: of each object: those of the objects of an event, or one of three sets for the constituents of jets.
-    """
-
-    interactions: tuple[str, ...] = ()
-    slots: Annotated[int, Field(gt=0, le=MAX_SLOTS)] = 18
-    features: Literal["objects", "kin", "kinpid", "full"] = "objects"
-
-    @field_validator("interactions")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [name for name in names if name not in INTERACTIONS]
-        close = get_close_matches(wrong[0], INTERACTIONS, n=1) if wrong else []
-        try:
-            return check(names)
-        except ValueError as error:
-            raise ValueError(f"{error}; did you mean {close[0]}?" if close else str(error)) from None
-
-
-class ModelConfig(BaseModel):
-    """An architecture by name, with its own settings beside the name (`femtobarn models NAME` lists them).
-
-    The name of a published size becomes that of its model with the settings of the size written out.
-
-    Args:
-        name: of the architecture.
-        start: weights to begin with, relative to the YAML file: a run folder, or a checkpoint of weaver-core
-            (`femtobarn.runs.pretrained`); null begins with random ones.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-    start: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            return given  # pydantic says what is wrong
-        own = {key: value for key, value in given.items() if key not in cls.model_fields}
-        # the error of an unknown name or setting keeps its path
-        spec = model_spec(given["name"])
-        return {"name": spec.architecture, "start": given.get("start"), **spec.schema(**own).model_dump()}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of the architecture, defaults filled in."""
-        return dict(self.model_extra or {})
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Record of the model in the registry."""
-        return model_spec(self.name)
-
-    @property
-    def is_network(self) -> bool:
-        """True for torch networks, False for the boosted trees that train on a table of columns."""
-        return self.spec.is_network
-
-    @property
-    def momenta(self) -> torch.dtype:
-        """Precision of the momenta that it takes, in training and in use."""
-        return self.spec.momenta_dtype
-
-
 class Experiment(StrictConfig):
-    """One run: data, inputs, model, task, training, evaluation, in the order the data take.
+    """One run: data, inputs, model, task, training, evaluation, in the order of the data flow."""
 
-    Args:
-        label: name of the model in tables and figures; by default the name of the architecture.
-        seed: of the initial weights, of shuffling and of dropout; the split does not depend on it.
-    """
-
-    label: Label = ""
-    data: DataConfig
-    inputs: InputsConfig = InputsConfig()
-    model: ModelConfig
+    label: Label = Field(
+        default="", description="Name of the model in tables, figures and folders. Default: `model.name`."
+    )
+    data: DataConfig = Field(description="Events.")
+    inputs: InputsConfig = Field(default=InputsConfig(), description="Inputs of the model.")
+    model: ModelConfig = Field(description="Architecture and its settings.")
     task: ClassificationConfig
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = Field(default=1, ge=0, lt=2**31)
+    training: TrainingConfig = Field(default=TrainingConfig(), description="Training.")
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Evaluation on the test events.")
+    seed: int = Field(
+        default=1,
+        ge=0,
+        lt=2**31,
+        description="Random seed of initial weights, shuffling and dropout. The split does not depend on it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _labelled(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and not given.get("label") and isinstance(given.get("model"), Mapping):
-            return {**given, "label": given["model"].get("name")}
-        return given
+    def _default_label(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and not tree.get("label") and isinstance(tree.get("model"), Mapping):
+            return {**tree, "label": tree["model"].get("name")}
+        return tree
 
     @model_validator(mode="before")
     @classmethod
-    def _judged_as_jets(cls, given: Any) -> Any:
-        """Jets are judged as taggers are, where the evaluation does not say how."""
-        if not isinstance(given, Mapping):
-            return given
-        data, inputs, told = (given.get(name) or {} for name in ("data", "inputs", "evaluation"))
-        if not all(isinstance(each, Mapping) for each in (data, inputs, told)) or "metrics" in told:
-            return given
+    def _tagging_metrics_for_jets(cls, tree: Any) -> Any:
+        """Default of `evaluation.metrics` for jets."""
+        if not isinstance(tree, Mapping):
+            return tree
+        data, inputs, evaluation = (tree.get(name) or {} for name in ("data", "inputs", "evaluation"))
+        sections = (data, inputs, evaluation)
+        if not all(isinstance(section, Mapping) for section in sections) or "metrics" in evaluation:
+            return tree
         if inputs.get("features", OBJECTS) != OBJECTS or data.get("sample") in JET_SAMPLES:
-            return {**given, "evaluation": {"metrics": TAGGING, **told}}
-        return given
+            return {**tree, "evaluation": {"metrics": TAGGING, **evaluation}}
+        return tree
 
     @model_validator(mode="after")
-    def _possible(self) -> Experiment:
-        check_depth(self.model.name, self.task.depth)
-        if not self.model.spec.takes_pairs and self.inputs.interactions:
+    def _model_takes_the_inputs(self) -> Experiment:
+        name, inputs = self.model.name, self.inputs
+        check_depth(name, self.task.depth)
+        if not self.model.spec.takes_pairs and inputs.interactions:
             raise ValueError(
-                f"model {self.model.name} takes no interactions, but inputs.interactions is "
-                f"[{', '.join(self.inputs.interactions)}]; leave it empty"
+                f"model {name} takes no interactions, but inputs.interactions is [{', '.join(inputs.interactions)}]; "
+                "leave it empty"
             )
-        if self.inputs.features != OBJECTS and self.model.spec.by_kind:
+        if inputs.features != OBJECTS and self.model.spec.by_kind:
             raise ValueError(
-                f"model {self.model.name} has slots for the objects of an event, and inputs.features is "
-                f"{self.inputs.features}, of the constituents of jets; take another model"
+                f"model {name} has slots for the objects of an event, and inputs.features is {inputs.features}, for "
+                "the constituents of jets; use another model"
             )
-        if self.inputs.features != OBJECTS and self.inputs.interactions and not self.model.is_network:
+        if inputs.features != OBJECTS and inputs.interactions and not self.model.is_network:
             raise ValueError(
-                f"model {self.model.name} sees observables of a jet, no pairs of constituents; leave "
-                f"inputs.interactions empty with inputs.features: {self.inputs.features}"
+                f"model {name} uses observables of a jet, not pairs of constituents; leave inputs.interactions empty "
+                f"with inputs.features: {inputs.features}"
             )
-        with torch.device("meta"):  # no memory, no time: only to see that the settings go together
+        return self
+
+    @model_validator(mode="after")
+    def _model_can_be_built(self) -> Experiment:
+        name = self.model.name
+        with torch.device("meta"):  # neither memory nor time: only the sizes of the weights are computed
             try:
                 sizes = Inputs(self.inputs.interactions, self.inputs.features).sizes(2)
             except ValueError as error:
                 raise ValueError(f"inputs: {error}") from None
             try:
-                built = self.model.spec.build(sizes, **self.model.settings)
+                model = self.model.spec.build(sizes, **self.model.settings)
             except ValueError as error:
-                raise ValueError(f"model {self.model.name}: {error}") from None
-            except RuntimeError:  # even the sizes of its weights are no numbers of 64 bits
-                raise ValueError(f"model {self.model.name}: its settings make it too large") from None
-        if isinstance(built, nn.Module):
-            count = sum(parameter.numel() for parameter in built.parameters())
-            if count > MAX_PARAMETERS:
-                raise ValueError(
-                    f"model {self.model.name}: it would have {count:.3g} parameters; at most {MAX_PARAMETERS:.0e} are "
-                    "allowed"
-                )
-        if not self.model.is_network and self.model.start is not None:
-            raise ValueError(f"model {self.model.name} can't begin with trained weights; leave out model.start")
+                raise ValueError(f"model {name}: {error}") from None
+            except RuntimeError:  # a size of the weights exceeds 64 bits
+                raise ValueError(f"model {name}: these settings make it too large") from None
+        n_parameters = sum(weights.numel() for weights in model.parameters()) if isinstance(model, nn.Module) else 0
+        if n_parameters > MAX_PARAMETERS:
+            raise ValueError(
+                f"model {name}: it would have {n_parameters:.3g} parameters; at most {MAX_PARAMETERS:.0e} are allowed"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trees_train_themselves(self) -> Experiment:
+        if not self.model.is_network and self.model.init_from is not None:
+            raise ValueError(f"model {self.model.name} takes no pretrained weights; leave out model.init_from")
         if not self.model.is_network and self.task.loss != "cross_entropy":
             raise ValueError(f"model {self.model.name} trains with task.loss: cross_entropy only, not {self.task.loss}")
         return self
 
 
 #: Where paths of files stand.
-PATHS = (("data", "files"), ("data", "prepared"), ("model", "start"))
-
-#: The mapping behind each path, for naming the right keys.
-SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Experiment,
-    ("data",): DataConfig,
-    ("data", "split"): SplitConfig,
-    ("inputs",): InputsConfig,
-    ("task",): ClassificationConfig,
-    ("training",): TrainingConfig,
-    ("evaluation",): EvaluationConfig,
-}
+PATHS = (("data", "files"), ("data", "prepared"), ("model", "init_from"))
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Experiment:
@@ -248,6 +173,9 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
     Raises:
         document.ConfigError: lists every mistake by its path, with the right names.
     """
+    tree = _present_keys(tree)
+    if twice := list(conflicts(tree, [Experiment])) + list(conflicts(_model(tree), _model_schemas(tree), "model.")):
+        raise document.ConfigError(origin, list(dict.fromkeys(twice)))
     try:
         experiment = Experiment.model_validate(_anchored(tree, folder))
     except ValidationError as error:
@@ -280,12 +208,17 @@ def data(source: str | Path, overrides: Sequence[str] = ()) -> DataConfig:
     base = override(base, overrides) if isinstance(base, Mapping) else base
     given = base.get("data") if isinstance(base, Mapping) else None
     if not isinstance(given, Mapping):
-        raise document.ConfigError(origin, [document.Mistake("data", "is missing: nothing says which events")])
+        raise document.ConfigError(origin, [document.Mistake("data", "is missing; it selects the events")])
+    tree = _present_keys({"data": given})
+    if twice := list(conflicts(tree, [Experiment])):
+        raise document.ConfigError(origin, twice)
     try:
-        return DataConfig.model_validate(_anchored({"data": given}, folder)["data"])
+        return DataConfig.model_validate(_anchored(tree, folder)["data"])
     except ValidationError as error:
-        found = document.mistakes(error, lambda place: _keys(("data", *place), {}))
-        raise document.ConfigError(origin, [document.Mistake(f"data.{path}", text) for path, text in found]) from None
+        mistakes = document.mistakes(error, lambda place: _keys(("data", *place), {}))
+        raise document.ConfigError(
+            origin, [document.Mistake(f"data.{mistake.path}", mistake.message) for mistake in mistakes]
+        ) from None
 
 
 def dump(experiment: Experiment) -> str:
@@ -294,9 +227,11 @@ def dump(experiment: Experiment) -> str:
 
 
 def combine(base: Tree, change: Tree) -> Tree:
-    """`base` with the keys of `change` put in, deeply; a model of another name takes over none of its settings."""
-    old, new = base.get("model"), change.get("model")
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+    """`base` with the keys of `change` put in, deeply; a model of another name keeps none of its settings."""
+    old, new = _model(base), _model(change)
+    name = new.get("name", old.get("name"))
+    base, change = _present_keys(base, name), _present_keys(change, name)
+    if isinstance(change.get("model"), Mapping) and name != old.get("name", name):
         base = {**base, "model": {}}
     return document.merge(base, change)
 
@@ -305,14 +240,27 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
     """The mapping with changes such as `training.lr=1e-3` made; another `model.name` drops the old model's settings.
 
     Raises:
-        document.ConfigError: an override that is not of the form section.key=value.
+        document.ConfigError: an override that is not of the form section.key=value, or one key under both its names.
     """
+    tree = _present_keys(tree)
+    given: dict[tuple[str, ...], tuple[str, ...]] = {}
     # the name first: settings given beside it belong to the new model
     for keys, value in sorted(map(document.assignment, overrides), key=lambda change: change[0] != ("model", "name")):
-        tree = (
-            combine(tree, {"model": {"name": value}}) if keys == ("model", "name") else document.put(tree, keys, value)
-        )
+        if keys == ("model", "name"):
+            tree = combine(tree, {"model": {"name": value}})
+            continue
+        present, value = _present_change(keys, value, _model(tree).get("name"))
+        if given.setdefault(present, keys) != keys:
+            both = " and ".join(".".join(path) for path in (given[present], keys))
+            remedy = f"{both} are two names of one setting; give {'.'.join(present)} only"
+            raise document.ConfigError("override", [document.Mistake("", remedy)])
+        tree = document.put(tree, present, value)
     return tree
+
+
+def present_path(keys: Sequence[str], model: str) -> tuple[str, ...]:
+    """Path of a setting under its present keys, for an architecture of this name."""
+    return _present_change(keys, None, model)[0]
 
 
 def differences(old: Experiment, new: Experiment) -> dict[str, str]:
@@ -343,9 +291,48 @@ def _anchored(tree: Tree, folder: Path) -> Tree:
     return found
 
 
-def _keys(place: tuple[str, ...], tree: Tree) -> list[str]:
+def _keys(place: tuple[str, ...], tree: Tree) -> Mapping[str, str]:
+    """Present keys of a mapping by every name that is read."""
     if place == ("model",):
-        given = tree.get("model")
-        name = given.get("name") if isinstance(given, Mapping) else None
-        return [*ModelConfig.model_fields, *(model_spec(name).schema.model_fields if isinstance(name, str) else ())]
-    return list(SECTIONS[place].model_fields) if place in SECTIONS else []
+        return spellings(_model_schemas(tree))
+    schemas: list[type[BaseModel]] = [Experiment]
+    for key in place:
+        schemas = nested_schemas(schemas, key)
+    return spellings(schemas)
+
+
+def _model(tree: Tree) -> Tree:
+    """The section `model`; empty where there is none."""
+    model = tree.get("model")
+    return model if isinstance(model, Mapping) else {}
+
+
+def _model_schemas(tree: Tree, name: Any = None) -> list[type[BaseModel]]:
+    """Schemas of the section `model`: the common keys, and the settings of the architecture where its name is valid."""
+    name = _model(tree).get("name", name)
+    with suppress(ValueError):
+        return [ModelConfig, *([model_spec(name).schema] if isinstance(name, str) else [])]
+    return [ModelConfig]
+
+
+def _present_keys(tree: Tree, model: Any = None) -> Tree:
+    """The tree with former keys replaced by their present names.
+
+    Args:
+        tree: an experiment, or a part of one.
+        model: name of the architecture, where the tree does not have it.
+    """
+    renamed = rename(tree, [Experiment])
+    if isinstance(renamed.get("model"), Mapping):
+        renamed["model"] = rename(renamed["model"], _model_schemas(renamed, model))
+    return renamed
+
+
+def _present_change(keys: Sequence[str], value: Any, model: Any) -> tuple[tuple[str, ...], Any]:
+    """Path and value of an override under present keys."""
+    tree: Any = _present_keys(document.put({}, keys, value), model)
+    path = []
+    for _ in keys:
+        ((key, tree),) = tree.items()
+        path.append(key)
+    return tuple(path), tree

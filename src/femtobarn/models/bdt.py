@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from femtobarn.events.storage.atomic import atomic_write_bytes, unchecked
 from femtobarn.inputs.feature_batch import Sizes
@@ -25,50 +25,75 @@ from femtobarn.models.treetext import check_trees
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-@model("bdt", family="trees", small={"trees": 20, "leaves": 4, "smallest_leaf": 0.1})
+@model("bdt", family="trees", small={"n_estimators": 20, "num_leaves": 4, "min_leaf_fraction": 0.1})
 class BDT:
     """Gradient-boosted decision trees (LightGBM); no network, so it trains itself by `fit`.
 
     The same data, seed and settings give the same trees for any number of threads.
-
-    Args:
-        sizes: only the number of outputs matters; the columns come with the data.
-        trees: most trees per class; early stopping usually takes fewer.
-        learning_rate: weight of each tree.
-        leaves: most leaves of a tree.
-        smallest_leaf: fewest events in a leaf, as a fraction of the training events.
-        rows: fraction of the events each tree sees.
-        columns: fraction of the columns each tree sees.
-        l2: L2 penalty of the leaf values.
-        patience: stop after so many trees without a lower validation loss.
     """
 
     def __init__(
         self,
         sizes: Sizes,
         *,
-        trees: PositiveInt = 500,
-        learning_rate: PositiveFloat = 0.05,
-        leaves: Annotated[int, Field(ge=2)] = 31,
-        smallest_leaf: Fraction = 0.001,
-        rows: Fraction = 0.8,
-        columns: Fraction = 0.5,
-        l2: NonNegativeFloat = 1.0,
-        patience: PositiveInt = 30,
+        n_estimators: Annotated[
+            PositiveInt,
+            Field(
+                description="Maximum number of trees per class; early stopping usually needs fewer.",
+                validation_alias=AliasChoices("n_estimators", "trees"),
+            ),
+        ] = 500,
+        learning_rate: Annotated[PositiveFloat, Field(description="Weight of each tree.")] = 0.05,
+        num_leaves: Annotated[
+            int,
+            Field(
+                ge=2,
+                description="Maximum number of leaves per tree.",
+                validation_alias=AliasChoices("num_leaves", "leaves"),
+            ),
+        ] = 31,
+        min_leaf_fraction: Annotated[
+            Fraction,
+            Field(
+                description="Minimum number of events per leaf, as a fraction of the training events.",
+                validation_alias=AliasChoices("min_leaf_fraction", "smallest_leaf"),
+            ),
+        ] = 0.001,
+        subsample: Annotated[
+            Fraction,
+            Field(
+                description="Fraction of the events that each tree is grown on.",
+                validation_alias=AliasChoices("subsample", "rows"),
+            ),
+        ] = 0.8,
+        colsample: Annotated[
+            Fraction,
+            Field(
+                description="Fraction of the columns that each tree is grown on.",
+                validation_alias=AliasChoices("colsample", "columns"),
+            ),
+        ] = 0.5,
+        reg_lambda: Annotated[
+            NonNegativeFloat,
+            Field(description="L2 penalty of the leaf values.", validation_alias=AliasChoices("reg_lambda", "l2")),
+        ] = 1.0,
+        patience: Annotated[
+            PositiveInt, Field(description="Trees without a lower validation loss after which the training stops.")
+        ] = 30,
     ) -> None:
         if sizes.outputs < 2:
             raise ValueError(f"a classifier with {sizes.outputs} outputs; it needs at least 2 classes")
         self.outputs = sizes.outputs
-        self.trees = trees
+        self.n_estimators = n_estimators
         self.patience = patience
-        self.smallest_leaf = smallest_leaf
+        self.min_leaf_fraction = min_leaf_fraction
         self.settings: dict[str, Any] = {
             "learning_rate": learning_rate,
-            "num_leaves": leaves,
-            "bagging_fraction": rows,
-            "bagging_freq": 1 if rows < 1 else 0,
-            "feature_fraction": columns,
-            "lambda_l2": l2,
+            "num_leaves": num_leaves,
+            "bagging_fraction": subsample,
+            "bagging_freq": 1 if subsample < 1 else 0,
+            "feature_fraction": colsample,
+            "lambda_l2": reg_lambda,
         }
         self.booster: lightgbm.Booster | None = None
 
@@ -112,7 +137,7 @@ class BDT:
         binary = self.outputs == 2
         loss = "binary_logloss" if binary else "multi_logloss"
         parameters = self.settings | {
-            "min_data_in_leaf": max(1, round(self.smallest_leaf * len(x))),
+            "min_data_in_leaf": max(1, round(self.min_leaf_fraction * len(x))),
             "objective": "binary" if binary else "multiclass",
             "metric": loss,
             "seed": seed,
@@ -148,7 +173,7 @@ class BDT:
         self.booster = lightgbm.train(
             parameters,
             train,
-            num_boost_round=self.trees,
+            num_boost_round=self.n_estimators,
             valid_sets=[train, valid],
             valid_names=["train", "valid"],
             callbacks=[record, _stop_at_the_best(self.patience)],

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, create_model, field_validator
 #: Largest value of an integer setting, by name. Layers take time to build; numbers in a list are widths.
 MAX_SETTING: Mapping[str, int] = {
     **dict.fromkeys(("blocks", "class_blocks", "interaction_blocks", "iterations", "vectors"), 256),
-    "trees": 1_000_000,
+    "n_estimators": 1_000_000,
     "patience": 1_000_000,
-    "leaves": 131_072,  # limit of LightGBM
+    "num_leaves": 131_072,  # limit of LightGBM
     "pixels": 1024,
     "k": 4096,
     "kernel": 1024,

@@ -148,7 +148,7 @@ class Stored:
             [task.classes.get(name, -1) for name in self._names],
             [factors.get(name, 0.0) for name in self._names],
             [self.rates.get(name, 1.0) for name in self._names],
-            readers=settings.readers,
+            readers=settings.num_workers,
         )
 
     def judged(self, outputs: Callable[[Batch], Tensor]) -> tuple[Events, Tensor]:

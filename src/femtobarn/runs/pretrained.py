@@ -1,9 +1,9 @@
 """Pretrained weights: initialize a network with weights of an earlier training, for other events or other classes.
 
-    model: {name: particlenet, fill: true, start: ParticleNet_kin.pt}
+    model: {name: particlenet, fill: true, init_from: ParticleNet_kin.pt}
 
 The backbone, the features, the interactions and the standardization are copied. The output layer is new, unless the
-classes are the same; it has a higher learning rate than the backbone (`training.body_lr`), as in Qu, Li and Qian,
+classes are the same; it has a higher learning rate than the backbone (`training.backbone_lr`), as in Qu, Li and Qian,
 *Particle Transformer*, arXiv:2202.03772, section 5.3.
 """
 
@@ -55,23 +55,23 @@ class PretrainedWeights:
 
 
 def load_pretrained(experiment: Experiment) -> PretrainedWeights | None:
-    """Read the weights of `model.start` of an experiment and check that they fit it; None if it has no such key.
+    """Read the weights of `model.init_from` of an experiment and check that they fit it; None if it has no such key.
 
     Raises:
         FileNotFoundError: no such file or folder.
         ValueError: no weights in it, boosted trees, or weights of another network or other features than the
             experiment's: the message lists the keys that differ and the values that they must have.
     """
-    if experiment.model.start is None:
+    if experiment.model.init_from is None:
         return None
-    pretrained = read_pretrained(experiment.model.start)
+    pretrained = read_pretrained(experiment.model.init_from)
     differences = _differences(pretrained, experiment)
     if differences:
         lines = "\n".join(
             f"  {key}: {required} in the weights, {own} here" for key, (required, own) in differences.items()
         )
         raise ValueError(
-            f"model.start: {pretrained.path} ({pretrained.origin}) does not match this experiment; "
+            f"model.init_from: {pretrained.path} ({pretrained.origin}) does not match this experiment; "
             f"set these keys to the values in the weights:\n{lines}"
         )
     return pretrained
@@ -86,7 +86,7 @@ def read_pretrained(path: str | Path) -> PretrainedWeights:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"model.start: there is no file or run folder {path}")
+        raise FileNotFoundError(f"model.init_from: there is no file or run folder {path}")
     if path.is_dir() or path.suffix == ".safetensors":
         return _read_run(path)
     checkpoint = weaver.read(path)
@@ -128,8 +128,8 @@ def apply_pretrained(network: Network, pretrained: PretrainedWeights, classes: t
     wrong += [name for name in copied if name in own and copied[name].shape != own[name].shape]
     if wrong:
         raise ValueError(
-            f"model.start: {pretrained.path} ({pretrained.origin}) has missing, unknown or differently shaped weights: "
-            f"{', '.join(wrong[:4])}"
+            f"model.init_from: {pretrained.path} ({pretrained.origin}) has missing, unknown or differently shaped "
+            f"weights: {', '.join(wrong[:4])}"
         )
     network.load_state_dict(copied, strict=False)
     names = frozenset(name for name, _ in network.named_parameters())
@@ -154,20 +154,20 @@ def _read_run(path: Path) -> PretrainedWeights:
     for name in (CONFIG, META):
         if not (folder / name).is_file():
             cause = "it is no run folder" if path.is_dir() else "weights alone do not define their network"
-            raise ValueError(f"model.start: there is no {name} beside the weights in {folder}; {cause}")
+            raise ValueError(f"model.init_from: there is no {name} beside the weights in {folder}; {cause}")
     other = experiments.load(folder / CONFIG)
     if not other.model.is_network:
-        raise ValueError(f"model.start: {folder} holds boosted trees, no network")
+        raise ValueError(f"model.init_from: {folder} holds boosted trees, no network")
     file = folder / WEIGHTS if path.is_dir() else path
     try:
         meta = read_meta(folder)
         read_config(folder, meta)
         weights = read_weights(file, meta)
     except ValueError as error:
-        raise ValueError(f"model.start: {error}") from None
+        raise ValueError(f"model.init_from: {error}") from None
     classes = meta.content.get("classes")
     if not isinstance(classes, Mapping):
-        raise ValueError(f"model.start: {folder / META} lacks the classes of the network; {TRAIN_AGAIN}")
+        raise ValueError(f"model.init_from: {folder / META} lacks the classes of the network; {TRAIN_AGAIN}")
     return PretrainedWeights(
         path=file,
         sha256=checksum(file),

@@ -38,6 +38,7 @@ from femtobarn.evaluation.runs import (
 )
 from femtobarn.events.storage.atomic import unchecked
 from femtobarn.events.storage.checksums import compare_checksums, write_checked_json
+from femtobarn.experiments import document
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Inputs
@@ -50,7 +51,7 @@ from femtobarn.runs.provenance import OpenFolder
 from femtobarn.runs.splits import Sample, prepare
 from femtobarn.tasks import Calibration, calibrate
 from femtobarn.training import Epoch, PretrainedParameters, choose, fit, parallel
-from femtobarn.training.settings import INCIDENTAL
+from femtobarn.training.settings import RUNTIME_SETTINGS
 from femtobarn.training.tensorfile import save_tensors
 
 __all__ = [
@@ -70,7 +71,7 @@ __all__ = [
 CHECKPOINT = "checkpoint.safetensors"
 
 #: Settings that may change between a kill and the resumption.
-INCIDENTAL_PATHS = {f"training.{name}" for name in INCIDENTAL}
+RUNTIME_PATHS = {f"training.{name}" for name in RUNTIME_SETTINGS}
 
 
 class Step(NamedTuple):
@@ -183,7 +184,7 @@ def is_finished(folder: Path) -> bool:
 def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
     """What an experiment changes against the one in a run folder, by path; device and threads change no result."""
     found = experiments.differences(experiments.load(folder / CONFIG), experiment)
-    return {path: change for path, change in found.items() if path not in INCIDENTAL_PATHS}
+    return {path: change for path, change in found.items() if path not in RUNTIME_PATHS}
 
 
 def _claim(experiment: Experiment, lock: OpenFolder) -> None:
@@ -199,6 +200,13 @@ def _claim(experiment: Experiment, lock: OpenFolder) -> None:
         if not found:
             return
         (folder / METRICS).unlink(missing_ok=True)
+        if begun:  # META has the checksum of all other sections, with the names that their keys had then
+            stored, *_ = document.read(folder / CONFIG)
+            evaluation = experiment.evaluation.model_dump(mode="json")
+            provenance.write_text(
+                folder / CONFIG, document.write({**stored, "evaluation": evaluation}), check=lock.check
+            )
+            return
     elif any((folder / name).exists() for name in (META, METRICS, WEIGHTS, TREES)):
         raise ValueError(f"{folder} holds files of a run, but no {CONFIG}; choose another folder")
     provenance.write_text(folder / CONFIG, experiments.dump(experiment), check=lock.check)
@@ -212,8 +220,8 @@ def _longer(experiment: Experiment, folder: Path) -> str:
     if experiment.training.epochs <= before.training.epochs:
         return ""
     return (
-        f"\nIts training of {before.training.epochs} epochs is finished, and its learning rate has run out. To go on "
-        f"from its weights, train in another folder with model.start={folder} and as many epochs as should be added."
+        f"\nIts training of {before.training.epochs} epochs is finished, and its learning rate has run out. To "
+        f"continue from its weights, train in another folder with model.init_from={folder} and the epochs to add."
     )
 
 
@@ -282,7 +290,7 @@ def _train_trees(
     def watch(entry: dict[str, Any]) -> None:
         nonlocal best
         best = min(best, entry["valid_loss"])
-        progress(Step("training", entry["epoch"], trees.trees, entry["train_loss"], entry["valid_loss"], best))
+        progress(Step("training", entry["epoch"], trees.n_estimators, entry["train_loss"], entry["valid_loss"], best))
 
     labels = [sample.task.labels(side.events) for side in (sample.train, sample.validation)]
     weights = [sample.task.weights(side.events) for side in (sample.train, sample.validation)]

@@ -26,7 +26,8 @@ from femtobarn.events.shards.index import INDEX, Index
 from femtobarn.events.shards.source import Source
 from femtobarn.events.split import SIDES
 from femtobarn.experiments.data import DataConfig, SplitConfig
-from femtobarn.experiments.experiment import Experiment, InputsConfig
+from femtobarn.experiments.experiment import Experiment
+from femtobarn.experiments.sections import InputsConfig
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.runs.datasets import Side, Stored
@@ -286,9 +287,9 @@ def _stored(data: DataConfig, settings: ClassificationConfig, slots: int, moment
     missing_process(settings, index.processes, before, index.selection or "")
     signal, background = settings.roles(index.processes)
     names = (*signal, *background)
-    strangers = sorted(set(data.rates) - set(index.processes))
+    strangers = sorted(set(data.sampling_rates) - set(index.processes))
     if strangers:
-        what = f"data.rates: no process is called {strangers[0]!r} in {data.prepared}"
+        what = f"data.sampling_rates: no process is called {strangers[0]!r} in {data.prepared}"
         raise ValueError(f"{what}; there are {', '.join(index.processes)}")
 
     def side(name: str, fraction: float = 1.0, rates: Mapping[str, float] = MappingProxyType({})) -> Stored:
@@ -298,7 +299,7 @@ def _stored(data: DataConfig, settings: ClassificationConfig, slots: int, moment
         return Stored(source, names, rates)
 
     sides = {
-        "train": side("train", data.fraction, data.rates),
+        "train": side("train", data.fraction, data.sampling_rates),
         "validation": side("validation", data.fraction),
         "test": side("test"),
     }

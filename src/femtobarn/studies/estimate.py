@@ -200,7 +200,7 @@ def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, flo
     """Seconds of one iteration of the trees, all in proportion to the events; small training sets take a bit more."""
     task = experiment.task.classifier(train.events)
     seen = experiment.inputs.interactions, experiment.inputs.features
-    settings = {**experiment.model.settings, "trees": TREES}
+    settings = {**experiment.model.settings, "n_estimators": TREES}
     trees = BDT(Inputs(*seen).sizes(task.outputs), **settings)
     (names, x), (_, x_valid) = (columns(side.batch, *seen) for side in (train, valid))
     y, y_valid = (task.labels(side.events) for side in (train, valid))
@@ -212,7 +212,7 @@ def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, flo
 
 def _epochs(experiment: Experiment) -> int:
     """Most epochs of a network, most trees of a forest."""
-    return experiment.training.epochs if experiment.model.is_network else int(experiment.model.settings["trees"])
+    return experiment.training.epochs if experiment.model.is_network else int(experiment.model.settings["n_estimators"])
 
 
 def _some(side: Side, count: int) -> Side:

@@ -83,7 +83,7 @@ def suggest(search: Search, trial: Any) -> None:
             continue
         if isinstance(one, Choices):
             trial.suggest_categorical(path, list(range(len(one.values))))
-        elif one.whole:
+        elif one.is_integer:
             trial.suggest_int(path, one.low, one.high, log=one.log)
         else:
             trial.suggest_float(path, one.low, one.high, log=one.log)
@@ -102,7 +102,7 @@ def settings(search: Search, number: int, parameters: Mapping[str, Any]) -> dict
         if isinstance(one, Choices):
             found[path] = one.values[value]
         else:
-            found[path] = value if one.whole else min(max(float(f"{value:.3g}"), one.low), one.high)
+            found[path] = value if one.is_integer else min(max(float(f"{value:.3g}"), one.low), one.high)
     return found
 
 

@@ -24,7 +24,7 @@ from femtobarn.training.history import Begun, Epoch, stalled
 from femtobarn.training.optimizers import optimizer
 from femtobarn.training.pretrained import PretrainedParameters
 from femtobarn.training.schedules import factor
-from femtobarn.training.settings import INCIDENTAL, TrainingConfig
+from femtobarn.training.settings import FORMER_KEYS, RUNTIME_SETTINGS, TrainingConfig
 
 #: Steps after which random numbers are seeded anew; a training can be saved, and goes on, at these.
 SPAN = 64
@@ -111,7 +111,13 @@ class _Run:
         self.network, self.loss, self.train, self.valid = network, loss, train, valid
         self.settings, self.seed, self.checkpoint, self.pretrained = settings, seed, checkpoint, pretrained
         self.optimizer = optimizer(
-            settings.optimizer, network, settings.lr, settings.weight_decay, pretrained.names, settings.body_share
+            settings.optimizer,
+            network,
+            settings.lr,
+            settings.weight_decay,
+            pretrained.names,
+            settings.backbone_lr_factor,
+            settings.optimizer_arguments,
         )
         self.average = Average(network, settings.ema) if settings.ema else None
         self.forward: Any = Compiled(network) if settings.compile else network
@@ -188,7 +194,7 @@ class _Run:
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this training to continue it."""
         return {
-            **self.settings.model_dump(mode="json", exclude=INCIDENTAL),
+            **self.settings.model_dump(mode="json", exclude=RUNTIME_SETTINGS),
             "seed": self.seed,
             "training events": len(self.train),
             "validation events": len(self.valid),
@@ -216,7 +222,8 @@ class _Run:
     def restore(self, path: Path) -> None:
         facts, groups = files.load(path)
         for key, mine in self.identity().items():
-            if mine != (theirs := facts["identity"].get(key)):
+            saved = facts["identity"]
+            if mine != (theirs := saved.get(key, saved.get(FORMER_KEYS.get(key, "")))):
                 where = f"{path} is of another training: {key} was {theirs} there and is {mine} here"
                 raise ValueError(f"{where}; delete it to start anew")
         self.history = [Epoch(**entry) for entry in facts["history"]]

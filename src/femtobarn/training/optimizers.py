@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RAdam
 
 OptimizerName = Literal["adamw", "adam", "nadam", "radam", "ranger", "lion", "sgd"]
+
+#: Optimizers that take each optional argument.
+OPTIMIZER_ARGUMENTS: Mapping[str, tuple[OptimizerName, ...]] = {
+    "betas": ("adamw", "adam", "nadam", "radam", "ranger", "lion"),
+    "eps": ("adamw", "adam", "nadam", "radam", "ranger"),
+    "momentum": ("sgd",),
+}
 
 
 def optimizer(
@@ -19,6 +27,7 @@ def optimizer(
     weight_decay: float,
     slow: Collection[str] = (),
     share: float = 1.0,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> Optimizer:
     """An optimiser over the trainable parameters of a network; weight decay acts on matrices alone.
 
@@ -29,6 +38,7 @@ def optimizer(
         weight_decay: pull on matrices.
         slow: names of the parameters that learn more slowly.
         share: their part of the learning rate.
+        arguments: `betas`, `eps` or `momentum`, where they differ from the defaults.
 
     Raises:
         ValueError: the network has nothing to train.
@@ -41,11 +51,15 @@ def optimizer(
         raise ValueError(f"{type(network).__name__} has no parameter to train")
     # biases, norms and scales have no direction in which they should shrink
     decay = {True: weight_decay, False: 0.0}
-    told = [
+    parameter_groups = [
         {"params": groups[part, matrix], "lr": lr * part, "share": part, "weight_decay": decay[matrix]}
         for part, matrix in sorted(groups, reverse=True)
     ]
-    return _OPTIMIZERS[name](told, lr)
+    optimizer_class, defaults = _OPTIMIZERS[name]
+    chosen = {**defaults, **arguments}
+    if "momentum" in chosen:
+        chosen["nesterov"] = chosen["momentum"] > 0
+    return optimizer_class(parameter_groups, lr=lr, **chosen)
 
 
 class Ranger(RAdam):
@@ -96,13 +110,13 @@ class Lion(Optimizer):
         return loss
 
 
-_OPTIMIZERS: dict[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
+_OPTIMIZERS: dict[OptimizerName, tuple[Callable[..., Optimizer], Mapping[str, Any]]] = {
     # fused: one pass over all parameters, also on processors, where a loop in Python would cost as much as a small net
-    "adamw": lambda groups, lr: AdamW(groups, lr=lr, fused=True),
-    "adam": lambda groups, lr: Adam(groups, lr=lr, fused=True),
-    "nadam": lambda groups, lr: NAdam(groups, lr=lr, decoupled_weight_decay=True),
-    "radam": lambda groups, lr: RAdam(groups, lr=lr, decoupled_weight_decay=True),
-    "ranger": lambda groups, lr: Ranger(groups, lr=lr, betas=(0.95, 0.999), eps=1e-5, decoupled_weight_decay=True),
-    "lion": lambda groups, lr: Lion(groups, lr=lr),
-    "sgd": lambda groups, lr: SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+    "adamw": (AdamW, {"fused": True}),
+    "adam": (Adam, {"fused": True}),
+    "nadam": (NAdam, {"decoupled_weight_decay": True}),
+    "radam": (RAdam, {"decoupled_weight_decay": True}),
+    "ranger": (Ranger, {"betas": (0.95, 0.999), "eps": 1e-5, "decoupled_weight_decay": True}),
+    "lion": (Lion, {}),
+    "sgd": (SGD, {"momentum": 0.9}),
 }

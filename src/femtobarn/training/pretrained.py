@@ -12,7 +12,7 @@ class PretrainedParameters:
     Args:
         origin: identity of the weights, such as the checksum of their file; a checkpoint of a training with other
             initial weights is refused.
-        names: names of the pretrained parameters; they learn with `training.body_lr`.
+        names: names of the pretrained parameters; they learn with `training.backbone_lr`.
     """
 
     origin: str = ""

@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from femtobarn.training.devices import Precision
-from femtobarn.training.optimizers import OptimizerName
+from femtobarn.training.optimizers import OPTIMIZER_ARGUMENTS, OptimizerName
 from femtobarn.training.schedules import ScheduleName
 
-#: Learning rate of weights that are not new, in units of that of new ones (arXiv:2202.03772, section 5.3).
-SLOWER = 0.02
+#: Learning rate of pretrained weights, in units of the learning rate of new ones (arXiv:2202.03772, section 5.3).
+BACKBONE_LR_FACTOR = 0.02
 
-#: What may change between a kill and the resumption without changing the numbers that are asked for.
-INCIDENTAL = {"device", "threads", "compile", "readers", "cache", "save_minutes"}
+#: Settings that may change between a kill and the resumption without changing the numbers.
+RUNTIME_SETTINGS = {"device", "threads", "compile", "num_workers", "cache", "save_minutes"}
 
+#: Former spellings of keys, by their present one; files with them are still read.
+FORMER_KEYS = {"num_workers": "readers", "backbone_lr": "body_lr"}
 
-#: Most epochs of a training, those of a smaller training set in a study included.
+#: Most epochs of a training, including the trainings of a study on fewer events.
 MAX_EPOCHS = 1_000_000
+
+#: Decay rate of a running average.
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _former(key: str) -> AliasChoices:
+    return AliasChoices(key, FORMER_KEYS[key])
 
 
 class TrainingConfig(BaseModel):
     """How a network is trained: how long, how fast, where.
 
-    Args:
-        epochs: most passes over the training events.
-        batch_size: events a step.
-        optimizer: adamw, adam, nadam, radam, ranger (RAdam with Lookahead, ParT's), lion or sgd (Nesterov).
-        lr: largest learning rate.
-        body_lr: the same of the weights that a training with `model.start` takes over; null is a fiftieth of `lr`.
-        weight_decay: pulls matrices, never biases, norms and scales, towards 0.
-        schedule: `flat_then_decay` (70 % of the steps at `lr`, then exponentially to 1 % of it), `cosine` or
-            `constant`.
-        warmup: steps over which the learning rate rises from 0.
-        patience: stop after so many epochs without a lower validation loss; null trains all epochs.
-        ema: validate and keep a running average of the weights with this decay a step; null keeps the weights.
-        clip: largest norm of the gradient; null leaves it alone.
-        device: auto takes a GPU if there is one.
-        threads: of the processor; null leaves torch's choice.
-        precision: fp32, or bf16 for matrix products of numbers of 8 bits, summed in float32, if the device has units
-            for them.
-        compile: let torch compile the network first (minutes, worth it on long trainings only); where it cannot, a
-            warning says why, and the network trains as it is.
-        readers: processes that read prepared events ahead; 0 reads them when they are due.
-        cache: keep prepared events as the network takes them, so that later epochs need not decode them: true does so
-            in the folder of the events, a path elsewhere, false nowhere.
-        save_minutes: how often a training is saved within an epoch.
+    Boosted trees use `threads` alone.
 
     Example:
         >>> TrainingConfig(epochs=3, lr=1e-3).schedule
@@ -55,26 +42,102 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] = 20
-    batch_size: Annotated[int, Field(gt=0, le=10_000_000)] = 512
-    optimizer: OptimizerName = "adamw"
-    lr: PositiveFloat = 1e-3
-    body_lr: PositiveFloat | None = None
-    weight_decay: NonNegativeFloat = 0.01
-    schedule: ScheduleName = "flat_then_decay"
-    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    patience: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] | None = None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    clip: PositiveFloat | None = 1.0
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
-    precision: Precision = "fp32"
-    compile: bool = False
-    readers: Annotated[int, Field(ge=0, le=256)] = 1
-    cache: bool | str = True
-    save_minutes: NonNegativeFloat = 10.0
+    epochs: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] = Field(
+        default=20, description="Maximum number of passes over the training events."
+    )
+    batch_size: Annotated[int, Field(gt=0, le=10_000_000)] = Field(default=512, description="Events per step.")
+    optimizer: OptimizerName = Field(
+        default="adamw",
+        description="Optimizer. `ranger` is RAdam with Lookahead, as used for ParT; `sgd` uses Nesterov momentum.",
+    )
+    lr: PositiveFloat = Field(default=1e-3, description="Peak learning rate.")
+    backbone_lr: PositiveFloat | None = Field(
+        default=None,
+        description="Peak learning rate of the pretrained weights (`model.init_from`). Default: `lr` / 50.",
+        validation_alias=_former("backbone_lr"),
+    )
+    weight_decay: NonNegativeFloat = Field(
+        default=0.01, description="Weight decay of matrices. Biases, norms and scales have none."
+    )
+    betas: tuple[Beta, Beta] | None = Field(
+        default=None,
+        description="Decay rates of the averages of gradient and squared gradient. Not for `sgd`. Default: (0.9, "
+        "0.999); (0.95, 0.999) for `ranger`, (0.9, 0.99) for `lion`.",
+    )
+    eps: PositiveFloat | None = Field(
+        default=None,
+        description="Term added to the denominator of a step. Not for `lion` and `sgd`. Default: 1e-8; 1e-5 for "
+        "`ranger`.",
+    )
+    momentum: Beta | None = Field(
+        default=None, description="Momentum of `sgd`; 0 is plain gradient descent. Default: 0.9."
+    )
+    schedule: ScheduleName = Field(
+        default="flat_then_decay",
+        description="Learning-rate schedule. `flat_then_decay` keeps `lr` for 70 % of the steps and then decays "
+        "exponentially to 1 % of it.",
+    )
+    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        default=0, description="Steps over which the learning rate rises from 0."
+    )
+    patience: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] | None = Field(
+        default=None,
+        description="Epochs without a lower validation loss after which the training stops. Default: no early "
+        "stopping.",
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Decay per step of an exponential moving average of the weights, which is validated and kept. "
+        "Default: no average.",
+    )
+    clip: PositiveFloat | None = Field(
+        default=1.0, description="Maximum norm of the gradient. `null` does not clip gradients."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="Device to train on. `auto` uses a GPU if there is one."
+    )
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
+        default=None, description="Number of processor threads. Default: chosen by PyTorch, 1 in a study."
+    )
+    precision: Precision = Field(
+        default="fp32",
+        description="Precision of matrix products. `bf16` uses factors of 8 significant bits and sums in float32: "
+        "autocast on GPUs, AMX or AVX512-BF16 on processors.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the network with PyTorch first, which takes minutes. Where this fails, a warning gives "
+        "the reason, and the network trains without it.",
+    )
+    num_workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=1,
+        description="Processes that read prepared events ahead. 0 reads in the training process.",
+        validation_alias=_former("num_workers"),
+    )
+    cache: bool | str = Field(
+        default=True,
+        description="Cache of padded prepared events for later epochs: `true` in the folder of the events, a path for "
+        "another folder, `false` for none.",
+    )
+    save_minutes: NonNegativeFloat = Field(default=10.0, description="Minutes between checkpoints within an epoch.")
+
+    @model_validator(mode="after")
+    def _optimizer_has_its_arguments(self) -> TrainingConfig:
+        for argument, optimizers in OPTIMIZER_ARGUMENTS.items():
+            if getattr(self, argument) is not None and self.optimizer not in optimizers:
+                raise ValueError(
+                    f"training.{argument} does not apply to training.optimizer: {self.optimizer}; leave it out, or use "
+                    f"{' or '.join(optimizers)}"
+                )
+        return self
 
     @property
-    def body_share(self) -> float:
-        """Learning rate of weights that are not new, in units of that of new ones."""
-        return SLOWER if self.body_lr is None else self.body_lr / self.lr
+    def backbone_lr_factor(self) -> float:
+        """Learning rate of pretrained weights, in units of the learning rate of new ones."""
+        return BACKBONE_LR_FACTOR if self.backbone_lr is None else self.backbone_lr / self.lr
+
+    @property
+    def optimizer_arguments(self) -> dict[str, Any]:
+        """Arguments of the optimizer that differ from its defaults."""
+        given = {name: getattr(self, name) for name in OPTIMIZER_ARGUMENTS}
+        return {name: value for name, value in given.items() if value is not None}

@@ -181,7 +181,7 @@ def _shared(bytes_: int) -> int:
             return os.dup(file.fileno())
     raise OSError(
         f"there is no room for {bytes_ / 1e6:.0f} MB that processes share in {SHARED} or the folder of temporary "
-        "files; set training.readers=0"
+        "files; set training.num_workers=0"
     )
 
 
