@@ -30,7 +30,7 @@ from femtobarn.export.graph import Graph, write
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import Network, model_spec
 from femtobarn.runs import provenance
-from femtobarn.tasks import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
 from femtobarn.training.feeds import outputs
 
 SLOTS = 18

@@ -350,7 +350,7 @@ class Line(NamedTuple):
         return self.ratio / self.share
 
 
-def measure(case: Case, threads: int, rounds: int, device: torch.device, precision: Precision) -> list[Line]:
+def efficiency_curves(case: Case, threads: int, rounds: int, device: torch.device, precision: Precision) -> list[Line]:
     torch.set_num_threads(threads)
     ours, theirs = (network.to(device) for network in networks(case))
     batch = events(case, 0).to(device)
@@ -433,7 +433,7 @@ def main() -> None:
         for threads in options.threads if device.type == "cpu" else [1]:
             for precision in options.precision:
                 if options.only in case.name:
-                    lines += measure(case, threads, options.rounds, device, precision)
+                    lines += efficiency_curves(case, threads, options.rounds, device, precision)
                     print(table(lines[-2:]).partition("\n")[2].partition("\n")[2], flush=True)
     worst = max(one.difference for one in lines)
     told = (

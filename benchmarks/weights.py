@@ -89,7 +89,7 @@ class Theirs(nn.Module):
         return logits
 
 
-def spread(jets: Events) -> Events:
+def bootstrap_std(jets: Events) -> Events:
     """Directions anywhere within the step of the file that they stand for, masses as they were."""
     random = np.random.default_rng(0)
     p = jets.particles
@@ -145,7 +145,7 @@ def both(ours: Network, theirs: Theirs, jets: Events, features: str, kind: torch
     return mine.softmax(-1), other.softmax(-1)
 
 
-def measure(path: Path, sample: str, count: int) -> Row | None:
+def efficiency_curves(path: Path, sample: str, count: int) -> Row | None:
     """One network on jets from all over a sample, among them some with fewer particles than neighbours.
 
     None for a sample without the impact parameters that it takes.
@@ -157,7 +157,7 @@ def measure(path: Path, sample: str, count: int) -> Row | None:
     chosen = np.union1d(np.arange(0, len(jets), -(-len(jets) // count)), np.flatnonzero(counts <= 16)[:20])
     jets = jets[chosen[counts[chosen] <= SLOTS]]
     ours, theirs, features = weaver.network(path), Theirs(path, found.features), found.feature_set
-    smooth = spread(jets)
+    smooth = bootstrap_std(jets)
     batch, (there, _) = make_batch(smooth, SLOTS, torch.float64), preprocessed(smooth, features)
     apart = (ours.inputs(batch).particles - there.transpose(1, 2))[batch.mask].abs()
     mine, other = both(ours, theirs, smooth, features, torch.float32)
@@ -199,7 +199,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     rows = []
     for path, sample in itertools.product(options.weights, SAMPLES):
-        row = measure(path, sample, options.jets)
+        row = efficiency_curves(path, sample, options.jets)
         if row is not None:
             rows.append(row)
             print(row, flush=True)

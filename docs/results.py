@@ -16,18 +16,29 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from femtobarn.evaluation import Comparison, compare, load_run, markdown, run_folders
-from femtobarn.report import report
-from femtobarn.report.shifts import shift_tables, shifts_of
+from femtobarn.evaluation.runs import load_run, run_folders
 from femtobarn.studies.estimate import ESTIMATE
 from femtobarn.studies.progress import duration
 from femtobarn.studies.tuning_record import MARKDOWN as SCAN
+from femtobarn.tasks.classification.comparison import Comparison, compare
+from femtobarn.tasks.classification.figures.systematics import shift_tables, shifts_of
+from femtobarn.tasks.results import markdown, report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 
 #: Figures shown beside the tables, as far as a study has them.
-FIGURES = ("overview", "sizes", "sizes_rejection", "worth", "ratios", "ratios_2", "ratios_3", "shifts", "safety")
+FIGURES = (
+    "overview",
+    "sizes",
+    "sizes_rejection",
+    "performance_vs_cost",
+    "ratios",
+    "ratios_2",
+    "ratios_3",
+    "shifts",
+    "safety",
+)
 
 #: The study whose main table stands in the README.
 SHOWN = "four-top-small"

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from femtobarn.evaluation import compare, markdown, run_folders
+from femtobarn.evaluation.runs import run_folders
+from femtobarn.tasks.classification.comparison import compare
+from femtobarn.tasks.results import markdown
 from tests.support.fake_runs import make_runs
 from tests.support.sample import make_events
 
@@ -67,8 +69,8 @@ def test_a_study_gets_its_page_with_all_there_is(script, runs, tmp_path):
     assert "2 min 05 s with 2 worker(s)" in page
     assert "## Search for better settings of ours.yaml" in page
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
-    assert pictures == ["ours-overview.png", "ours-sizes.png", "ours-worth.png", "ours-ratios.png"]
-    assert {"sizes_rejection", "worth"} <= set(script.FIGURES)  # of taggers
+    assert pictures == ["ours-overview.png", "ours-sizes.png", "ours-performance_vs_cost.png", "ours-ratios.png"]
+    assert {"sizes_rejection", "performance_vs_cost"} <= set(script.FIGURES)  # of taggers
     assert all((tmp_path / "results" / name).is_file() for name in pictures)
     assert "old" in (tmp_path / "README.md").read_text()  # only four-top-small goes there
 

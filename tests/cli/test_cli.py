@@ -132,7 +132,7 @@ def test_report_writes_page_and_figures(study, tmp_path):
     assert list((tmp_path / "figures").glob("*.png"))
 
 
-def test_explain_writes_what_the_models_look_at_and_the_report_shows_it(study, tmp_path):
+def test_explain_writes_attributions_and_the_report_shows_them(study, tmp_path):
     folder, _, _ = study
     said = call("explain", folder, "--events", 30)
     assert "b-jet" in said
@@ -149,7 +149,7 @@ def test_explain_writes_what_the_models_look_at_and_the_report_shows_it(study, t
     call("explain", files[0].parent, "--events", 30, "--seed", 2)
     assert files[0].read_bytes() != first[0]
     call("report", folder, "--output", tmp_path / "page.html", "--figures", tmp_path / "figures")
-    assert "What the models look at" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Attributions: what the scores depend on" in (tmp_path / "page.html").read_text(encoding="utf-8")
     drawn = {file.stem for file in (tmp_path / "figures").glob("look_*.png")}
     assert drawn == {"look_features", "look_attention", "look_u", "look_columns"}
     assert "no run" in call("explain", tmp_path, code=2)

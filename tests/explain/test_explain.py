@@ -28,7 +28,7 @@ from femtobarn.explain.tally import types
 from femtobarn.inputs import Batch, Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, ParT, model_spec, networks
 from femtobarn.nn import PackedRows, key_padding_bias, record_attention, self_attention
-from femtobarn.tasks import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
 from tests.support.sample import PROCESSES, make_events
 
 SLOTS = 16
@@ -100,8 +100,8 @@ def test_relevance_zero_is_gradient_times_input(settings):
     """Networks that are linear piece by piece: both rules are one (e.g. Montavon et al., section 10.2.1)."""
     chosen = task(**settings)
     cnn = build("cnn", outputs=chosen.outputs)
-    found = propagate(cnn, events(), partial(slopes, chosen), gamma=0.0)
-    same = gradient_times_input(cnn, chosen, events())
+    found = propagate(cnn, events(), partial(slopes, chosen.log_odds), gamma=0.0)
+    same = gradient_times_input(cnn, chosen.log_odds, events())
     torch.testing.assert_close(found.objects, same.objects, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(found.context, same.context, rtol=1e-9, atol=1e-12)
 
@@ -150,7 +150,7 @@ def test_relevance_is_for_the_convolutional_network(cnn):
 def test_gradients_are_those_of_finite_differences(name):
     """All of gradient x input is the derivative by a common factor of the inputs."""
     chosen, network = task(), build(name, PAIRS)
-    found = gradient_times_input(network, chosen, events(20))
+    found = gradient_times_input(network, chosen.log_odds, events(20))
     encoded = network.inputs(events(20))
     step = 1e-6
     for part, product in zip(("particles", "pairs", "context"), found, strict=True):
@@ -163,15 +163,15 @@ def test_gradients_are_those_of_finite_differences(name):
 
 @pytest.mark.parametrize("name", ["efn", "jetimage"])
 def test_networks_that_look_at_momenta_alone_share_nothing_out(name):
-    found = explain_network(build(name), task(), events(30), tally(30), lambda step, done: None)
+    found = explain_network(build(name), task().log_odds, events(30), tally(30), lambda step, done: None)
     assert found == {}
-    assert note({"label": name}).startswith(f"{name} looks at the momenta themselves")
+    assert note({"label": name}).startswith(f"{name} styles at the momenta themselves")
 
 
 def test_slopes_sum_to_nothing():
     outputs = torch.randn(30, 5, dtype=torch.float64)
     for chosen in (task(), task(("tttt", "ttWW")), task(loss="focal", gamma=2.0)):
-        slope = slopes(chosen, outputs)
+        slope = slopes(chosen.log_odds, outputs)
         torch.testing.assert_close(slope.sum(1), torch.zeros(30, dtype=torch.float64))
         assert (slope[:, : chosen.signals] >= 0).all()
 
@@ -212,7 +212,7 @@ def test_attention_as_told_is_attention_as_used():
     q, k, v = (part.reshape(8, SLOTS, heads, width).transpose(1, 2) for part in projected.chunk(3, -1))
     fused = nn.functional.scaled_dot_product_attention(q, k, v, bias.transpose(0, 1)).transpose(1, 2).flatten(2)
     real = mask[:, None, :, None]
-    # nobody looks out of a padded slot
+    # nobody styles out of a padded slot
     told = torch.where(real, heard[0] @ v, 0.0).transpose(1, 2).flatten(2)
     torch.testing.assert_close(rows.pack(told), rows.pack(fused))
     torch.testing.assert_close(mixed, rows.pack(fused))
@@ -236,7 +236,7 @@ def test_attention_to_all_alike_is_one_for_all_types():
     for name, parameter in network.named_parameters():
         if "project" in name:
             parameter.data.zero_()
-    found = explain_network(network, task(), events(60), tally(60), lambda step, done: None)
+    found = explain_network(network, task().log_odds, events(60), tally(60), lambda step, done: None)
     matrix = np.array(found["attention"]["objects"][MIXTURE]["values"], dtype=float)
     np.testing.assert_allclose(matrix[np.isfinite(matrix)], 1)
     assert np.isfinite(matrix).sum() > 20
@@ -246,7 +246,7 @@ def test_attention_to_all_alike_is_one_for_all_types():
 
 def test_couplings_by_type_are_the_matrix_itself():
     network = build("part", ("sm_ids",))
-    found = explain_network(network, task(), events(200), tally(200), lambda step, done: None)
+    found = explain_network(network, task().log_odds, events(200), tally(200), lambda step, done: None)
     matrix = np.array(found["bias"]["couplings"]["sm_ids"][MIXTURE]["values"], dtype=float)
     strong = matrix[:2, :2]
     np.testing.assert_allclose(strong, 1)
@@ -268,7 +268,7 @@ def test_contributions_of_columns_sum_to_the_output(classes):
     said = torch.from_numpy(raw).softmax(-1).numpy()
     np.testing.assert_allclose(said, trees.predict(x), rtol=1e-9)
     chosen = task(classes="binary") if classes == 2 else task()
-    found = explain_trees(trees, chosen, names, x, tally(400))["contributions"]
+    found = explain_trees(trees, chosen.log_odds, names, x, tally(400))["contributions"]
     assert found["lost"] < 1e-6
     assert sum(found["gain"].values()) == pytest.approx(1)
     for entries in found["column"].values():
@@ -276,7 +276,7 @@ def test_contributions_of_columns_sum_to_the_output(classes):
 
 
 def test_shares_sum_to_one_and_means_to_the_sums(cnn):
-    found = explain_network(cnn, task(), events(60), tally(60), lambda step, done: None)
+    found = explain_network(cnn, task().log_odds, events(60), tally(60), lambda step, done: None)
     assert set(found) == {"gradient", "relevance"}
     for method in found.values():
         for kind in ("type", "rank"):

@@ -11,7 +11,7 @@ import torch
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import model_spec, networks
-from femtobarn.tasks import ClassificationConfig
+from femtobarn.tasks.classification.classifier import ClassificationConfig
 from tests.models.test_contract import INTERACTIONS, build
 from tests.support.sample import in_single, make_events
 

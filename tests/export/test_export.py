@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 import femtobarn
 from femtobarn.cli import app
-from femtobarn.evaluation import Scores
 from femtobarn.events import EventError, read, stream, write, write_darkmachines, write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.export import Columns, Scorer
 from femtobarn.runs import run
+from femtobarn.tasks.classification.scores import Scores
 from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.sample import make_events
 

@@ -9,7 +9,7 @@ import torch
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import FEATURES, make_batch
 from femtobarn.models import model_spec, networks
-from femtobarn.tasks import ClassificationConfig
+from femtobarn.tasks.classification.classifier import ClassificationConfig
 from tests.inputs.test_constituents import network, without
 from tests.support.jets import jet_events
 from tests.support.sample import in_single

@@ -15,7 +15,7 @@ from femtobarn.events import Events
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import model_spec
-from femtobarn.tasks import ClassificationConfig
+from femtobarn.tasks.classification.classifier import ClassificationConfig
 from tests.models.test_contract import build
 from tests.support.sample import make_events
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 import femtobarn
-from femtobarn.evaluation import compare, markdown
-from femtobarn.evaluation.costs import cost_table
+from femtobarn.evaluation.cost_table import cost_table
 from femtobarn.evaluation.rounding import shortened
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import Batch, Inputs, make_batch
@@ -18,6 +17,8 @@ from femtobarn.models import Network, model_spec
 from femtobarn.runs.cost import COUNTED, _each, _spread, cost, operations
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.run import train
+from femtobarn.tasks.classification.comparison import compare
+from femtobarn.tasks.results import markdown
 from tests.support.fake_runs import make_runs
 from tests.support.sample import make_events
 

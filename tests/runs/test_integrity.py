@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from femtobarn.evaluation import Scores, load_run
 from femtobarn.events import write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.experiments.document import ConfigError
@@ -22,6 +23,8 @@ from femtobarn.models import BDT
 from femtobarn.runs import run
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.pretrained import read_pretrained
+from femtobarn.tasks.classification.comparison import compare, load_run
+from femtobarn.tasks.classification.scores import Scores
 from femtobarn.training import checkpoint
 from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.sample import make_events
@@ -29,7 +32,7 @@ from tests.support.sample import make_events
 NETWORK: dict[str, Any] = {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]}
 TREES: dict[str, Any] = {"name": "bdt", "n_estimators": 3, "num_leaves": 4, "min_leaf_fraction": 0.05}
 LEARNED = {"network": "weights.safetensors", "trees": "trees.txt"}
-FILES = ("config.yaml", "meta.json", "metrics.json", "history.json", "scores.parquet")
+FILES = ("config.yaml", "meta.json", "metrics.json", "history.json", "predictions.parquet")
 
 
 def configured(folder: Path, *overrides: str, model: dict[str, Any] = NETWORK) -> Experiment:
@@ -103,11 +106,11 @@ def test_damaged_run_file_is_an_error_or_changes_nothing(data, tmp_path, kind, f
 
 @pytest.mark.parametrize("n_mutants", N_MUTANTS)
 def test_damaged_scores_alone_are_an_error_or_change_nothing(data, tmp_path, n_mutants):
-    path = data / "network" / "scores.parquet"
+    path = data / "network" / "predictions.parquet"
     fuzz(
         lambda path: Scores.read(path).checksum(),
         path.read_bytes(),
-        tmp_path / "scores.parquet",
+        tmp_path / "predictions.parquet",
         n_mutants,
         errors=(ValueError,),
         check=equal_to(Scores.read(path).checksum()),
@@ -116,11 +119,11 @@ def test_damaged_scores_alone_are_an_error_or_change_nothing(data, tmp_path, n_m
 
 def test_scores_have_page_checksums_that_are_verified(data, tmp_path):
     """Without its own checksum the file still has those of its pages: some flips are silent where these are off."""
-    scores = Scores.read(data / "network" / "scores.parquet")
-    table = pq.read_table(data / "network" / "scores.parquet")
+    scores = Scores.read(data / "network" / "predictions.parquet")
+    table = pq.read_table(data / "network" / "predictions.parquet")
     about = json.loads(table.schema.metadata[b"femtobarn"])
-    del about["checksum"]
-    path = tmp_path / "scores.parquet"
+    del about["sha256"]
+    path = tmp_path / "predictions.parquet"
     written = table.replace_schema_metadata({b"femtobarn": json.dumps(about).encode()})
     pq.write_table(written, path, compression="zstd", write_page_checksum=True)
     assert Scores.read(path).checksum() == scores.checksum()  # as an earlier version wrote it
@@ -132,7 +135,7 @@ def test_scores_have_page_checksums_that_are_verified(data, tmp_path):
         changed = bytearray(content)
         changed[end - back] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"scores\.parquet"):
+        with pytest.raises(ValueError, match=r"predictions\.parquet"):
             Scores.read(path)
         try:
             pq.read_table(path)
@@ -194,10 +197,12 @@ def older(folder: Path) -> None:
         (folder / name).write_text(json.dumps(content))
     if (folder / "weights.safetensors").exists():
         save_file(load_file(folder / "weights.safetensors"), folder / "weights.safetensors")
-    table = pq.read_table(folder / "scores.parquet")
+    table = pq.read_table(folder / "predictions.parquet")
     about = json.loads(table.schema.metadata[b"femtobarn"])
-    del about["checksum"]
-    pq.write_table(table.replace_schema_metadata({b"femtobarn": json.dumps(about).encode()}), folder / "scores.parquet")
+    del about["sha256"]
+    pq.write_table(
+        table.replace_schema_metadata({b"femtobarn": json.dumps(about).encode()}), folder / "predictions.parquet"
+    )
 
 
 @pytest.mark.parametrize("kind", LEARNED)
@@ -205,11 +210,31 @@ def test_runs_of_earlier_versions_load_as_before(data, tmp_path, kind):
     before = loaded(data / kind)
     folder = copy(data, tmp_path, kind)
     older(folder)
+    (folder / "predictions.parquet").rename(folder / "scores.parquet")
+    (folder / "replicas.parquet").unlink()
     after = loaded(folder)
     for content in (before[2], before[5]):
         content.pop("config_sha256")
     assert after == before
     assert run.evaluate(folder) == load_run(data / kind).metrics
+
+
+@pytest.mark.parametrize("damage", [_absent, _noise])
+def test_damaged_replicas_are_named(data, tmp_path, damage):
+    folder = copy(data, tmp_path)
+    damage(folder / "replicas.parquet")
+    with pytest.raises(ValueError, match=r"replicas\.parquet"):
+        load_run(folder)
+
+
+def test_stored_replicas_are_the_computed_ones(data):
+    stored = load_run(data / "network")
+    assert stored.replicas is not None
+    computed = replace(stored, replicas=None)
+    first, second = (compare([each]).rows[0] for each in (stored, computed))
+    assert first.measurements == second.measurements
+    for metric, values in first.replicas.items():
+        np.testing.assert_array_equal(values, second.replicas[metric])
 
 
 def test_config_that_was_changed_after_the_training_is_refused(data, tmp_path):
@@ -241,7 +266,7 @@ def test_files_of_another_run_are_refused(data, tmp_path):
     (folder / "meta.json").write_text(text)
     run.train(configured(data, "seed=2"), tmp_path / "other")
     run.evaluate(tmp_path / "other")
-    for file in ("weights.safetensors", "scores.parquet", "history.json", "meta.json", "metrics.json"):
+    for file in ("weights.safetensors", "predictions.parquet", "history.json", "meta.json", "metrics.json"):
         content = (folder / file).read_bytes()
         shutil.copy(tmp_path / "other" / file, folder / file)
         with pytest.raises(ValueError, match="was changed or damaged"):

@@ -13,10 +13,10 @@ from femtobarn.events.emissions import with_soft, with_split
 from femtobarn.experiments import experiment
 from femtobarn.inputs import columns, make_batch
 from femtobarn.physics.objects import PARTICLE, PHOTON
-from femtobarn.report.safety import draw_safety
-from femtobarn.report.style import model_looks
+from femtobarn.report.style import model_styles
 from femtobarn.runs import run
 from femtobarn.runs.irc_safety import STEPS, changes, safety
+from femtobarn.tasks.classification.figures.irc_safety import draw_safety
 from tests.support.jets import jet_events
 
 
@@ -100,7 +100,7 @@ def test_a_run_is_tested_from_the_command_line(tmp_path):
 def test_the_figure_shows_changes_in_units_of_the_spread(tmp_path):
     emissions = [{"step": step, "median": step, "most": 2 * step} for step in STEPS]
     found = {"EFN": [{"spread": 2.0, "soft": emissions, "collinear": emissions}] * 2}
-    figure = draw_safety(found, model_looks(["EFN"]))
+    figure = draw_safety(found, model_styles(["EFN"]))
     for axes in figure.axes:
         steps, changed = np.asarray(axes.lines[0].get_data())
         np.testing.assert_allclose(steps, np.asarray(STEPS))

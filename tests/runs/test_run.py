@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from femtobarn.evaluation import Scores
 from femtobarn.events import Events, concatenate, write, write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import make_batch
 from femtobarn.runs import provenance, run
 from femtobarn.runs import splits as sample
+from femtobarn.tasks.classification.scores import Scores
 from tests.support.sample import make_events
 
 NETWORK: dict[str, Any] = {"name": "particlenet", "k": 4, "blocks": [[8, 8]], "fc": [8]}
 TREES: dict[str, Any] = {"name": "bdt", "n_estimators": 10, "num_leaves": 4, "min_leaf_fraction": 0.01}
-FILES = ("config.yaml", "history.json", "meta.json", "metrics.json", "scores.parquet")
+FILES = ("config.yaml", "history.json", "meta.json", "metrics.json", "predictions.parquet", "replicas.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_weights_change_training_and_judgement(events, path, tmp_path):
 def test_scores_sum_to_the_full_yield_at_the_luminosity_asked_for(events, path, tmp_path):
     run.train(configured(path, "evaluation.luminosity=300"), tmp_path / "run")
     run.evaluate(tmp_path / "run")
-    scores = Scores.read(tmp_path / "run" / "scores.parquet")
+    scores = Scores.read(tmp_path / "run" / "predictions.parquet")
     for name in events.processes:
         assert scores.weight[scores.process == name].sum() == pytest.approx(
             3 * events.weight[events.process == name].sum()
@@ -173,7 +173,7 @@ def test_a_trained_model_scores_other_events_and_the_same_ones_alike(path, tmp_p
     one = configured(path, "inputs.interactions=[mass, sm_const]", model=model)
     numbers(one, tmp_path / "run")
     held_out = sample.prepare(one).test.events
-    written = Scores.read(tmp_path / "run" / "scores.parquet")
+    written = Scores.read(tmp_path / "run" / "predictions.parquet")
     again = run.score(tmp_path / "run", held_out)
     np.testing.assert_allclose(again.score, written.score, rtol=1e-6)
     assert again.weight.sum() == pytest.approx(held_out.weight.sum())

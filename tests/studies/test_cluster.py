@@ -72,7 +72,7 @@ def test_a_study_has_the_numbers_of_this_machine_and_tells_how_it_goes(tree, add
     assert not outcome.failures
     assert outcome.finished == tuple(one.folder for one in there)
     for mine, theirs in zip(here, there, strict=True):
-        for name in ("metrics.json", "scores.parquet"):
+        for name in ("metrics.json", "predictions.parquet"):
             assert (mine.folder / name).read_bytes() == (theirs.folder / name).read_bytes()
     for said in watcher.said.values():
         assert said[:2] == ["started", "starting"]

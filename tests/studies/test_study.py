@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from femtobarn.evaluation import compare
 from femtobarn.events import write_parquet
 from femtobarn.experiments import document
 from femtobarn.experiments.document import ConfigError
@@ -21,6 +20,7 @@ from femtobarn.runs.run import Step
 from femtobarn.studies import study, workers
 from femtobarn.studies.progress import Display, describe, duration
 from femtobarn.studies.study import Planned
+from femtobarn.tasks.classification.comparison import compare
 from tests.support.sample import make_events
 
 SMALL = {
@@ -163,7 +163,7 @@ def test_numbers_do_not_depend_on_the_number_of_workers(tree, tmp_path):
     assert len(first.computed) == len(second.computed) == 6
     assert first.finished == tuple(one.folder for one in alone)
     for mine, other in zip(alone, many, strict=True):
-        for name in ("metrics.json", "scores.parquet"):
+        for name in ("metrics.json", "predictions.parquet"):
             assert (mine.folder / name).read_bytes() == (other.folder / name).read_bytes()
     assert watcher.seen.count(("finished", "ParT seed 2")) == 1
     table = compare(first.finished)
@@ -237,7 +237,7 @@ def test_a_killed_study_goes_on_to_the_same_numbers(tree, tmp_path):
     workers.run_all(planned, Silent(), workers=1)
     unbroken = study.plan(study.load(tree, ["training.epochs=12"]), tmp_path / "unbroken")[1:2]
     workers.run_all(unbroken, Silent(), workers=1)
-    for name in ("weights.safetensors", "scores.parquet", "metrics.json"):
+    for name in ("weights.safetensors", "predictions.parquet", "metrics.json"):
         assert (planned[0].folder / name).read_bytes() == (unbroken[0].folder / name).read_bytes()
     losses = [
         [{key: entry[key] for key in ("epoch", "train_loss", "valid_loss", "lr")} for entry in json.loads(text)]

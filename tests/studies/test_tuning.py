@@ -228,7 +228,7 @@ def test_a_scan_is_a_function_of_its_seed_stopped_or_not(source, tmp_path):
 
 def test_the_test_events_have_no_part_in_it(source, file, events, tmp_path):
     before = carry(source, tmp_path / "before", trials=3)
-    assert not list((tmp_path / "before").rglob("scores.parquet"))
+    assert not list((tmp_path / "before").rglob("predictions.parquet"))
     assert not list((tmp_path / "before").rglob("metrics.json"))
     held_out = split(events, SplitConfig()).test
     keys = set(zip(held_out.process.tolist(), held_out.number.tolist(), strict=True))

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from femtobarn.evaluation import EvaluationConfig, Scores, judge
 from femtobarn.events import Events
+from femtobarn.tasks.classification.metrics import evaluate
+from femtobarn.tasks.classification.scores import Scores
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from tests.support.sample import PROCESSES
 
 YIELDS = {"tttt": 45.0, "ttH": 180.0, "ttW": 260.0, "ttWW": 20.0, "ttZ": 210.0}
@@ -73,7 +75,7 @@ def make_scores(events: Events, sharpness: float = 1.0, seed: int = 0, kind: str
 
 
 def make_run(
-    folder: Path, label: str, scores: Scores, *, seed: int = 0, settings: EvaluationConfig | None = None
+    folder: Path, label: str, scores: Scores, *, seed: int = 0, settings: ClassificationEvaluationConfig | None = None
 ) -> Path:
     """A finished run folder with those scores."""
     folder.mkdir(parents=True)
@@ -86,7 +88,7 @@ def make_run(
         "model": {"name": "bdt" if tree else "part"},
         "task": {"signal": ["tttt"], "classes": "process", "loss": "cross_entropy"},
         "training": {"epochs": 15, "batch_size": 256, "lr": 1e-3},
-        "evaluation": (settings or EvaluationConfig()).model_dump(mode="json"),
+        "evaluation": (settings or ClassificationEvaluationConfig()).model_dump(mode="json"),
         "seed": seed,
     }
     history = [
@@ -122,13 +124,15 @@ def make_run(
     (folder / "meta.json").write_text(json.dumps(meta))
     (folder / "history.json").write_text(json.dumps(history))
     scores.write(folder / "scores.parquet")
-    (folder / "metrics.json").write_text(json.dumps(judge(scores, settings or EvaluationConfig()), allow_nan=False))
+    (folder / "metrics.json").write_text(
+        json.dumps(evaluate(scores, settings or ClassificationEvaluationConfig()).metrics, allow_nan=False)
+    )
     return folder
 
 
 def make_runs(folder: Path, events: Events, *, seeds: int = 2, models: dict[str, float] | None = None) -> list[Path]:
     """Run folders of several models and seeds, judged on the same events."""
-    quick = EvaluationConfig(bootstrap=50)
+    quick = ClassificationEvaluationConfig(bootstrap=50)
     return [
         make_run(
             folder / f"{label}-{seed}",

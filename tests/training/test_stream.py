@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from femtobarn.evaluation import Scores
 from femtobarn.events import Events, write_parquet
 from femtobarn.events.shards.index import Index, write_shards
 from femtobarn.events.shards.source import Source
@@ -24,6 +23,7 @@ from femtobarn.runs import splits as sample
 from femtobarn.runs.datasets import Stored
 from femtobarn.studies import study
 from femtobarn.studies.estimate import pace
+from femtobarn.tasks.classification.scores import Scores
 from femtobarn.training import Epoch, TrainingConfig, fit, loop
 from femtobarn.training.feeds import Data
 from tests.events.test_shards import SHARES
@@ -117,7 +117,7 @@ def test_a_run_is_judged_on_the_events_of_memory_and_to_the_same_scores(folder, 
     for prepared, place in enumerate(folders):
         run.train(configured(folder, bool(prepared), epochs=1, lr=1e-9, optimizer="sgd"), place)
         run.evaluate(place)
-    memory, disk = (Scores.read(place / "scores.parquet") for place in folders)
+    memory, disk = (Scores.read(place / "predictions.parquet") for place in folders)
     order = [np.argsort(one.number) for one in (memory, disk)]
     assert np.array_equal(memory.number[order[0]], disk.number[order[1]])
     assert np.array_equal(memory.process[order[0]], disk.process[order[1]])

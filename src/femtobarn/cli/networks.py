@@ -32,7 +32,7 @@ def export(
     Example: femtobarn export runs/four-top-small/ParT_int/seed-1 -o part.onnx
     """
     with complaints():
-        from femtobarn.evaluation import run_folders
+        from femtobarn.evaluation.runs import run_folders
         from femtobarn.experiments.experiment import load
         from femtobarn.runs.export import export as publish
         from femtobarn.runs.export import proof

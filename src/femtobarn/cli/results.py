@@ -22,12 +22,14 @@ def compare(
     """Finished runs side by side: mean over seeds, statistical error and spread, the best in bold."""
     with complaints():
         if not (markdown or csv):
-            print_tables(runs, baseline, backgrounds=True)
+            print_tables(runs, baseline, detailed=True)
             return
-        from femtobarn import evaluation
 
-        comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
-        text = evaluation.markdown(comparison) if markdown else evaluation.csv_table(comparison)
+        from femtobarn.evaluation.tables import csv_table
+        from femtobarn.tasks import results
+
+        comparison = results.compare(runs, baseline=baseline)
+        text = results.markdown(comparison) if markdown else csv_table(comparison)
         typer.echo(text, nl=False)
 
 
@@ -47,15 +49,17 @@ def shifts(
     Example: femtobarn shifts runs/four-top-small --only jes_up --only jes_down
     """
     with complaints():
-        from femtobarn import evaluation
+        from femtobarn.evaluation.runs import run_folders
         from femtobarn.events import SHIFTS
         from femtobarn.runs import systematics
         from femtobarn.studies.progress import line
+        from femtobarn.tasks.classification.systematics import NOTE
+        from femtobarn.tasks.classification.systematics_table import shift_table
 
         with line(err) as shown:
-            found = systematics.shift_runs(evaluation.run_folders(runs), only or SHIFTS, progress=shown)
-        out.print(evaluation.shift_table(found))
-        out.print(evaluation.SHIFT_NOTE, highlight=False, soft_wrap=True)
+            found = systematics.shift_runs(run_folders(runs), only or SHIFTS, progress=shown)
+        out.print(shift_table(found))
+        out.print(NOTE, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -77,20 +81,23 @@ def fit(
     Example: femtobarn fit runs/four-top-small
     """
     with complaints():
-        from femtobarn import evaluation
+        from femtobarn.evaluation.runs import run_folders
+        from femtobarn.evaluation.tables import legend, section_table
         from femtobarn.runs import fit as fits
         from femtobarn.runs.run import Step
         from femtobarn.studies.progress import line
+        from femtobarn.tasks.classification.comparison import compare as compare_classifiers
+        from femtobarn.tasks.classification.sections import fit_section
 
-        folders = evaluation.run_folders(runs)
-        comparison = evaluation.compare(folders, baseline=baseline)  # runs that can't be compared are told first
+        folders = run_folders(runs)
+        comparison = compare_classifiers(folders, baseline=baseline)  # runs that can't be compared are told first
         with line(err) as shown:
             for done, folder in enumerate(folders, 1):
                 shown(Step(f"fitting {folder.name}", done, len(folders)))
                 fits.fit_run(folder, least=least, replicas=replicas)
-        comparison = evaluation.compare(folders, baseline=baseline)
-        out.print(evaluation.section_table(comparison, evaluation.fit_section(comparison)).terminal())
-        out.print(evaluation.legend(comparison), highlight=False, markup=False)
+        comparison = compare_classifiers(folders, baseline=baseline)
+        out.print(section_table(comparison, fit_section(comparison)).terminal())
+        out.print(legend(comparison), highlight=False, markup=False)
         out.print("workspace.json and fit.json are in each run's folder", highlight=False)
 
 
@@ -122,7 +129,7 @@ def explain(
     Example: femtobarn explain runs/study --events 500
     """
     with complaints():
-        from femtobarn.evaluation import run_folders
+        from femtobarn.evaluation.runs import run_folders
         from femtobarn.explain import note, tables
         from femtobarn.runs import explain as explanation
 
@@ -153,7 +160,7 @@ def safety(
     with complaints():
         from rich.table import Table
 
-        from femtobarn.evaluation import run_folders
+        from femtobarn.evaluation.runs import run_folders
         from femtobarn.runs import irc_safety as room
 
         for folder in run_folders(runs):

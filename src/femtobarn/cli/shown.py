@@ -10,32 +10,30 @@ from rich.markup import escape
 from femtobarn.cli.common import err, out
 
 
-def print_tables(runs: Sequence[Path], baseline: str | None, *, backgrounds: bool = False) -> None:
-    """The comparison of runs on standard output."""
-    from femtobarn import evaluation
+def print_tables(runs: Sequence[Path], baseline: str | None, *, detailed: bool = False) -> None:
+    """Tables of a comparison of runs on standard output."""
+    from femtobarn.tasks import results
 
-    comparison = evaluation.compare(evaluation.run_folders(runs), baseline=baseline)
-    for table in evaluation.tables(comparison, backgrounds=backgrounds):
+    comparison = results.compare(runs, baseline=baseline)
+    for table in results.tables(comparison, detailed=detailed):
         out.print(table.terminal())
-    out.print(evaluation.legend(comparison), highlight=False, markup=False)
-    if backgrounds and len(comparison.rows) > 1:
-        out.print(evaluation.PAIR_NOTE, highlight=False)
+    for note in results.notes(comparison, detailed=detailed):
+        out.print(note, highlight=False, markup=False)
 
 
 def make_report(
     runs: Sequence[Path], output: Path, baseline: str | None, figures: Path | None, title: str | None
 ) -> Path:
     """The page, with the events that the runs were judged on for the event displays."""
-    from femtobarn import evaluation
-    from femtobarn import report as room
-    from femtobarn.evaluation.runs import CONFIG
+    from femtobarn.evaluation.runs import CONFIG, load_run, run_folders
     from femtobarn.experiments.experiment import load
     from femtobarn.inputs import OBJECTS
     from femtobarn.runs.splits import prepare
+    from femtobarn.tasks.results import report
 
-    folders = evaluation.run_folders(runs)
+    folders = run_folders(runs)
     for folder in folders:
-        evaluation.load_run(folder)  # an unfinished run is told first
+        load_run(folder)  # an unfinished run is told first
     with err.status("reading the events") as status:
         try:
             shown = load(folders[0] / CONFIG)
@@ -44,7 +42,7 @@ def make_report(
         except (ValueError, OSError) as error:
             events = None
             err.print(f"no event displays: {escape(str(error))}", highlight=False, soft_wrap=True)
-        return room.report(
+        return report(
             folders,
             output,
             title=title,

@@ -15,8 +15,8 @@ class Metric:
     Args:
         name: `auc`, `background_efficiency`, `significance`, `rejection`, ...
         of: the background, `total` for all of them, or the kind of a significance; None where there is no choice.
-        at: signal efficiency of the cut as `femtobarn.evaluation.judge.label` writes it, `best` for the optimal cut,
-            or the signal class; None without a cut.
+        at: where it is measured: signal efficiency of a cut, `best` for the optimal cut, a signal class, a bin; None
+            without such a choice.
 
     Example:
         >>> Metric("background_efficiency", of="ttW", at="0.3").path
@@ -31,10 +31,6 @@ class Metric:
     def path(self) -> tuple[str, ...]:
         """Keys under which `metrics.json` holds the value."""
         return tuple(key for key in (self.name, self.at, self.of) if key is not None)
-
-
-#: Area under the ROC curve, all backgrounds together.
-AUC = Metric("auc", "total")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Run: a finished run folder, read back and compared with the checksums in `meta.json` and `metrics.json`."""
+"""Run: a finished run folder, read and compared with the checksums in `meta.json` and `metrics.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from femtobarn.evaluation.scores import Scores
+from femtobarn.evaluation.bootstrap import Replicas
+from femtobarn.evaluation.predictions import Predictions
 from femtobarn.events.storage.checksums import (
     CheckedJson,
     compare_checksums,
@@ -17,14 +18,15 @@ from femtobarn.events.storage.checksums import (
     read_checked_json,
     read_json,
 )
-from femtobarn.events.storage.files import checksum
 from femtobarn.training.settings import FORMER_KEYS, RUNTIME_SETTINGS
 
-CONFIG, META, HISTORY, SCORES, METRICS = "config.yaml", "meta.json", "history.json", "scores.parquet", "metrics.json"
+CONFIG, META, HISTORY, METRICS = "config.yaml", "meta.json", "history.json", "metrics.json"
+PREDICTIONS, REPLICAS = "predictions.parquet", "replicas.parquet"
 STUDY = "study.yaml"
-WORKSPACE, FIT = "workspace.json", "fit.json"
-SAFETY = "safety.json"
-FILES = (CONFIG, META, HISTORY, SCORES, METRICS)
+FILES = (CONFIG, META, HISTORY, METRICS)
+
+#: Name of the predictions in runs of earlier versions.
+OLD_PREDICTIONS = "scores.parquet"
 
 #: What a training has learned: of a network, of boosted trees.
 WEIGHTS, TREES = "weights.safetensors", "trees.txt"
@@ -41,12 +43,12 @@ FREE_KEYS = {
 }
 
 TRAIN_AGAIN = "copy the run folder again, or delete it and train again"
-JUDGE_AGAIN = f"copy the run folder again, or delete its {METRICS} and judge it again with `femtobarn train`"
+EVALUATE_AGAIN = f"copy the run folder again, or delete its {METRICS} and evaluate it again with `femtobarn train`"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training and its judgement, as its folder tells.
+    """One training and its evaluation, as stored in its folder.
 
     Args:
         path: the run folder.
@@ -54,10 +56,10 @@ class Run:
         seed: of this training.
         config: the resolved experiment.
         meta: versions, device, parameters, wall time, checksums.
-        history: one entry an epoch (or a tree) with its losses.
-        scores: of the held-out events.
-        metrics: the judgement.
-        fit: what `femtobarn fit` has found for these scores and settings; None without.
+        history: one entry per epoch (or tree) with its losses.
+        predictions: of the held-out events.
+        metrics: content of `metrics.json`.
+        replicas: metrics for bootstrap replicas of the events; None if the run has none for its settings.
     """
 
     path: Path
@@ -66,9 +68,14 @@ class Run:
     config: Mapping[str, Any]
     meta: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
-    scores: Scores
+    predictions: Predictions
     metrics: Mapping[str, Any]
-    fit: Mapping[str, Any] | None = None
+    replicas: Replicas | None = None
+
+    @property
+    def task(self) -> str:
+        """Name of the task, from `task.kind` of the configuration."""
+        return str((self.config.get("task") or {}).get("kind") or "classification")
 
     @property
     def fraction(self) -> float:
@@ -85,7 +92,8 @@ def load_run(path: Path) -> Run:
     """
     if not (path / CONFIG).is_file():
         raise ValueError(f"{path} is no run folder: there is no {CONFIG} in it")
-    missing = [name for name in FILES if not (path / name).is_file()]
+    predictions = predictions_file(path)
+    missing = [name for name in (*FILES, predictions.name) if not (path / name).is_file()]
     if missing:
         raise ValueError(f"{path} is an unfinished run ({', '.join(missing)} missing); finish it or leave it out")
     meta = read_meta(path)
@@ -98,7 +106,8 @@ def load_run(path: Path) -> Run:
     metrics = read_metrics(path)
     learned = [name for name in (WEIGHTS, TREES) if (path / name).is_file()]
     compare_checksums(path, meta.files, [HISTORY, *learned], TRAIN_AGAIN)
-    compare_checksums(path, metrics.files, [SCORES, *learned], JUDGE_AGAIN)
+    stored = [name for name in (predictions.name, REPLICAS) if name in metrics.files or name != REPLICAS]
+    compare_checksums(path, metrics.files, [*stored, *learned], EVALUATE_AGAIN)
     return Run(
         path=path,
         label=str(meta.content["label"]),
@@ -106,10 +115,16 @@ def load_run(path: Path) -> Run:
         config=config,
         meta=meta.content,
         history=_history(path / HISTORY),
-        scores=Scores.read(path / SCORES),
+        predictions=Predictions.read(predictions),
         metrics=metrics.content,
-        fit=_fit(path, metrics.content),
+        replicas=Replicas.read(path / REPLICAS, metrics.content["settings"]),
     )
+
+
+def predictions_file(folder: Path) -> Path:
+    """File of the predictions of a run, under its present or its old name."""
+    path, old = folder / PREDICTIONS, folder / OLD_PREDICTIONS
+    return old if old.is_file() and not path.is_file() else path
 
 
 def read_meta(folder: Path) -> CheckedJson:
@@ -127,16 +142,16 @@ def read_metrics(folder: Path) -> CheckedJson:
     Raises:
         ValueError: it can't be read, was changed or damaged, or is no judgement.
     """
-    metrics = read_checked_json(folder / METRICS, JUDGE_AGAIN)
+    metrics = read_checked_json(folder / METRICS, EVALUATE_AGAIN)
     if not isinstance(metrics.content.get("settings"), dict):
-        raise ValueError(f"{folder / METRICS} lacks the settings of a judgement; {JUDGE_AGAIN}")
+        raise ValueError(f"{folder / METRICS} lacks the settings of a judgement; {EVALUATE_AGAIN}")
     if metrics.checked:
         asked = _mapping(_read(folder / CONFIG), folder / CONFIG).get("evaluation")
         changed = _changed(metrics.content["settings"], asked)
         if changed:
             raise ValueError(
                 f"{folder / CONFIG} has another {', '.join(changed)} than {METRICS} was made with; set it as before, "
-                f"or delete {METRICS} and judge the run again with `femtobarn train`"
+                f"or delete {METRICS} and evaluate the run again with `femtobarn train`"
             )
     return metrics
 
@@ -193,15 +208,6 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
         )
         found += [folder for folder in inside if folder not in found]
     return found
-
-
-def _fit(path: Path, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What `femtobarn fit` found, unless the run was judged anew since."""
-    if not (path / FIT).is_file():
-        return None
-    fit: Mapping[str, Any] = read_checked_json(path / FIT, "delete it and run `femtobarn fit` again").content
-    current = fit.get("settings") == metrics["settings"] and fit.get("scores") == checksum(path / SCORES)
-    return fit if current else None
 
 
 def _history(path: Path) -> Sequence[Mapping[str, Any]]:

@@ -1,77 +1,22 @@
-"""Evaluation: settings of the evaluation of a model on the test events."""
+"""Settings that the evaluation of every task has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-Efficiency = Annotated[float, Field(gt=0, lt=1)]
-
-#: Metrics of jets, without a significance.
-TAGGING = "tagging"
-
-#: Working points of taggers where none are given: those of the comparison of top taggers, arXiv:1902.09914, and since.
-TAGGING_POINTS = (0.3, 0.5)
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class EvaluationConfig(BaseModel):
-    """Luminosity, working points and statistics of an evaluation; the defaults are those of arXiv:2211.05143."""
+    """Statistics of an evaluation; each task adds settings of its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    metrics: Literal["significance", "tagging"] = Field(
-        default="significance",
-        description="Metrics to quote. `significance`: AUC, background efficiencies and significances at a luminosity. "
-        "`tagging`: accuracy, AUC and background rejections. Default for jets: `tagging`.",
-    )
-    luminosity: float = Field(default=100.0, gt=0, description="Integrated luminosity of the yields, in 1/fb.")
-    efficiencies: tuple[Efficiency, ...] = Field(
-        default=(0.3, 0.7),
-        min_length=1,
-        max_length=100,
-        description="Signal efficiencies of the working points, in rising order. Default for `tagging`: [0.3, 0.5].",
-    )
-    class_efficiencies: dict[str, Efficiency] = Field(
-        default={},
-        description="Signal efficiencies of single classes, for `tagging`. Default: 0.99 for `Hqql`, 0.995 for `Tbl`, "
-        "0.5 for all others (JetClass, arXiv:2202.03772).",
-    )
-    published: Literal["top-tagging"] | None = Field(
-        default=None,
-        description="Published results to show beside the results of this study. `top-tagging`: on the public "
-        "top-tagging data.",
-    )
-    systematic: float = Field(
-        default=0.2, ge=0, description="Relative uncertainty of the background yield, for the second significance."
-    )
     bootstrap: int = Field(
-        default=200, ge=10, le=10_000, description="Number of bootstrap replicas, for the statistical errors."
+        default=200, ge=10, le=10_000, description="Bootstrap replicas of the test events, for the statistical errors."
     )
     seed: int = Field(
         default=0,
         ge=0,
         lt=2**63,
-        description="Random seed of the bootstrap. Runs with the same seed have the same replicas, so their difference "
-        "has an error of its own.",
+        description="Random seed of the bootstrap. Runs with the same seed and test events share their replicas, so "
+        "that the error of their difference is known.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_efficiencies(cls, tree: Any) -> Any:
-        if isinstance(tree, Mapping) and tree.get("metrics") == TAGGING and "efficiencies" not in tree:
-            return {**tree, "efficiencies": TAGGING_POINTS}
-        return tree
-
-    @field_validator("efficiencies")
-    @classmethod
-    def _rising(cls, efficiencies: tuple[float, ...]) -> tuple[float, ...]:
-        if list(efficiencies) != sorted(set(efficiencies)):
-            raise ValueError(f"signal efficiencies must be in rising order, without repeats; got {list(efficiencies)}")
-        return efficiencies
-
-    @property
-    def tagging(self) -> bool:
-        """True for the metrics of jet taggers."""
-        return self.metrics == TAGGING

@@ -74,8 +74,13 @@ class FileReader:
                     progress=None if path.suffix == ".gz" else progress,
                 )
             case "lhe":
-                undecayed = "skip" if tolerant else "raise"
-                return read_lhe(path, process=process, luminosity=luminosity, undecayed=undecayed, tolerant=tolerant)
+                return read_lhe(
+                    path,
+                    process=process,
+                    luminosity=luminosity,
+                    undecayed="skip" if tolerant else "raise",
+                    tolerant=tolerant,
+                )
             case "parquet":
                 events = read_parquet(path, settings.mapping, process=process, unit=settings.unit, tolerant=tolerant)
                 return events if settings.mapping else replace(events, weight=events.expected(luminosity))

@@ -1,4 +1,4 @@
-"""What is in a sample: processes, yields, objects, ranges, and what looks wrong."""
+"""What is in a sample: processes, yields, objects, ranges, and what styles wrong."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Inspection:
         generated: what the provenance knows of the generation: cross section in pb, generated events, cut flow, and
             `efficiency`, the share of the expected events before cuts that is in the sample.
         files: files read, with checksums, lines or rows left out and padding behind lists.
-        problems: what looks wrong, one sentence each; empty is good.
+        problems: what styles wrong, one sentence each; empty is good.
     """
 
     luminosity: float
@@ -102,7 +102,7 @@ class Inspection:
 
 
 def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
-    """What is in a sample, at a luminosity in 1/fb, and what looks wrong with it."""
+    """What is in a sample, at a luminosity in 1/fb, and what styles wrong with it."""
     weight = events.expected(luminosity)
     files = [dict(file) for file in events.provenance.get("files", [])]
     sorts: dict[str, Sort] = {}
@@ -125,7 +125,7 @@ def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
 
 
 def problems(events: Events) -> list[str]:
-    """What looks wrong with a sample, one sentence each, with the number of cases and the first one."""
+    """What styles wrong with a sample, one sentence each, with the number of cases and the first one."""
     found: list[str] = []
 
     def note(what: str, where: NDArray[np.integer[Any]], things: str) -> None:

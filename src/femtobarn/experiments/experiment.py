@@ -28,8 +28,6 @@ from pydantic import (
 )
 from torch import nn
 
-from femtobarn.evaluation import EvaluationConfig
-from femtobarn.evaluation.settings import TAGGING
 from femtobarn.events.names import check_folder_name
 from femtobarn.events.samples import JET_SAMPLES
 from femtobarn.experiments import document
@@ -39,7 +37,8 @@ from femtobarn.experiments.sections import InputsConfig, ModelConfig
 from femtobarn.experiments.spelling import conflicts, nested_schemas, rename, spellings
 from femtobarn.inputs import OBJECTS, Inputs
 from femtobarn.models import check_depth, model_spec
-from femtobarn.tasks import ClassificationConfig
+from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.tasks.classification.settings import TAGGING, ClassificationEvaluationConfig
 from femtobarn.training import TrainingConfig
 
 Label = Annotated[
@@ -61,7 +60,9 @@ class Experiment(StrictConfig):
     model: ModelConfig = Field(description="Architecture and its settings.")
     task: ClassificationConfig
     training: TrainingConfig = Field(default=TrainingConfig(), description="Training.")
-    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Evaluation on the test events.")
+    evaluation: ClassificationEvaluationConfig = Field(
+        default=ClassificationEvaluationConfig(), description="Evaluation on the test events."
+    )
     seed: int = Field(
         default=1,
         ge=0,

@@ -5,6 +5,7 @@ Shrikumar et al., *Not Just a Black Box*, arXiv:1605.01713.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.models.network import trim
-from femtobarn.tasks import Classifier
 
 
 class Attribution(NamedTuple):
@@ -25,7 +25,11 @@ class Attribution(NamedTuple):
     context: Float[Tensor, "batch event_features"]
 
 
-def gradient_times_input(network: Network, task: Classifier, batch: Batch) -> Attribution:
+#: The log odds of signal, a function of the outputs of a network: shape (batch, outputs) to (batch,).
+LogOdds = Callable[[Tensor], Tensor]
+
+
+def gradient_times_input(network: Network, log_odds: LogOdds, batch: Batch) -> Attribution:
     """How far each feature moves the log odds of signal from where the average object would leave them.
 
     Features are standardised, so their zero is the mean over training events (for type flags: not of this type). To
@@ -33,14 +37,14 @@ def gradient_times_input(network: Network, task: Classifier, batch: Batch) -> At
 
     Args:
         network: any, in evaluation mode.
-        task: gives the log odds.
+        log_odds: gives the log odds.
         batch: events; padded slots come out as 0.
     """
     encoded = network.inputs(trim(batch))
     inputs = [part.detach().requires_grad_() for part in (encoded.particles, encoded.pairs, encoded.context)]
     particles, pairs, context = inputs
     logits = network.architecture(encoded._replace(particles=particles, pairs=pairs, context=context))
-    found = torch.autograd.grad(task.log_odds(logits).sum(), inputs, allow_unused=True)
+    found = torch.autograd.grad(log_odds(logits).sum(), inputs, allow_unused=True)
     products = [
         torch.zeros_like(x) if grad is None else (grad * x).detach() for grad, x in zip(found, inputs, strict=True)
     ]
@@ -48,7 +52,7 @@ def gradient_times_input(network: Network, task: Classifier, batch: Batch) -> At
     return Attribution(products[0], (products[1] + products[1].transpose(1, 2)) / 2, products[2])
 
 
-def slopes(task: Classifier, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch outputs"]:
+def slopes(log_odds: LogOdds, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch outputs"]:
     """Derivative of the log odds of signal by each output: they sum to 0, signals count positive.
 
     Weighted with them the outputs of an event make the number that relevance explains: signal outputs minus those of
@@ -56,5 +60,5 @@ def slopes(task: Classifier, outputs: Float[Tensor, "batch outputs"]) -> Float[T
     """
     with torch.enable_grad():
         free = outputs.detach().requires_grad_()
-        (found,) = torch.autograd.grad(task.log_odds(free).sum(), free)
+        (found,) = torch.autograd.grad(log_odds(free).sum(), free)
     return found

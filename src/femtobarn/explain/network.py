@@ -1,4 +1,4 @@
-"""What a network looks at: gradients, relevance, attention and U, averaged over events."""
+"""What a network styles at: gradients, relevance, attention and U, averaged over events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from femtobarn.explain.attention import attention
-from femtobarn.explain.gradients import gradient_times_input, slopes
+from femtobarn.explain.gradients import LogOdds, gradient_times_input, slopes
 from femtobarn.explain.relevance import GAMMA, propagate
 from femtobarn.explain.tally import TYPES, Tally, by_feature, by_object, plain, types
 from femtobarn.inputs import INTERACTIONS, Batch, batches
 from femtobarn.inputs.features import CONTEXT_FEATURES, PARTICLES
 from femtobarn.models import CNN, Network
-from femtobarn.tasks import Classifier
 
 #: Events that are explained at once; the attention of all heads and layers is in memory for them.
 CHUNK = 256
@@ -28,38 +27,38 @@ Progress = Callable[[str, int], None]
 
 
 def explain_network(
-    network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress
+    network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress
 ) -> dict[str, Any]:
-    """Everything that is known of what a network looks at, as it stands in `explain.json`.
+    """Everything that is known of what a network styles at, as it stands in `explain.json`.
 
     Args:
         network: trained, on the processor.
-        task: gives the log odds that are explained.
+        log_odds: gives the log odds that are explained.
         batch: events.
         tally: of the same events.
         progress: called with the step and the number of events done.
 
     Returns:
-        `gradient` for every network that looks at features (some look at the momenta alone), `relevance` for the
+        `gradient` for every network that styles at features (some look at the momenta alone), `relevance` for the
         convolutional one, `attention` and `bias` where there are any.
     """
     network = network.eval()
     found: dict[str, Any] = {}
-    gradient = _gradient(network, task, batch, tally, progress)
+    gradient = _gradient(network, log_odds, batch, tally, progress)
     if gradient is not None:
         found["gradient"] = gradient
     if isinstance(network.architecture, CNN):
-        found["relevance"] = _relevance(network, task, batch, tally, progress)
+        found["relevance"] = _relevance(network, log_odds, batch, tally, progress)
     return found | _attention(network, batch, tally, progress)
 
 
 def _gradient(
-    network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress
+    network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress
 ) -> dict[str, Any] | None:
     slots = batch.mask.shape[1]
     objects, pairs, context = [], [], []
     for chunk in _chunks(batch, "gradient x input", progress):
-        found = gradient_times_input(network, task, chunk)
+        found = gradient_times_input(network, log_odds, chunk)
         missing = slots - found.objects.shape[1]
         objects.append(pad(found.objects, (0, 0, 0, missing)))
         once = 2 * found.pairs * torch.ones(found.pairs.shape[1:3]).triu(1)[..., None]
@@ -76,12 +75,12 @@ def _gradient(
     return by_object(tally, whole.sum(2), batch.kind, batch.mask) | {"feature": by_feature(tally, parts)}
 
 
-def _relevance(network: Network, task: Classifier, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
+def _relevance(network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
     slots = batch.mask.shape[1]
     objects, context, scalars = [], [], []
     lost = 0.0
     for chunk in _chunks(batch, "relevance", progress):
-        found = propagate(network, chunk, partial(slopes, task))
+        found = propagate(network, chunk, partial(slopes, log_odds))
         objects.append(pad(found.objects, (0, 0, 0, slots - found.objects.shape[1])))
         context.append(found.context)
         scalars.append(torch.stack([found.bias, found.explained], dim=1))
@@ -107,7 +106,7 @@ def _relevance(network: Network, task: Classifier, batch: Batch, tally: Tally, p
 
 def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
     """Attention in units of what looking at all objects alike would give, and U, by pairs of types."""
-    looks, biases, itself, readout, couplings = [], [], [], [], []
+    styles, biases, itself, readout, couplings = [], [], [], [], []
     layers: list[Tensor] = []
     names = [name for name in network.inputs.interactions if name.startswith("sm_")]
     for chunk in _chunks(batch, "attention", progress):
@@ -129,8 +128,8 @@ def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress)
         matrices = [INTERACTIONS[name].value(chunk)[:, :slots, :slots].double() for name in names]
         stacked = torch.stack(matrices, dim=1) if matrices else found.bias.double()[:, :0]
         couplings.append(torch.einsum("nmij,nia,njb->nmab", stacked, flags, flags))
-        looks.append(torch.einsum("ij,nia,njb->nab", others, flags, flags))
-    pairs, counts = torch.cat(looks).numpy(), types(batch.kind, batch.mask).sum(1).double().numpy()
+        styles.append(torch.einsum("ij,nia,njb->nab", others, flags, flags))
+    pairs, counts = torch.cat(styles).numpy(), types(batch.kind, batch.mask).sum(1).double().numpy()
     result: dict[str, Any] = {"attention": {"types": TYPES}}
     by_layer = torch.cat(layers).numpy()
     if by_layer.shape[1]:

@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from femtobarn.explain.gradients import slopes
+from femtobarn.explain.gradients import LogOdds, slopes
 from femtobarn.explain.tally import Tally
 from femtobarn.models import BDT
-from femtobarn.tasks import Classifier
 
 
 def contributions(
@@ -46,20 +45,20 @@ def contributions(
 
 
 def explain_trees(
-    trees: BDT, task: Classifier, names: Sequence[str], x: Float[np.ndarray, "events columns"], tally: Tally
+    trees: BDT, log_odds: LogOdds, names: Sequence[str], x: Float[np.ndarray, "events columns"], tally: Tally
 ) -> dict[str, Any]:
     """Contributions of the columns to the log odds of signal and their importance in training, as in `explain.json`.
 
     Args:
         trees: trained.
-        task: gives the log odds, whose slopes weigh the outputs as they do for networks.
+        log_odds: gives the log odds, whose slopes weigh the outputs as they do for networks.
         names: of the columns.
         x: a row an event.
         tally: of the same events.
     """
     parts, expected, raw = contributions(trees, x)
     outputs = torch.from_numpy(trees.predict(x)).clamp_min(1e-300).log()
-    slope = slopes(task, outputs).numpy()
+    slope = slopes(log_odds, outputs).numpy()
     found = np.einsum("nk,nkc->nc", slope, parts)
     constant, explained = (slope * expected).sum(1), (slope * raw).sum(1)
     lost = np.abs(found.sum(1) + constant - explained) / np.maximum(np.abs(explained), 1e-300)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from femtobarn.evaluation.rounding import fixed, rounded
-from femtobarn.evaluation.sections import percent
 from femtobarn.events.names import escape_markdown
 from femtobarn.export.columns import FORMS, MEANING
 from femtobarn.export.facts import Facts
 from femtobarn.export.proof import Trial
 from femtobarn.models import model_spec
+from femtobarn.tasks.classification.sections import percent
 
 
 @dataclass(frozen=True)

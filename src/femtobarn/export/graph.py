@@ -23,13 +23,13 @@ from femtobarn.models import Network
 from femtobarn.nn.frames import FrameNet
 from femtobarn.physics import lorentz
 from femtobarn.physics.objects import KINDS, NAMES, PADDING
-from femtobarn.tasks import Classifier
+from femtobarn.tasks.classification.classifier import Classifier
 
 OUTPUTS = ("score", "probabilities")
 
 #: Input of the graph, not of the file, that is as long as there are places; fewer than so many there never are, for
 #: torch's exporter takes every axis to be longer than 1.
-PLACES, LEAST = "places", 2
+PLACES, MIN_BACKGROUND = "places", 2
 
 #: Of the operators: understood by onnxruntime from 1.15 (2023) on.
 OPSET = 18
@@ -186,7 +186,7 @@ def write(graph: Graph, facts: Facts, path: Path, *, double_frames: bool = False
             raise RuntimeError(f"{facts.label} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
     assert exported is not None  # as it is for dynamo=False
     model = exported.model
-    count_inside(model, PLACES, LEAST, graph.slots)
+    count_inside(model, PLACES, MIN_BACKGROUND, graph.slots)
     _tidy(model)
     model.producer_name, model.producer_version = "femtobarn", femtobarn.__version__
     model.metadata_props.clear()
@@ -236,13 +236,13 @@ def _example(slots: int, names: Sequence[str], dtype: torch.dtype) -> tuple[Tens
 
 def _grows(slots: int) -> bool:
     """Whether the number of places follows the events: an axis that may have one length alone is fixed."""
-    return slots > LEAST
+    return slots > MIN_BACKGROUND
 
 
 def _shapes(graph: Graph, example: Sequence[Tensor]) -> tuple[Any, ...]:
     """The axes of the arguments that may have any length."""
     events, objects = torch.export.Dim("events"), torch.export.Dim("objects")
-    places = {0: torch.export.Dim(PLACES, min=LEAST, max=graph.slots)} if _grows(graph.slots) else {}
+    places = {0: torch.export.Dim(PLACES, min=MIN_BACKGROUND, max=graph.slots)} if _grows(graph.slots) else {}
     columns = [{0: events, 1: objects} if tensor.ndim == 2 else {0: events} for tensor in example[1:]]
     # the tracks of a jet's graph are one argument
     tracks = (tuple(columns[5:]),) if isinstance(graph, JetGraph) and columns[5:] else tuple(columns[5:])

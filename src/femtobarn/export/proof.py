@@ -16,7 +16,7 @@ from femtobarn.export.scorer import Prediction, Scorer
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.physics.objects import KINDS, NAMES, PADDING
-from femtobarn.tasks import Classifier
+from femtobarn.tasks.classification.classifier import Classifier
 
 #: Largest difference of a score or probability that a file may have.
 TOLERANCE = 1e-5

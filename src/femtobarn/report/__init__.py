@@ -1,5 +1,1 @@
-"""The comparison as a page: tables, figures and sentences in one HTML file."""
-
-from femtobarn.report.page import report
-
-__all__ = ["report"]
+"""The page of a comparison: style, figures and sections that several tasks share."""

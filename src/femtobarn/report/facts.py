@@ -10,16 +10,15 @@ from typing import Any
 
 import yaml
 
-from femtobarn.evaluation import Comparison, ModelResult
-from femtobarn.report.words import leader
+from femtobarn.evaluation.comparison import Comparison, ModelResult
 
 #: Lines of provenance that are shown; the whole of it lies in the run folders.
 LINES = 60
 
 
-def facts(comparison: Comparison) -> dict[str, Any]:
+def facts(comparison: Comparison[Any]) -> dict[str, Any]:
     """Configuration, versions, data and commands, each told once."""
-    best = leader(comparison)
+    best = comparison.leader
     runs = [run for row in comparison.rows for run in row.runs]
     versions: dict[str, set[str]] = {}
     for run in runs:
@@ -75,7 +74,7 @@ def _cut_flow(made: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[
     return list(flows), [(cut, [flow.get(cut, "") for flow in flows.values()]) for cut in cuts]
 
 
-def _differences(best: ModelResult, row: ModelResult) -> list[tuple[str, str]]:
+def _differences(best: ModelResult[Any], row: ModelResult[Any]) -> list[tuple[str, str]]:
     base, other = (_flat(each.runs[0].config) for each in (best, row))
     changed = [name for name in (*base, *(name for name in other if name not in base)) if name not in ("label", "seed")]
     another = base.get("model.name") != other.get("model.name")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ RC: Any = {
 
 
 @dataclass(frozen=True)
-class Look:
+class PlotStyle:
     """How one model or process is drawn, in every figure."""
 
     color: str
@@ -79,7 +80,7 @@ class Look:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class FigureEntry:
     """A figure of the report.
 
     Args:
@@ -107,6 +108,14 @@ class Picture:
         """Width on the page, in percent, at which its text is as large as that of the other figures."""
         return min(100.0, 100 * self.figure.get_figwidth() / WIDTH)
 
+    def html(self) -> Markup:
+        """The figure as an HTML element, with its heading and caption."""
+        return Markup(
+            '<figure id="figure-{name}">\n<h3>{title}</h3>\n'
+            '<img style="width: {width:.0f}%" src="{source}" alt="{title}. {caption}">\n'
+            "<figcaption>{caption}</figcaption>\n</figure>"
+        ).format(name=self.name, title=self.title, width=self.width, source=self.inline, caption=self.caption)
+
     def save(self, folder: Path) -> None:
         """Writes the drawing as PDF and PNG."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +124,7 @@ class Picture:
             self.figure.savefig(folder / f"{self.name}.png")
 
 
-def model_looks(labels: Sequence[str], families: Sequence[str] | None = None) -> dict[str, Look]:
+def model_styles(labels: Sequence[str], families: Sequence[str] | None = None) -> dict[str, PlotStyle]:
     """One look a model, all different up to fifty of them.
 
     Args:
@@ -126,7 +135,7 @@ def model_looks(labels: Sequence[str], families: Sequence[str] | None = None) ->
     if families is not None and 1 < len(set(families)) < len(labels):
         return _family_looks(labels, families)
     return {
-        label: Look(
+        label: PlotStyle(
             MODEL_COLORS[index % len(MODEL_COLORS)],
             DASHES[(index + index // len(MODEL_COLORS)) % len(DASHES)],
             MARKERS[index % len(MARKERS)],
@@ -135,12 +144,12 @@ def model_looks(labels: Sequence[str], families: Sequence[str] | None = None) ->
     }
 
 
-def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, Look]:
+def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, PlotStyle]:
     sizes = Counter(families)
     kinds = [family for family, _ in sizes.most_common()]  # those of many models have the colours that differ most
     colors = {family: FAMILY_COLORS[place % len(FAMILY_COLORS)] for place, family in enumerate(kinds)}
     met: Counter[str] = Counter()
-    looks = {}
+    styles = {}
     for label, family in zip(labels, families, strict=True):
         place, count = met[family], sizes[family]
         met[family] += 1
@@ -148,8 +157,8 @@ def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, L
         # kinds beyond the number of colours take those of the first ones with other lines and marks
         turn = place + 2 * (kinds.index(family) // len(FAMILY_COLORS))
         dash, marker = DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)]
-        looks[label] = Look(shaded(colors[family], shade), dash, marker)
-    return looks
+        styles[label] = PlotStyle(shaded(colors[family], shade), dash, marker)
+    return styles
 
 
 def literal(name: str, most: int = 30) -> str:
@@ -176,10 +185,10 @@ def shaded(color: str, by: float) -> str:
     return to_hex((red, green, blue))
 
 
-def process_looks(names: Sequence[str]) -> dict[str, Look]:
+def process_styles(names: Sequence[str]) -> dict[str, PlotStyle]:
     """One look a process; the first is the signal."""
     return {
-        name: Look(
+        name: PlotStyle(
             PROCESS_COLORS[index % len(PROCESS_COLORS)],
             PROCESS_DASHES[(index + index // len(PROCESS_COLORS)) % len(PROCESS_DASHES)],
             MARKERS[index % len(MARKERS)],

@@ -20,7 +20,7 @@ from femtobarn.events.shards.source import Source
 from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.constituents import fit_for, suits
 from femtobarn.inputs.stream import Records, Stream
-from femtobarn.tasks import Classifier
+from femtobarn.tasks.classification.classifier import Classifier
 from femtobarn.training import TrainingConfig
 from femtobarn.training.feeds import Data
 

@@ -1,4 +1,4 @@
-"""Explanation: what the model of a run looks at, found on held-out events and written into its folder."""
+"""Explanation: what the model of a run styles at, found on held-out events and written into its folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def explain(
     seed: int = 1,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """What a trained model looks at, on held-out events; written as `explain.json` into its run folder.
+    """What a trained model styles at, on held-out events; written as `explain.json` into its run folder.
 
     Args:
         folder: of a trained run.
@@ -69,10 +69,10 @@ def _explained(
     if isinstance(trained.model, BDT):
         progress("contributions of the columns")
         names, table = columns(batch, trained.experiment.inputs.interactions)
-        found = explain_trees(trained.model, trained.task, names, table, tally)
+        found = explain_trees(trained.model, trained.task.log_odds, names, table, tally)
     else:
         use_threads(trained.experiment.training.threads)
-        found = explain_network(trained.model, trained.task, batch, tally, watch)
+        found = explain_network(trained.model, trained.task.log_odds, batch, tally, watch)
     return {
         "label": trained.experiment.label,
         "signal": list(trained.task.signal),

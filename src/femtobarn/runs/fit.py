@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation import EvaluationConfig, load_run
-from femtobarn.evaluation.best import LEAST
-from femtobarn.evaluation.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
-from femtobarn.evaluation.replicas import spread
-from femtobarn.evaluation.runs import FIT, SCORES, WORKSPACE
-from femtobarn.evaluation.scores import Scores
-from femtobarn.evaluation.shifts import FOLDER, read_shifts
+from femtobarn.evaluation.bootstrap import bootstrap_std
+from femtobarn.evaluation.runs import predictions_file
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.events.storage.files import checksum
 from femtobarn.events.systematics import DIRECTIONS, SOURCES
 from femtobarn.runs import provenance
+from femtobarn.tasks.classification.comparison import FIT, load_run
+from femtobarn.tasks.classification.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
+from femtobarn.tasks.classification.optimal_cut import MIN_BACKGROUND
+from femtobarn.tasks.classification.scores import Scores
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
+from femtobarn.tasks.classification.systematics import FOLDER, read_systematics
+
+#: The fit as HistFactory JSON.
+WORKSPACE = "workspace.json"
 
 #: Replicas of the test events that are fitted; twenty know an error to a sixth of itself.
 REPLICAS = 20
@@ -32,7 +36,7 @@ REPLICAS = 20
 MIRRORED = ("jes",)
 
 
-def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICAS) -> dict[str, Any]:
+def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int = REPLICAS) -> dict[str, Any]:
     """Fits the score of a finished run and writes `workspace.json` and `fit.json` into its folder.
 
     Where `femtobarn shifts` has scored the events of a shifted detector, up and down, each source is a systematic that
@@ -55,7 +59,7 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
     """
     folder, pyhf = Path(folder), imported()
     run = load_run(folder)
-    settings = EvaluationConfig.model_validate(run.metrics["settings"])
+    settings = ClassificationEvaluationConfig.model_validate(run.metrics["settings"])
     if settings.tagging:
         raise ValueError(f"{folder} was judged as a tagger of jets; a fit needs evaluation.metrics: significance")
     filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)
@@ -63,7 +67,7 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
     found = fit(filled, settings.systematic, variations=shapes)
     told = {
         "settings": run.metrics["settings"],
-        "scores": checksum(folder / SCORES),
+        "scores": checksum(predictions_file(folder)),
         "pyhf": pyhf.__version__,
         "least": least,
         "systematics": list(shapes),
@@ -75,7 +79,7 @@ def fit_run(folder: str | Path, *, least: float = LEAST, replicas: int = REPLICA
         "errors": {name: values.tolist() for name, values in filled.errors.items()},
     }
     with provenance.alone(folder) as lock:
-        if checksum(folder / SCORES) != told["scores"]:
+        if checksum(predictions_file(folder)) != told["scores"]:
             raise RuntimeError(f"{folder} was judged anew while its scores were fitted; fit them again")
         form = workspace(filled, settings.systematic, variations=shapes)
         provenance.write_json(folder / WORKSPACE, form, check=lock.check)
@@ -90,7 +94,7 @@ def variations(folder: Path, filled: Histogram) -> Variations:
         folder: of the run; what it holds of earlier scores does not count.
         filled: the histogram of the events as they are.
     """
-    told = (read_shifts(folder) or {"shifts": ()})["shifts"]
+    told = (read_systematics(folder) or {"shifts": ()})["shifts"]
     found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     for source in SOURCES:
         names = [f"{source}_{direction}" for direction in DIRECTIONS]
@@ -106,4 +110,4 @@ def variations(folder: Path, filled: Histogram) -> Variations:
 
 
 def _number(values: NDArray[np.float64]) -> dict[str, Any]:
-    return {"value": float(values[0]), "error": float(spread(values)), "replicas": values[1:].tolist()}
+    return {"value": float(values[0]), "error": float(bootstrap_std(values)), "replicas": values[1:].tolist()}

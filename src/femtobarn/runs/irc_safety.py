@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.evaluation.runs import SAFETY
 from femtobarn.events import Events
 from femtobarn.events.emissions import with_soft, with_split
 from femtobarn.events.storage.checksums import write_checked_json
@@ -21,6 +20,7 @@ from femtobarn.inputs import OBJECTS
 from femtobarn.inputs.constituents import suits
 from femtobarn.runs import provenance
 from femtobarn.runs.predictor import Trained, require_trained
+from femtobarn.tasks.classification.comparison import SAFETY
 
 #: Shares of the jet's pT of the soft particle, and angles of the splitting.
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -55,7 +55,7 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
 def _safety(trained: Trained, folder: Path, events: int, seed: int) -> dict[str, Any]:
     seen = trained.experiment.inputs
     if seen.features == OBJECTS:
-        raise ValueError(f"{folder}: only jet taggers are tested; this model looks at the objects of events")
+        raise ValueError(f"{folder}: only jet taggers are tested; this model styles at the objects of events")
     held_out = trained.sample(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
     suits(chosen, seen.features)

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from femtobarn.evaluation import Scores
 from femtobarn.evaluation.runs import (
     CONFIG,
     META,
@@ -32,7 +31,8 @@ from femtobarn.inputs.constituents import suits
 from femtobarn.models import BDT, Network
 from femtobarn.runs.datasets import Side, Stored
 from femtobarn.runs.splits import Sample, prepare
-from femtobarn.tasks import Classifier
+from femtobarn.tasks.classification.classifier import Classifier
+from femtobarn.tasks.classification.scores import Scores
 from femtobarn.training import choose, use_threads
 from femtobarn.training.feeds import outputs
 from femtobarn.training.tensorfile import load_tensors

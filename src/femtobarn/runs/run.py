@@ -4,8 +4,9 @@
     history.json         losses, epoch by epoch
     weights.safetensors  the network, raw objects to outputs (trees.txt for boosted trees)
     meta.json            versions, device, seeds, checksums, classes; written last by `train`
-    scores.parquet       the held-out events
-    metrics.json         the judgement; written last by `evaluate`
+    predictions.parquet  the held-out events
+    replicas.parquet     metrics of bootstrap replicas
+    metrics.json         metrics with errors; written last by `evaluate`
 
 Every file is there whole or not at all. A killed training goes on from its last epoch to the same numbers. Checksums of
 all files stand in `meta.json` and `metrics.json`, and are compared whenever the run is loaded.
@@ -22,18 +23,19 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from femtobarn.evaluation import judge
 from femtobarn.evaluation.runs import (
     CONFIG,
     CONFIG_CHECKSUM,
+    EVALUATE_AGAIN,
     HISTORY,
-    JUDGE_AGAIN,
     META,
     METRICS,
-    SCORES,
+    PREDICTIONS,
+    REPLICAS,
     TREES,
     WEIGHTS,
     config_checksum,
+    predictions_file,
     read_metrics,
 )
 from femtobarn.events.storage.atomic import unchecked
@@ -49,7 +51,8 @@ from femtobarn.runs.predictor import Trained, as_scores, build, is_trained, load
 from femtobarn.runs.pretrained import PretrainedWeights, apply_pretrained, load_pretrained, pretrained_metadata
 from femtobarn.runs.provenance import OpenFolder
 from femtobarn.runs.splits import Sample, prepare
-from femtobarn.tasks import Calibration, calibrate
+from femtobarn.tasks.classification.calibration import Calibration, calibrate
+from femtobarn.tasks.classification.metrics import evaluate as evaluate_scores
 from femtobarn.training import Epoch, PretrainedParameters, choose, fit, parallel
 from femtobarn.training.settings import RUNTIME_SETTINGS
 from femtobarn.training.tensorfile import save_tensors
@@ -147,7 +150,7 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
     """Scores the held-out events with a trained model and judges the scores; done already, the numbers are read back.
 
     Returns:
-        what `metrics.json` holds; see `femtobarn.evaluation.judge`.
+        what `metrics.json` holds; see `femtobarn.tasks.classification.metrics`.
 
     Raises:
         ValueError: no trained run in the folder, a file of it was changed or damaged, or its events have changed since.
@@ -166,12 +169,14 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
             events, logits = trained.judged(sample.test, table)
             said = trained.task.scores(logits)
             scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, sample.yields)
-            scores.write(folder / SCORES, check=lock.check)
-            metrics = judge(scores, experiment.evaluation)
-            write_checked_json(folder / METRICS, metrics, files=(SCORES, learned), check=lock.check)
+            scores.write(folder / PREDICTIONS, check=lock.check)
+            metrics, replicas = evaluate_scores(scores, experiment.evaluation)
+            replicas.write(folder / REPLICAS, metrics["settings"], check=lock.check)
+            files = (PREDICTIONS, REPLICAS, learned)
+            write_checked_json(folder / METRICS, metrics, files=files, check=lock.check)
         recorded = read_metrics(folder)
         if recorded.checked:
-            compare_checksums(folder, recorded.files, (SCORES, learned), JUDGE_AGAIN)
+            compare_checksums(folder, recorded.files, (predictions_file(folder).name, learned), EVALUATE_AGAIN)
     judgement: dict[str, Any] = recorded.content
     return judgement
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from femtobarn.events import Events, cutflow
 from femtobarn.events.split import SIDES
-from femtobarn.tasks import ClassificationConfig
+from femtobarn.tasks.classification.classifier import ClassificationConfig
 
 #: Files that a message names at most.
 MAX_FILES = 3

@@ -32,7 +32,7 @@ from femtobarn.inputs import make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.runs.datasets import Side, Stored
 from femtobarn.runs.split_checks import Flow, check_sides, missing_process, origin
-from femtobarn.tasks import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
 
 #: Luminosity in 1/fb of weights in files that do not say, where the configuration does not either.
 LUMINOSITY = 100.0

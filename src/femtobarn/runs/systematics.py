@@ -1,7 +1,7 @@
 """Systematics: trained runs judged again on events of a detector that is one standard deviation off.
 
     shifts.json            changes of area, scores, yields and significance, with errors; written last
-    shifts/NAME.parquet    scores of the shifted test events, in the order of scores.parquet; the weights are those of
+    shifts/NAME.parquet    scores of the shifted test events, in the order of predictions.parquet; weights are those of
                            the shift, 0 for an event that has fallen out of the selection
 
 Training and threshold stay as they are. Events are selected again after each shift, with the cuts that the sample was
@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from femtobarn.evaluation import EvaluationConfig, by_model, load_run
-from femtobarn.evaluation.runs import SCORES
-from femtobarn.evaluation.shifts import FOLDER, SUMMARY, judge_shifts, read_shifts
+from femtobarn.evaluation.comparison import by_model
+from femtobarn.evaluation.runs import predictions_file
 from femtobarn.events import SHIFTS, Events, select, shift
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.events.storage.files import checksum
@@ -32,6 +31,9 @@ from femtobarn.runs.predictor import Trained
 from femtobarn.runs.provenance import alone
 from femtobarn.runs.run import Progress, Step
 from femtobarn.runs.splits import Sample
+from femtobarn.tasks.classification.comparison import load_run
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
+from femtobarn.tasks.classification.systematics import FOLDER, SUMMARY, evaluate_systematics, read_systematics
 
 
 class Shifted(NamedTuple):
@@ -71,8 +73,8 @@ def shift_run(
         names: from `femtobarn.events.SHIFTS`.
 
     Returns:
-        what `shifts.json` holds: see `femtobarn.evaluation.shifts.judge_shifts`; and `cuts`, what each process was
-        selected by again.
+        what `shifts.json` holds: see `femtobarn.tasks.classification.systematics.evaluate_systematics`; and `cuts`, the
+        selection that each process was subjected to again.
 
     Raises:
         ValueError: no judged run in the folder, its events have changed since, or they lack the truth that a shift
@@ -82,8 +84,8 @@ def shift_run(
     for name in names:
         parts(name)
     run = load_run(folder)
-    settings = EvaluationConfig.model_validate(run.metrics["settings"])
-    told = read_shifts(folder)
+    settings = ClassificationEvaluationConfig.model_validate(run.metrics["settings"])
+    told = read_systematics(folder)
     if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
         return told
     trained = Trained.load(folder)
@@ -103,11 +105,11 @@ def shift_run(
                 said = trained.task.scores(trained.outputs(after.batch))["score"]
             scores[name] = replace(nominal, weight=nominal.weight * after.factor, score=said, probabilities={})
         progress(Step("judging", len(names), len(names)))
-        found = judge_shifts(nominal, scores, settings)
+        found = evaluate_systematics(nominal, scores, settings)
         (folder / FOLDER).mkdir(exist_ok=True)
         for name, one in scores.items():
             one.write(folder / FOLDER / f"{name}.parquet", check=lock.check)
-        about = {"settings": run.metrics["settings"], "scores": checksum(folder / SCORES), "cuts": cuts}
+        about = {"settings": run.metrics["settings"], "scores": checksum(predictions_file(folder)), "cuts": cuts}
         files = [f"{FOLDER}/{name}.parquet" for name in scores]
         write_checked_json(folder / SUMMARY, about | found, files=files, check=lock.check)
     return about | found

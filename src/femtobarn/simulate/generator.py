@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from femtobarn.physics.objects import INVISIBLE_PDG
 
-#: Hard processes between two looks at the result; all that survive the vetoes are in memory at once.
+#: Hard processes between two styles at the result; all that survive the vetoes are in memory at once.
 BATCH = 5000
 #: Of events with their history, which are jets' and rarely vetoed, fewer.
 WITH_HISTORY = 500

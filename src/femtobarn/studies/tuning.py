@@ -266,7 +266,7 @@ def objective(folder: Path) -> float:
 
     For a cross-entropy training this is the lowest validation loss of its history. A focal loss is no measure of
     probabilities and depends on its own gamma; there the network's outputs are first turned into probabilities
-    (`femtobarn.tasks.losses.unfocal`), so that all trials are measured alike.
+    (`femtobarn.tasks.classification.losses.unfocal`), so that all trials are measured alike.
     """
     try:
         return float(read_meta(folder).content["calibration"]["before"])

@@ -1,0 +1,1 @@
+"""Classification: which process an event comes from."""

@@ -1,0 +1,287 @@
+"""Classification: which process an event comes from, and how signal-like it is.
+
+The settings name the processes (`ClassificationConfig`); met with training events they become a `Classifier`,
+which knows the labels, the weights, the loss and how outputs turn into a score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, model_validator
+from torch import Tensor, nn
+
+from femtobarn.events import Events
+from femtobarn.events.names import check_name
+from femtobarn.tasks.classification.losses import cross_entropy, focal, unfocal
+
+#: Names of the two classes of `classes: binary`.
+BACKGROUND, SIGNAL = "background", "signal"
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=1000)]
+
+
+class ClassificationConfig(BaseModel):
+    """Which processes to tell apart, and the loss that says how well.
+
+    Args:
+        signal: processes that count as signal.
+        background: processes that count as background; None means every other one in the data.
+            Events of a process in neither are left out of training and judging.
+        classes: `process` gives every process its own output, `binary` gives signal and background one each.
+        loss: `cross_entropy`, or `focal` (arXiv:1708.02002), which cares less about events it already has right.
+        alpha: focal loss: weight of a true signal event; backgrounds get 1 - alpha. None weighs all alike.
+        gamma: focal loss: how fast easy events lose weight; 0 gives the cross-entropy.
+
+    Example:
+        >>> ClassificationConfig(signal=("tttt",), loss="focal", alpha=0.75, gamma=3).classes
+        'process'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    #: depth of the network that the task needs (`femtobarn.models.depths`)
+    depth: ClassVar[Literal["objects", "latent", "outputs"]] = "outputs"
+
+    signal: Names
+    background: Names | None = None
+    classes: Literal["process", "binary"] = "process"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    gamma: NonNegativeFloat | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClassificationConfig:
+        both = set(self.signal) & set(self.background or ())
+        if both:
+            raise ValueError(f"signal and background at once: {', '.join(sorted(both))}")
+        for side, names in ((SIGNAL, self.signal), (BACKGROUND, self.background or ())):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{side} names {', '.join(twice)} twice")
+        if self.loss == "cross_entropy" and (self.alpha is not None or self.gamma is not None):
+            raise ValueError("alpha and gamma belong to loss: focal, not to cross_entropy")
+        if self.loss == "focal" and self.gamma is None:
+            raise ValueError("loss: focal needs gamma (the reference study uses alpha: 0.75, gamma: 3)")
+        return self
+
+    def roles(self, processes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The signal and the background processes, given the ones in the data.
+
+        Raises:
+            ValueError: a process is not in the data, or no background is left; the message names those there are.
+        """
+        present = sorted(set(processes))
+        for key, names in (("signal", self.signal), ("background", self.background or ())):
+            for name in names:
+                if name not in present:
+                    close = get_close_matches(name, present, n=1)
+                    hint = f" (did you mean {close[0]}?)" if close else ""
+                    raise ValueError(
+                        f"task.{key}: no process is called {name!r} in the data{hint}; there are {', '.join(present)}"
+                    )
+        background = self.background or tuple(name for name in present if name not in self.signal)
+        if not background:
+            raise ValueError(
+                f"task.background: the data hold no process besides the signal {', '.join(self.signal)}; "
+                "a classifier needs something to tell it from"
+            )
+        return self.signal, background
+
+    def classifier(self, events: Events) -> Classifier:
+        """The task on these training events: classes, and priors from their expected yields.
+
+        Raises:
+            ValueError: a process is not in the data or has no positive yield.
+        """
+        return self.settled({name: float(events.weight[events.process == name].sum()) for name in events.processes})
+
+    def settled(self, yields: Mapping[str, float]) -> Classifier:
+        """The task on training events with these expected yields.
+
+        Raises:
+            ValueError: a process is not in the data or has no positive yield.
+        """
+        signal, background = self.roles(tuple(yields))
+        yields = {name: yields[name] for name in (*signal, *background)}
+        for name, total in yields.items():
+            if not total > 0:
+                raise ValueError(f"the weights of process {name!r} sum to {total:.4g}; a yield must be positive")
+        return Classifier(self, signal, background, yields)
+
+
+class Classifier(nn.Module):
+    """A classification with its classes settled: labels, training weights, loss and score.
+
+    The relative expected yields of the processes and the temperature are buffers, so that outputs -> score can be
+    exported as one function with the network.
+
+    Args:
+        settings: loss and kind of classes.
+        signal, background: names of the processes.
+        yields: expected number of events of each process, in any common unit.
+        temperature: what the log-probabilities are divided by: above 1 for a model that is too sure of itself; see
+            `femtobarn.tasks.calibrate`.
+    """
+
+    priors: Tensor
+    alpha: Tensor
+    temperature: Tensor
+
+    def __init__(
+        self,
+        settings: ClassificationConfig,
+        signal: Sequence[str],
+        background: Sequence[str],
+        yields: dict[str, float],
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"the temperature of a classifier is {temperature}; it must be a positive number")
+        self.settings = settings
+        self.signal = tuple(signal)
+        self.background = tuple(background)
+        self.yields = {name: float(yields[name]) for name in (*signal, *background)}
+        binary = settings.classes == "binary"
+        self.names = (SIGNAL, BACKGROUND) if binary else (*self.signal, *self.background)
+        self.signals = 1 if binary else len(self.signal)  # the first outputs
+        expected = [1.0, 1.0] if binary else [self.yields[name] for name in self.names]
+        priors = torch.tensor(expected, dtype=torch.float64)
+        for side in (slice(None, self.signals), slice(self.signals, None)):
+            priors[side] = priors[side] / priors[side].sum()
+        self.register_buffer("priors", priors)
+        alpha = 0.5 if settings.alpha is None else settings.alpha
+        shares = [alpha] * self.signals + [1 - alpha] * (len(self.names) - self.signals)
+        self.register_buffer("alpha", torch.tensor(shares))
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float64))
+
+    @property
+    def outputs(self) -> int:
+        """Number of network outputs: one a class."""
+        return len(self.names)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Index of the class of each process in `names`."""
+        if self.settings.classes == "binary":
+            return dict.fromkeys(self.signal, 0) | dict.fromkeys(self.background, 1)
+        return {name: number for number, name in enumerate(self.names)}
+
+    def known(self, events: Events) -> NDArray[np.bool_]:
+        """True for events of a signal or background process; the others take no part."""
+        return np.isin(events.process, [*self.signal, *self.background])
+
+    def labels(self, events: Events) -> NDArray[np.int64]:
+        """Index of the class of each event in `names`.
+
+        Raises:
+            ValueError: an event of a process that is neither signal nor background.
+        """
+        index = self.classes
+        strangers = sorted(set(events.processes) - set(index))
+        if strangers:
+            raise ValueError(f"neither signal nor background: {', '.join(strangers)}; classes are {', '.join(index)}")
+        return np.array([index[str(name)] for name in events.process], dtype=np.int64)
+
+    def weights(self, events: Events) -> NDArray[np.float64]:
+        """Training weight of each event: every class has the same total, the mean is 1.
+
+        Inside a class the event weights keep the composition, so `binary` background is the expected mixture.
+        Negative weights, as next-to-leading-order generators give them, enter by their absolute value: a loss with
+        negative terms has no lower bound. Yields and metrics always use the signed weights.
+
+        Raises:
+            ValueError: a class has no event with a weight.
+        """
+        labels, weights = self.labels(events), np.abs(events.weight).astype(np.float64)
+        totals: NDArray[np.float64] = np.bincount(labels, weights, self.outputs).astype(np.float64)
+        balanced: NDArray[np.float64] = weights * (len(events) * self._factors(totals))[labels]
+        return balanced
+
+    def factors(self, magnitudes: Mapping[str, float]) -> dict[str, float]:
+        """What the absolute weights of each process are multiplied by, so that classes have the same total, and all 1.
+
+        Args:
+            magnitudes: sum of the absolute weights of each process.
+
+        Raises:
+            ValueError: a class has no event with a weight.
+        """
+        totals = np.zeros(self.outputs)
+        for name, number in self.classes.items():
+            totals[number] += magnitudes.get(name, 0.0)
+        factors = self._factors(totals)
+        return {name: float(factors[number]) for name, number in self.classes.items()}
+
+    def _factors(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        for name, total in zip(self.names, totals, strict=True):
+            if not (total > 0 and np.isfinite(total)):
+                raise ValueError(f"class {name!r} has no events with weight among those given")
+        return 1 / self.outputs / totals
+
+    def losses(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Loss of each event, unweighted."""
+        if self.settings.loss == "cross_entropy":
+            return cross_entropy(logits, labels)
+        alpha = None if self.settings.alpha is None else self.alpha.to(logits)
+        return focal(logits, labels, self.settings.gamma or 0.0, alpha)
+
+    def loss(
+        self,
+        logits: Float[Tensor, "batch classes"],
+        labels: Int[Tensor, " batch"],
+        weights: Float[Tensor, " batch"],
+    ) -> Float[Tensor, ""]:
+        """Weighted mean of the loss over a batch, what training makes small.
+
+        The sum is divided by the number of events, not by the sum of weights of this batch: as the mean weight of
+        the sample is 1, the mean over all batches is then exactly the weighted mean over the sample.
+        """
+        return (weights * self.losses(logits, labels)).mean()
+
+    def log_posterior(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """Logarithm of the probability of each class if all had the same yield, whatever the loss; calibrated."""
+        temperature = self.temperature.to(logits)
+        if self.settings.loss == "cross_entropy":
+            return nn.functional.log_softmax(logits / temperature, dim=-1)
+        alpha = None if self.settings.alpha is None else self.alpha.to(logits)
+        return unfocal(logits, self.settings.gamma or 0.0, alpha, temperature)
+
+    def forward(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+        r"""Signal score of each event in [0, 1]: the best test of signal against the expected mixture of backgrounds.
+
+        .. math:: \frac{\sum_s \pi_s p_s}{\sum_s \pi_s p_s + \sum_b \pi_b p_b}
+
+        where :math:`p` are the class probabilities at equal yields (proportional to the likelihoods) and
+        :math:`\pi` the expected yields, shared out to 1 among signals and to 1 among backgrounds. By Neyman and
+        Pearson any cut on it is the most powerful one, if the probabilities are right.
+        """
+        return torch.sigmoid(self.log_odds(logits))
+
+    def log_odds(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+        """Logarithm of score / (1 - score): a rising function of the score that does not flatten at its ends."""
+        joint = self.log_posterior(logits) + self.priors.to(logits).log()
+        return joint[:, : self.signals].logsumexp(-1) - joint[:, self.signals :].logsumexp(-1)
+
+    @torch.no_grad()
+    def scores(self, logits: Float[Tensor, "batch classes"]) -> dict[str, NDArray[np.float32]]:
+        """Columns `score` and `probability_<class>` (at equal yields), as they stand in predictions.parquet."""
+        exact = logits.detach().cpu().double()  # float32 would tie events close to a score of 1
+        columns = {"score": self(exact)}
+        posterior = self.log_posterior(exact).exp()
+        columns |= {f"probability_{name}": posterior[:, number] for number, name in enumerate(self.names)}
+        return {name: column.float().numpy() for name, column in columns.items()}
