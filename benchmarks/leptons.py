@@ -25,7 +25,8 @@ from femtobarn.runs import provenance
 from femtobarn.simulate import Preselection, reconstruct
 from femtobarn.simulate.detector import electron_efficiency, flat, muon_efficiency, near, with_angles
 from femtobarn.simulate.generator import Generator
-from femtobarn.simulate.production import MASSES, plain
+from femtobarn.simulate.production import plain
+from femtobarn.simulate.unit import MASSES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 from four_top_production import SAMPLES, plan

@@ -29,7 +29,9 @@ import femtobarn
 from femtobarn.events import Events, lhe_info
 from femtobarn.simulate import generator as generators
 from femtobarn.simulate import reconstruct
-from femtobarn.simulate.production import MASSES, Plan, plain
+from femtobarn.simulate.plan import Plan
+from femtobarn.simulate.production import plain
+from femtobarn.simulate.unit import MASSES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 from four_top_production import SAMPLES, plan

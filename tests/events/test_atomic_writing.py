@@ -54,7 +54,7 @@ def test_file_is_whole_or_not_there_whatever_ends_its_writing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_full_disk_is_told_with_the_file(tmp_path):
+def test_full_disk_is_reported_with_the_file(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, atomic_write(tmp_path / "meta.json"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` does, without a name
     assert caught.value.filename == str(tmp_path / "meta.json")
@@ -79,7 +79,7 @@ def test_leftovers_of_killed_processes_are_removed_and_others_kept(tmp_path):
     assert not (tmp_path / dead).exists()
 
 
-def test_every_writer_goes_through_the_one_that_writes_whole_files():
+def test_every_writer_uses_atomic_write():
     """No module of the package replaces or opens a partial file by itself."""
     root = Path(femtobarn.__file__).parent
     texts = {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.rglob("*.py")}

@@ -101,25 +101,25 @@ def test_cross_sections_are_compared_within_their_errors(tmp_path, sections, err
     if agrees:
         read(files)
         return
-    told = (
+    message = (
         rf"1/x\.lhe: the cross section of x is {sections[1]}.* pb, and {sections[0]}.* pb in .*0/x\.lhe; .*combine: add"
     )
-    with pytest.raises(EventError, match=told):
+    with pytest.raises(EventError, match=message):
         read(files)
     read(files, combine="add")
 
 
 def test_parts_of_one_production_add_up(tmp_path):
-    whole = read(lhe(tmp_path / "x.lhe", 200))
-    for n, part in enumerate((whole[:80], whole[80:])):
+    events = read(lhe(tmp_path / "x.lhe", 200))
+    for n, part in enumerate((events[:80], events[80:])):
         write_parquet(part, tmp_path / f"part{n}.parquet")
     both = read([tmp_path / "part0.parquet", tmp_path / "part1.parquet"])
-    np.testing.assert_array_equal(both.weight, whole.weight)
-    assert both.provenance["processes"] == whole.provenance["processes"]
+    np.testing.assert_array_equal(both.weight, events.weight)
+    assert both.provenance["processes"] == events.provenance["processes"]
     # beside another run they are one production still
     other = lhe(tmp_path / "run_2" / "x.lhe", 200, seed=2)
     three = read([tmp_path / "part0.parquet", tmp_path / "part1.parquet", other])
-    np.testing.assert_allclose(three.weight, whole.weight[0] / 2)
+    np.testing.assert_allclose(three.weight, events.weight[0] / 2)
     # one of them alone is not a run
     with pytest.raises(EventError, match=r"expected at 100/fb are .*and 2.* in .*part0\.parquet.*all parts"):
         read([tmp_path / "part0.parquet", lhe(tmp_path / "run_3" / "x.lhe", 4000, seed=3)])
@@ -148,12 +148,12 @@ def test_simulations_with_two_seeds_are_one_sample_in_memory_and_on_disk(tmp_pat
         )
     data = DataConfig(files=tuple(map(str, files)), selection="n_jet >= 3")
     index = preparation.prepare(data, tmp_path / "prepared")
-    whole = sample.everything(data)
+    in_memory = sample.everything(data)
     stored = sample.everything(DataConfig(prepared=str(tmp_path / "prepared")))
-    ours, theirs = (np.lexsort((one.number, one.process)) for one in (whole, stored))
-    np.testing.assert_array_equal(whole.weight[ours], stored.weight[theirs])
-    np.testing.assert_array_equal(whole.number[ours], stored.number[theirs])
-    assert index.provenance["processes"] == whole.provenance["processes"]
+    ours, theirs = (np.lexsort((part.number, part.process)) for part in (in_memory, stored))
+    np.testing.assert_array_equal(in_memory.weight[ours], stored.weight[theirs])
+    np.testing.assert_array_equal(in_memory.number[ours], stored.number[theirs])
+    assert index.provenance["processes"] == in_memory.provenance["processes"]
     assert Index.read(tmp_path / "prepared").fingerprint == index.fingerprint
 
 
@@ -178,13 +178,13 @@ def test_hard_events_of_different_sources_are_different_ones(tmp_path):
         ({"cross_section_pb": None}, "does not state cross section and generated events of ttH, which"),
     ],
 )
-def test_what_is_no_run_of_the_same_generation_is_refused(tmp_path, changes, told):
+def test_what_is_no_run_of_the_same_generation_is_refused(tmp_path, changes, message):
     write_parquet(simulated(400, 1, 4000), tmp_path / "a.parquet")
     other = simulated(400, 2, 4000, **changes)
     write_parquet(replace(other, weight=other.weight * changes.get("scale", 1)), tmp_path / "b.parquet")
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for reading in (read, lambda paths: list(stream(paths))):
-        with pytest.raises(EventError, match=rf"b\.parquet: .*{told}.*combine: add"):
+        with pytest.raises(EventError, match=rf"b\.parquet: .*{message}.*combine: add"):
             reading(files)
     assert len(read(files, combine="add")) == 800
 
@@ -198,7 +198,7 @@ def test_a_production_within_another_is_refused(tmp_path):
     # averages of averages are averages of all
     write_parquet(simulated(200, 4, 2000), tmp_path / "d.parquet")
     joined = read([tmp_path / "both.parquet", tmp_path / "d.parquet"]).provenance["processes"]["ttH"]
-    assert [one["simulation"]["seed"] for one in joined["samples"]] == [1, 2, 4]
+    assert [record["simulation"]["seed"] for record in joined["samples"]] == [1, 2, 4]
     assert joined["generated"] == 10_000
 
 

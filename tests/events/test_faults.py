@@ -13,7 +13,7 @@ def faults(pt=50.0, eta=0.5, phi=1.0, energy: float | None = None, kind=JET) -> 
     if energy is None:
         energy = pt * np.cosh(eta)
     columns = (np.array([value]) for value in (pt, eta, phi, energy, kind))
-    return {what.split(" (")[0] for what in object_faults(*columns)}
+    return {fault.split(" (")[0] for fault in object_faults(*columns)}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def faults(pt=50.0, eta=0.5, phi=1.0, energy: float | None = None, kind=JET) -> 
         ({}, {"energy": -60.0}, "negative energy"),
     ],
 )
-def test_limits_of_objects(good, bad, fault):
+def test_objects_beyond_their_limits_are_faults(good, bad, fault):
     assert faults(**good) == set()
     assert fault in faults(**bad)
 
@@ -47,12 +47,12 @@ def test_limits_of_objects(good, bad, fault):
         (1.0, 50.0, 2 * np.pi + 0.05, "phi_MET outside ±2π (degrees?)"),
     ],
 )
-def test_limits_of_events(weight, met, phi, fault):
+def test_events_beyond_their_limits_are_faults(weight, met, phi, fault):
     assert list(event_faults(*(np.array([value]) for value in (weight, met, phi)))) == [fault]
     assert event_faults(np.array([-0.5]), np.array([0.9e9]), np.array([2 * np.pi])) == {}
 
 
-def test_limits_of_tracks():
+def test_tracks_beyond_their_limits_are_faults():
     good = {"charge": np.array([-1.0, 0.0, 2.0]), "d0": np.array([-300.0, 0.0, 1e3])}
     assert track_faults(good) == {}
     bad = {"charge": np.array([0.5]), "d0": np.array([1e39]), "dz": np.array([np.nan])}

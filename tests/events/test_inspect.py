@@ -25,7 +25,7 @@ TOLD = {
 }
 
 
-def test_numbers_agree_with_plain_python():
+def test_inspection_agrees_with_plain_python():
     events = replace(make_events(200), luminosity=50.0)
     weight = events.weight.copy()
     weight[::5] *= -1  # every tttt event
@@ -43,7 +43,7 @@ def test_numbers_agree_with_plain_python():
             assert sort.objects[NAMES[code]] == pytest.approx(sum(k.count(code) for k in kinds) / len(kinds))
         assert sort.most == max(map(len, kinds))
         assert sort.beyond_hardest == Dropped(0, 0)  # there are 14 at most
-        lost = [len(k) - sum(min(k.count(code), most) for code, most in SLOTS.values()) for k in kinds]
+        lost = [len(k) - sum(min(k.count(code), limit) for code, limit in SLOTS.values()) for k in kinds]
         assert sort.beyond_kinds == Dropped(sum(lost), sum(map(bool, lost)))
         assert sort.ranges["pT"].median == pytest.approx(
             np.median([pt for event in part.particles.pt.tolist() for pt in event])
@@ -64,8 +64,8 @@ def test_copies_of_a_hard_event_are_one_event_to_the_statistics():
 
 def test_more_than_eighteen_objects_are_counted():
     events = make_events(3)
-    many = ak.concatenate([events.particles] * 19, axis=1)
-    sorts = inspect(replace(events, particles=many)).processes
+    repeated = ak.concatenate([events.particles] * 19, axis=1)
+    sorts = inspect(replace(events, particles=repeated)).processes
     for number, name in enumerate(events.process):
         count = 19 * len(events.particles[number])
         assert sorts[name].beyond_hardest == Dropped(count - 18, 1)
@@ -86,13 +86,13 @@ def test_slots_by_kind_are_filled_from_the_eighteen_hardest():
     assert sort.beyond_kinds == Dropped(17 + 2, 2)
 
 
-def test_generation_and_cut_flow():
+def test_inspection_shows_generation_and_cut_flow():
     events = replace(make_events(100), provenance=TOLD)
-    seen = inspect(events)
+    inspection = inspect(events)
     expected = events.weight[events.process == "tttt"].sum() / 545.8
-    assert seen.generated["tttt"]["efficiency"] == pytest.approx(expected)
-    assert seen.problems == ["3 bad lines left out of tttt.csv"]
-    assert [step["yield"] for step in seen.generated["tttt"]["cut_flow"]] == pytest.approx([545.8, 70.9])
+    assert inspection.generated["tttt"]["efficiency"] == pytest.approx(expected)
+    assert inspection.problems == ["3 bad lines left out of tttt.csv"]
+    assert [step["yield"] for step in inspection.generated["tttt"]["cut_flow"]] == pytest.approx([545.8, 70.9])
     # all numbers stand for the luminosity that was asked for
     longer = inspect(events, luminosity=300.0).generated["tttt"]
     assert [step["yield"] for step in longer["cut_flow"]] == pytest.approx([3 * 545.8, 3 * 70.9])
@@ -121,11 +121,11 @@ def broken(column: str, value: float):
         ("phi", 3.5, "phi outside [-π, π): 1 objects"),
     ],
 )
-def test_bad_objects_are_found(column, value, problem):
-    assert any(found.startswith(problem) for found in inspect(broken(column, value)).problems)
+def test_inspection_lists_bad_objects(column, value, problem):
+    assert any(sentence.startswith(problem) for sentence in inspect(broken(column, value)).problems)
 
 
-def test_bad_events_are_found():
+def test_inspection_lists_bad_events():
     events = make_events(20)
     doubled = replace(events, number=np.where(events.number == 10, 0, events.number))  # both are tttt
     assert inspect(doubled).problems == ["event number met before in the process: 1 events, first in event 0 of tttt"]
@@ -137,12 +137,12 @@ def test_bad_events_are_found():
     assert inspect(replace(events, weight=weight)).problems[0].startswith("weight is NaN or infinite: 1 events")
 
 
-def test_it_is_written_as_json_and_printed():
+def test_inspection_is_written_as_json_and_printed():
     for events in (replace(make_events(100), provenance=TOLD), broken("pt", np.nan), make_events(5)[:0]):
-        seen = inspect(events)
-        assert set(json.loads(seen.json())["processes"]) == set(events.processes)
+        inspection = inspect(events)
+        assert set(json.loads(inspection.json())["processes"]) == set(events.processes)
         out = io.StringIO()
-        show(seen, Console(file=out, width=150))
+        show(inspection, Console(file=out, width=150))
         for name in events.processes:
             assert name in out.getvalue()
     out = io.StringIO()

@@ -43,7 +43,7 @@ def test_a_copy_holds_the_same_events_line_by_line(tmp_path, variant):
     assert "<wgt id='1'> 1.0 </wgt>" in copy.read_text()
 
 
-def test_what_a_shower_needs_must_be_there(tmp_path):
+def test_copy_refuses_files_without_what_a_shower_needs(tmp_path):
     path = tmp_path / "tt.lhe"
     path.write_text(WHOLE.replace("501 502", "*** 502"))
     assert len(read_lhe(path)) == 2
@@ -57,8 +57,8 @@ def test_the_simulation_reads_the_same_events_and_numbers_as_read_lhe(tmp_path):
     pytest.importorskip("fastjet")
     from femtobarn.simulate import Plan, run
 
-    whole = gzip.decompress((Path(__file__).parents[1] / "data" / "ttWW.lhe.gz").read_bytes()).decode()
-    head, *events = whole.removesuffix("</LesHouchesEvents>\n").split("<event>")
+    text = gzip.decompress((Path(__file__).parents[1] / "data" / "ttWW.lhe.gz").read_bytes()).decode()
+    head, *events = text.removesuffix("</LesHouchesEvents>\n").split("<event>")
     first, second, third = (event.replace("e+0", "D+0") for event in events[:3])
     events = [first, second.replace("501", "601"), second.replace("501", "701"), third]
     text = (

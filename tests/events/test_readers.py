@@ -31,12 +31,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_globs_and_formats_are_put_together(folder):
+def test_read_joins_files_of_globs_and_formats(folder):
     events = read(["tt*.parquet", folder / "ttH.csv", "*.csv.gz"])
-    whole = make_events(100)
-    assert events.processes == whole.processes
+    expected = make_events(100)
+    assert events.processes == expected.processes
     for name in ("tttt", "ttH", "ttW"):
-        ours, theirs = (sample[sample.process == name] for sample in (events, whole))
+        ours, theirs = (sample[sample.process == name] for sample in (events, expected))
         assert_same(theirs, ours, ("weight", "process", "number"), truth=False)
     paths = ["ttWW.parquet", "ttZ.parquet", "tttt.parquet", str(folder / "ttH.csv"), "ttW.csv.gz"]
     assert [file["path"] for file in events.provenance["files"]] == paths
@@ -50,7 +50,7 @@ def test_weights_follow_the_luminosity(folder):
     assert at_36.luminosity == 36
 
 
-def test_selection_and_process(folder):
+def test_read_applies_selection_and_process_name(folder):
     events = read("*.parquet", selection="n_jet >= 4", process="signal")
     assert events.processes == ("signal",)
     assert 0 < len(events) < 60
@@ -58,7 +58,7 @@ def test_selection_and_process(folder):
     assert ((kinds == 1) | (kinds == 2)).sum(axis=1).min() >= 4
 
 
-def test_tolerance_is_counted(folder):
+def test_tolerant_reading_counts_what_it_leaves_out(folder):
     good = (folder / "ttH.csv").read_text()
     (folder / "bad.csv").write_text(good.replace("ttH", "x") + "oops\n")
     with pytest.raises(EventError, match=r"bad\.csv:21: truncated line: 'oops'"):
@@ -67,7 +67,7 @@ def test_tolerance_is_counted(folder):
     assert [file["skipped"] for file in events.provenance["files"]] == [1, 0]
 
 
-def test_no_match_duplicates_and_unknown_suffix(folder):
+def test_read_refuses_no_match_duplicates_and_unknown_suffixes(folder):
     with pytest.raises(FileNotFoundError, match=r"no file matches 'none\*\.csv'"):
         read(["ttH.csv", "none*.csv"])
     with pytest.raises(FileNotFoundError, match="no file given"):
@@ -86,11 +86,11 @@ def test_no_match_duplicates_and_unknown_suffix(folder):
     assert len(read("named.dat", format="darkmachines")) == 20
 
 
-def test_what_was_read_is_told_when_it_is_written_again(folder):
+def test_provenance_lists_files_that_written_events_were_read_from(folder):
     write(read(["ttH.csv", "ttW.csv.gz"]), folder / "both.parquet")
-    told = read("both.parquet").provenance["files"]
-    assert [file["path"] for file in told] == ["both.parquet"]
-    assert [file["path"] for file in told[0]["made_of"]] == ["ttH.csv", "ttW.csv.gz"]
+    files = read("both.parquet").provenance["files"]
+    assert [file["path"] for file in files] == ["both.parquet"]
+    assert [file["path"] for file in files[0]["made_of"]] == ["ttH.csv", "ttW.csv.gz"]
 
 
 def test_samples_of_different_luminosity_do_not_mix():

@@ -43,7 +43,7 @@ def slow(path: Path) -> list[tuple[int, str, float, list[float], list[list[float
     return events
 
 
-def test_agrees_with_the_plainest_reader(tmp_path):
+def test_reader_agrees_with_a_plain_one(tmp_path):
     path = tmp_path / "events.csv"
     write_darkmachines(make_events(200), path)
     events, plain = read_darkmachines(path), slow(path)
@@ -59,7 +59,7 @@ def test_agrees_with_the_plainest_reader(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".txt.gz"])
 @pytest.mark.parametrize("unit", ["MeV", "GeV"])
-def test_round_trip_is_exact(tmp_path, suffix, unit):
+def test_text_written_and_read_is_exact(tmp_path, suffix, unit):
     events = make_events(300)
     path = tmp_path / f"events{suffix}"
     write_darkmachines(events, path, unit=unit)
@@ -106,7 +106,7 @@ def samples(draw: st.DrawFn) -> Events:
 
 @EASY
 @given(samples())
-def test_any_events_come_back_to_the_last_bit(tmp_path, events):
+def test_any_events_return_from_text_to_the_last_bit(tmp_path, events):
     path = tmp_path / "events.csv"
     write_darkmachines(events, path)
     assert_same(events, read_darkmachines(path, unit="MeV"), COLUMNS, truth=False)
@@ -197,7 +197,7 @@ SPREADSHEETS = {
 
 
 @pytest.mark.parametrize("case", SPREADSHEETS)
-def test_what_spreadsheets_make_of_a_file_is_named(tmp_path, case):
+def test_damage_by_spreadsheets_is_named(tmp_path, case):
     text, message = SPREADSHEETS[case]
     path = tmp_path / "events.csv"
     path.write_text(text, newline="")
@@ -206,7 +206,7 @@ def test_what_spreadsheets_make_of_a_file_is_named(tmp_path, case):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_utf16_is_named_with_its_remedy(tmp_path, encoding):
+def test_utf16_text_is_refused_with_its_remedy(tmp_path, encoding):
     path = tmp_path / "events.csv"
     path.write_text(GOOD, encoding=encoding)
     for tolerant in (False, True):
@@ -283,14 +283,14 @@ def test_the_same_number_in_another_process_is_no_duplicate(tmp_path):
         GOOD + "\n\n",
     ],
 )
-def test_harmless_variants_read_the_same(tmp_path, same):
+def test_harmless_variants_of_text_read_the_same(tmp_path, same):
     path, other = tmp_path / "events.csv", tmp_path / "other.csv"
     path.write_text(GOOD)
     other.write_bytes(same.encode())
     assert_same(read_darkmachines(path), read_darkmachines(other))
 
 
-def test_units_must_be_asked_for_when_they_are_not_mev(tmp_path):
+def test_text_in_gev_needs_the_unit(tmp_path):
     path = tmp_path / "events.csv"
     write_darkmachines(make_events(20), path, unit="GeV")
     with pytest.raises(EventError, match=r"wrong unit.*unit='GeV'"):
@@ -300,7 +300,7 @@ def test_units_must_be_asked_for_when_they_are_not_mev(tmp_path):
         read_darkmachines(path, unit="GeV")
 
 
-def test_empty_and_cut_files(tmp_path):
+def test_empty_and_cut_text_is_refused(tmp_path):
     path = tmp_path / "events.csv"
     path.write_bytes(b"")
     with pytest.raises(EventError, match="is empty"):
@@ -322,7 +322,7 @@ def test_empty_and_cut_files(tmp_path):
         read_darkmachines(tmp_path / "none.csv")
 
 
-def test_the_process_can_be_named(tmp_path):
+def test_process_name_replaces_names_of_the_file(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text(GOOD)
     events = read_darkmachines(path, process="signal", luminosity=36.0)
@@ -330,7 +330,7 @@ def test_the_process_can_be_named(tmp_path):
     assert events.luminosity == 36.0
 
 
-def test_what_the_format_cannot_hold_is_not_written(tmp_path):
+def test_writer_refuses_what_text_cannot_hold(tmp_path):
     events = make_events(4)
     path = tmp_path / "events.csv"
     with pytest.raises(ValueError, match="process name 'a;b'"):
@@ -342,7 +342,7 @@ def test_what_the_format_cannot_hold_is_not_written(tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(0, 6))
-def test_thousandths_are_those_of_exact_arithmetic(digits, places):
+def test_thousandths_agree_with_exact_arithmetic(digits, places):
     text = f"{Decimal(digits).scaleb(-places):f}"
     divided = _thousandth(np.array([float(text)]))
     assert divided is not None

@@ -78,7 +78,7 @@ def write_own(path: Path, content: Any) -> None:
 
 def own_layout(path: Path) -> dict[str, Any]:
     """A small file of the package's own layout as a structure."""
-    write_parquet(make_events(4, most=4), path)
+    write_parquet(make_events(4, max_objects=4), path)
     table = pq.read_table(path)
     return {"columns": table.to_pydict(), "metadata": json.loads(table.schema.metadata[b"femtobarn"])}
 
@@ -104,7 +104,7 @@ def write_root(path: Path, branches: Any) -> None:
 
 
 def jetclass_branches() -> dict[str, Any]:
-    jets = jet_events(3, most=4, processes=("QCD", "Hbb"))
+    jets = jet_events(3, max_particles=4, processes=("QCD", "Hbb"))
     columns = {"px": jets.particles.px, "py": jets.particles.py, "pz": jets.particles.pz, "energy": jets.particles.E}
     columns |= {"charge": jets.particles.charge, "isPhoton": (jets.particles.kind == 7) * 1}
     branches: dict[str, Any] = {f"part_{name}": array.tolist() for name, array in columns.items()}
@@ -112,9 +112,9 @@ def jetclass_branches() -> dict[str, Any]:
     return branches | {"jet_pt": np.full(3, 500.0)}
 
 
-def same_numbers(found: Any, written: Any, name: str) -> None:
+def same_numbers(values: Any, written: Any, name: str) -> None:
     """A column came back as it was written, whatever its type."""
-    assert [float(value) for value in found] == [float(value) for value in written], f"{name} is another"
+    assert [float(value) for value in values] == [float(value) for value in written], f"{name} is another"
 
 
 def objects_of(row: Any) -> list[float]:
@@ -199,7 +199,7 @@ def test_damaged_bytes_are_refused_or_harmless(tmp_path, name, n_mutants):
     path = tmp_path / name
     match name:
         case "own.parquet":
-            write_parquet(make_events(4, most=4), path)
+            write_parquet(make_events(4, max_objects=4), path)
         case "foreign.parquet":
             write_table(path, FOREIGN)
         case "jets.npz":

@@ -92,9 +92,9 @@ def is_whole_lhe(events: Events, content: bytes) -> None:
     weights = np.array([weight for weight, _ in plain])
     np.testing.assert_allclose(events.weight / events.weight.sum(), weights / weights.sum(), atol=1e-12)
     for particles, met, (_, rows) in zip(events.particles, events.context.MET, plain, strict=True):
-        seen = [row for row in rows if abs(row[0]) not in INVISIBLE]
-        assert particles.truth_id.tolist() == [row[0] for row in seen], "particles are missing"
-        np.testing.assert_allclose(particles.E, [row[4] for row in seen])
+        visible = [row for row in rows if abs(row[0]) not in INVISIBLE]
+        assert particles.truth_id.tolist() == [row[0] for row in visible], "particles are missing"
+        np.testing.assert_allclose(particles.E, [row[4] for row in visible])
         hidden = np.array([row[1:3] for row in rows if abs(row[0]) in INVISIBLE]).reshape(-1, 2).sum(axis=0)
         np.testing.assert_allclose(met, np.hypot(*hidden))
 
@@ -128,10 +128,10 @@ def test_what_is_read_tolerantly_of_damaged_lhe_is_sound(tmp_path, n_mutants):
 def test_damaged_compressed_files_are_refused(tmp_path, n_mutants):
     """gzip has a checksum: only its header may change without a trace."""
     packed = gzip.compress(LHE)
-    whole = lhe_events(LHE)
+    expected = lhe_events(LHE)
 
     def same(events: Events, _: bytes) -> None:
-        assert len(events) == len(whole)
+        assert len(events) == len(expected)
         np.testing.assert_allclose(ak.flatten(events.particles.E).to_numpy()[:2], [54.1, 13.0])
 
     fuzz(read_lhe, packed, tmp_path / "events.lhe.gz", n_mutants, check=same)
@@ -143,7 +143,7 @@ WORDS = {"j": 1, "b": 2, "e-": 3, "e+": 4, "m-": 5, "m+": 6, "g": 7}
 def darkmachines(folder: Path) -> bytes:
     """A sound file of a few events."""
     path = folder / "sound.csv"
-    write_darkmachines(make_events(6, most=5), path)
+    write_darkmachines(make_events(6, max_objects=5), path)
     return path.read_bytes()
 
 

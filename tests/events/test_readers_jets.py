@@ -22,7 +22,7 @@ from tests.support.same_events import assert_same
 def top_tagging(path: Path, count: int = 12, **changes: Any) -> dict[str, Any]:
     """An HDF5 table as pandas' to_hdf(format="table") lays it out: blocks of columns, their names pickled beside."""
     h5py = pytest.importorskip("h5py")
-    momenta, mask = make_jets(count, most=20, seed=1)
+    momenta, mask = make_jets(count, max_particles=20, seed=1)
     order = np.where(mask, -np.hypot(momenta[..., 0], momenta[..., 1]), 1).argsort(axis=1)
     momenta = np.take_along_axis(np.where(mask[..., None], momenta, 0), order[..., None], axis=1)
     names = [f"{name}_{slot}" for slot in range(20) for name in ("E", "PX", "PY", "PZ")]
@@ -45,7 +45,7 @@ def top_tagging(path: Path, count: int = 12, **changes: Any) -> dict[str, Any]:
     return {"momenta": momenta, "labels": labels}
 
 
-def test_top_tagging(tmp_path):
+def test_top_tagging_jets_agree_with_their_constituents(tmp_path):
     written = top_tagging(tmp_path / "test.h5")
     events = read(tmp_path / "test.h5")
     assert events.process.tolist() == ["QCD", "top"] * 6
@@ -54,10 +54,10 @@ def test_top_tagging(tmp_path):
     for row in range(12):
         momenta = written["momenta"][row]
         momenta = momenta[momenta[:, 3] > 0]
-        found = np.stack([getattr(events.particles[row], name) for name in ("px", "py", "pz", "E")], axis=-1)
-        np.testing.assert_allclose(found, momenta, rtol=1e-5, atol=1e-4)
-        whole = momenta.sum(axis=0)
-        assert events.context.jet_pt[row] == pytest.approx(math.hypot(whole[0], whole[1]), rel=1e-5)
+        components = np.stack([getattr(events.particles[row], name) for name in ("px", "py", "pz", "E")], axis=-1)
+        np.testing.assert_allclose(components, momenta, rtol=1e-5, atol=1e-4)
+        jet = momenta.sum(axis=0)
+        assert events.context.jet_pt[row] == pytest.approx(math.hypot(jet[0], jet[1]), rel=1e-5)
     assert len(set(events.number.tolist())) == 12
     suits(events, "kin")
     assert len(events.select("ttv == 0")) == 4
@@ -86,13 +86,13 @@ def test_jets_of_several_files_have_numbers_of_their_own(tmp_path):
         ({"E_0": np.full(12, -1.0)}, "row 0: negative energy"),
     ],
 )
-def test_top_tagging_mistakes(tmp_path, change, message):
+def test_mistakes_in_top_tagging_files_are_refused(tmp_path, change, message):
     top_tagging(tmp_path / "test.h5", **change)
     with pytest.raises(EventError, match=message):
         read(tmp_path / "test.h5")
 
 
-def test_empty_jets_and_empty_files(tmp_path):
+def test_empty_jets_and_empty_files_are_refused(tmp_path):
     nothing: dict[str, Any] = {f"{name}_{slot}": np.zeros(12) for slot in range(20) for name in ("E", "PX", "PY", "PZ")}
     top_tagging(tmp_path / "empty.h5", **nothing)
     with pytest.raises(EventError, match="row 0: a jet without constituents"):
@@ -120,15 +120,17 @@ def quark_gluon(path: Path, count: int = 10, **changes: Any) -> dict[str, np.nda
     rng = np.random.default_rng(2)
     x = np.zeros((count, 15, 4))
     for row in range(count):
-        some = int(rng.integers(1, 16))
-        angles = rng.normal(0, 0.2, some) + 0.5, rng.uniform(0, 2 * np.pi, some)
-        x[row, :some] = np.stack([rng.exponential(10, some) + 0.1, *angles, rng.choice(list(PDG), some)], axis=1)
+        n_particles = int(rng.integers(1, 16))
+        angles = rng.normal(0, 0.2, n_particles) + 0.5, rng.uniform(0, 2 * np.pi, n_particles)
+        x[row, :n_particles] = np.stack(
+            [rng.exponential(10, n_particles) + 0.1, *angles, rng.choice(list(PDG), n_particles)], axis=1
+        )
     arrays = {"X": x, "y": np.arange(count) % 2} | changes
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     return arrays
 
 
-def test_quark_gluon(tmp_path):
+def test_quark_gluon_jets_agree_with_their_archive(tmp_path):
     written = quark_gluon(tmp_path / "QG_jets.npz")
     events = read(tmp_path / "QG_jets.npz")
     assert events.process.tolist() == ["gluon", "quark"] * 5
@@ -161,7 +163,7 @@ def test_quark_gluon(tmp_path):
         ({"X": np.zeros((10, 3, 4))}, "row 0: a jet without constituents"),
     ],
 )
-def test_quark_gluon_mistakes(tmp_path, change, message):
+def test_mistakes_in_quark_gluon_archives_are_refused(tmp_path, change, message):
     quark_gluon(tmp_path / "jets.npz", **change)
     with pytest.raises(EventError, match=message):
         read(tmp_path / "jets.npz")
@@ -208,15 +210,15 @@ def jetclass(path: Path, count: int = 9, **changes: Any) -> Events:
     return events
 
 
-def test_jetclass(tmp_path):
+def test_jetclass_jets_agree_with_their_tree(tmp_path):
     written = jetclass(tmp_path / "jets.root")
     events = read(tmp_path / "jets.root")
     assert events.process.tolist() == written.process.tolist()
     assert events.context.jet_pt.tolist() == [600.0] * 9
     assert events.context.jet_tau2.tolist() == list(range(9))
     for name in ("kind", "charge", "pt", "E", "d0", "d0_error", "dz", "dz_error"):
-        one, other = ak.flatten(events.particles[name]), ak.flatten(written.particles[name])
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6, err_msg=name)
+        values, expected_values = ak.flatten(events.particles[name]), ak.flatten(written.particles[name])
+        np.testing.assert_allclose(values, expected_values, rtol=1e-5, atol=1e-6, err_msg=name)
     suits(events, "full")
 
 
@@ -228,29 +230,29 @@ def test_jetclass(tmp_path):
         ({"label_QCD": np.zeros(9, np.int32)}, "row 1: 0 of its labels"),
     ],
 )
-def test_jetclass_mistakes(tmp_path, change, message):
+def test_mistakes_in_jetclass_trees_are_refused(tmp_path, change, message):
     jetclass(tmp_path / "jets.root", **change)
     with pytest.raises(EventError, match=message):
         read(tmp_path / "jets.root")
 
 
-def test_jetclass_particles_of_two_types_and_of_none(tmp_path):
+def test_jetclass_particles_have_one_type_at_most(tmp_path):
     kind = jet_events(9, processes=("Hbb", "QCD", "Tbl")).particles.kind
     photon = ak.values_astype((kind == PHOTON) | (ak.local_index(kind) < 1), np.int32)
     jetclass(tmp_path / "two.root", part_isPhoton=photon)
     with pytest.raises(EventError, match=r"row \d: a particle with part_is.* and part_is"):
         read(tmp_path / "two.root")
     jetclass(tmp_path / "none.root", part_isPhoton=ak.values_astype(kind < 0, np.int32))
-    found = read(tmp_path / "none.root")
-    np.testing.assert_array_equal(ak.flatten(found.particles.kind == PARTICLE), ak.flatten(kind == PHOTON))
+    jets = read(tmp_path / "none.root")
+    np.testing.assert_array_equal(ak.flatten(jets.particles.kind == PARTICLE), ak.flatten(kind == PHOTON))
 
 
 @pytest.mark.parametrize("name", ["jets.h5", "jets.npz", "jets.root"])
-def test_damaged_and_missing_files(tmp_path, name):
+def test_damaged_and_missing_jet_files_are_refused(tmp_path, name):
     writer = {"jets.h5": top_tagging, "jets.npz": quark_gluon, "jets.root": jetclass}[name]
     writer(tmp_path / name)
-    whole = (tmp_path / name).read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], b"nothing of the kind"):
+    content = (tmp_path / name).read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"nothing of the kind"):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(EventError, match=r"cannot be read as"):
             read(tmp_path / name)
@@ -266,7 +268,7 @@ def test_jets_are_written_and_read_as_parquet_with_their_tracks(tmp_path):
 
 
 def test_inspection_counts_constituents():
-    found = inspect(jet_events(20))
-    assert {"charged hadron", "neutral hadron"} <= set(found.processes["top"].objects)
-    titles = [[str(column.header) for column in table.columns] for table in tables(found)]
+    inspection = inspect(jet_events(20))
+    assert {"charged hadron", "neutral hadron"} <= set(inspection.processes["top"].objects)
+    titles = [[str(column.header) for column in table.columns] for table in tables(inspection)]
     assert any("charged hadron" in columns for columns in titles)

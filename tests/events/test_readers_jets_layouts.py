@@ -24,7 +24,7 @@ from tests.events.test_readers_jets import FLAGS, jetclass, quark_gluon, top_tag
         (-311, 0.497611, NEUTRAL, 0),
     ],
 )
-def test_hyperons_kaons_and_nuclei_are_known(tmp_path, number, mass, kind, charge):
+def test_pdg_table_has_hyperons_kaons_and_nuclei(tmp_path, number, mass, kind, charge):
     quark_gluon(tmp_path / "jets.npz", X=np.tile([10.0, 0.3, 1.0, number], (10, 2, 1)))
     particles = read(tmp_path / "jets.npz").particles
     assert set(ak.flatten(particles.kind)) == {kind}
@@ -32,7 +32,7 @@ def test_hyperons_kaons_and_nuclei_are_known(tmp_path, number, mass, kind, charg
     np.testing.assert_allclose(ak.flatten(particles.mass), mass, rtol=1e-5)
 
 
-def test_other_hadrons_are_looked_up(tmp_path):
+def test_pdg_table_looks_up_other_hadrons(tmp_path):
     pytest.importorskip("particle")
     quark_gluon(tmp_path / "jets.npz", X=np.tile([10.0, 0.3, 1.0, -411], (10, 2, 1)))  # D-
     particles = read(tmp_path / "jets.npz").particles
@@ -70,14 +70,14 @@ def test_padding_of_jets_is_no_constituent(tmp_path, name, filler):
             for column, values in columns.items()
         }
         jetclass(tmp_path / name, **padded)
-    found = read(tmp_path / name)
-    assert ak.num(found.particles).tolist() == ak.num(expected.particles).tolist()
-    np.testing.assert_allclose(ak.flatten(found.particles.E), ak.flatten(expected.particles.E), rtol=1e-6)
+    jets = read(tmp_path / name)
+    assert ak.num(jets.particles).tolist() == ak.num(expected.particles).tolist()
+    np.testing.assert_allclose(ak.flatten(jets.particles.E), ak.flatten(expected.particles.E), rtol=1e-6)
     slots_ = len(expected) * {"jets.h5": 20, "jets.npz": 15}.get(name, width)
-    assert found.provenance["files"][0]["padded"] == slots_ - int(ak.sum(ak.num(expected.particles)))
+    assert jets.provenance["files"][0]["padded"] == slots_ - int(ak.sum(ak.num(expected.particles)))
 
 
-def test_named_processes_need_no_labels(tmp_path):
+def test_jets_with_a_process_name_need_no_labels(tmp_path):
     top_tagging(tmp_path / "jets.h5", labels={"is_signal_new": None})
     quark_gluon(tmp_path / "jets.npz", y=None)
     jetclass(tmp_path / "jets.root", label_QCD=None, label_Hbb=None, label_Tbl=None)
@@ -111,7 +111,7 @@ def test_features_ask_for_what_a_tree_lacks(tmp_path):
         assert absent != "charge" or not set(ak.flatten(events.particles.kind)) & {ELECTRON, ANTIMUON}
 
 
-def test_trees_of_other_names_and_of_other_layouts(tmp_path):
+def test_trees_of_other_names_are_read_and_other_layouts_refused(tmp_path):
     uproot = pytest.importorskip("uproot")
     jetclass(tmp_path / "jets.root")
     with uproot.open(tmp_path / "jets.root") as file:
@@ -130,7 +130,7 @@ def test_trees_of_other_names_and_of_other_layouts(tmp_path):
         read(tmp_path / "nano.root")
 
 
-def test_headers_that_promise_more_than_the_file_holds(tmp_path):
+def test_headers_that_promise_more_than_the_file_holds_are_refused(tmp_path):
     h5py = pytest.importorskip("h5py")
     quark_gluon(tmp_path / "jets.npz")
     with zipfile.ZipFile(tmp_path / "jets.npz") as archive:

@@ -89,7 +89,7 @@ def test_weights_sum_to_cross_section_times_luminosity(path):
     np.testing.assert_allclose(weight, np.array([2.0, -1.0]) * 3.0 * 1000 * 100)
 
 
-def test_compressed_files_are_the_same(path, tmp_path):
+def test_compressed_lhe_files_read_the_same(path, tmp_path):
     packed = tmp_path / "tt.lhe.gz"
     packed.write_bytes(gzip.compress(WHOLE.encode()))
     assert read_lhe(packed).particles.tolist() == read_lhe(path).particles.tolist()
@@ -100,7 +100,7 @@ def test_compressed_files_are_the_same(path, tmp_path):
             reader(packed)
 
 
-def test_info(path):
+def test_lhe_info_agrees_with_the_file(path):
     info = lhe_info(path)
     assert (info.cross_section, info.error, info.events) == (3.0, 0.5, 2)
     assert info.comment == "e- mu+ and jets, by hand"
@@ -110,9 +110,9 @@ def test_info(path):
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_events_do_not_depend_on_where_the_file_is_cut_into_pieces(path, chunk_bytes, pack):
     path.write_bytes(pack(WHOLE.encode()))
-    whole = [event.rows for event in HardEvents(path)]
-    assert len(whole) == 2
-    assert [event.rows for event in HardEvents(path, chunk_bytes=chunk_bytes)] == whole
+    expected = [event.rows for event in HardEvents(path)]
+    assert len(expected) == 2
+    assert [event.rows for event in HardEvents(path, chunk_bytes=chunk_bytes)] == expected
 
 
 def test_undecayed_particles_are_refused_or_counted(path):
@@ -143,7 +143,7 @@ def test_undecayed_particles_are_refused_or_counted(path):
         (FIRST + SECOND, "", "has no events"),
     ],
 )
-def test_errors_name_the_line(path, old, new, message):
+def test_lhe_errors_name_the_line(path, old, new, message):
     assert old in WHOLE
     path.write_text(WHOLE.replace(old, new, 1))
     with pytest.raises(EventError, match=message):
@@ -200,14 +200,14 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_valid_variants_read_the_same(path, variant):
+def test_valid_variants_of_lhe_read_the_same(path, variant):
     expected = read_lhe(path)
     text = VARIANTS[variant](WHOLE)
     assert text != WHOLE
     path.write_text(text, encoding="utf-8", newline="")
-    found = read_lhe(path)
-    assert_same(expected, found, ("weight", "process"))  # numbers have the file's checksum
-    np.testing.assert_array_equal(found.number - found.number[0], np.arange(2))
+    events = read_lhe(path)
+    assert_same(expected, events, ("weight", "process"))  # numbers have the file's checksum
+    np.testing.assert_array_equal(events.number - events.number[0], np.arange(2))
     info = lhe_info(path)
     assert (info.events, info.cross_section, info.error) == (2, 3.0, 0.5)
 
@@ -276,7 +276,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damage_is_an_error_with_its_line(path, case):
+def test_damaged_lhe_is_an_error_with_its_line(path, case):
     old, new, message = DAMAGE[case]
     assert old in WHOLE
     path.write_text(WHOLE.replace(old, new, 1))
@@ -288,14 +288,14 @@ def test_damage_is_an_error_with_its_line(path, case):
         assert str(path) in str(caught.value)
 
 
-def test_utf16_is_named_with_its_remedy(path):
+def test_utf16_lhe_is_refused_with_its_remedy(path):
     path.write_text(WHOLE, encoding="utf-16")
     with pytest.raises(EventError, match=r"1: is UTF-16 text .*iconv"):
         read_lhe(path)
 
 
 @pytest.mark.parametrize("promise", ["<MGGenerationInfo>\n# Number of Events : 2\n</MGGenerationInfo>", "<!-- {} -->"])
-def test_a_promise_that_is_kept_or_commented_out_is_no_error(path, promise):
+def test_number_of_events_promised_in_a_header_is_checked(path, promise):
     out = "<MGGenerationInfo>\n# Number of Events : 9\n</MGGenerationInfo>"
     path.write_text(WHOLE.replace("</header>", promise.format(out) + "</header>"))
     assert len(read_lhe(path)) == 2

@@ -28,11 +28,11 @@ def simulated(count: int = 200):
     truth = ak.values_astype(events.particles.kind * 7, np.int32)
     particles = ak.with_field(ak.with_field(events.particles, truth, "truth_id"), truth > 14, "prompt")
     context = ak.with_field(events.context, np.arange(count) * 0.1, "vertices")
-    told = {"processes": {"tttt": {"cross_section_pb": 0.005458, "cut_flow": [{"cut": "all", "events": 3}]}}}
-    return replace(events, particles=particles, context=context, luminosity=36.1, provenance=told)
+    provenance = {"processes": {"tttt": {"cross_section_pb": 0.005458, "cut_flow": [{"cut": "all", "events": 3}]}}}
+    return replace(events, particles=particles, context=context, luminosity=36.1, provenance=provenance)
 
 
-def test_round_trip_is_exact(tmp_path):
+def test_parquet_written_and_read_is_exact(tmp_path):
     events = simulated()
     path = tmp_path / "new" / "events.parquet"
     write_parquet(events, path)
@@ -46,7 +46,7 @@ def test_round_trip_is_exact(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["events.parquet"]
 
 
-def test_events_without_objects_and_no_events(tmp_path):
+def test_parquet_holds_events_without_objects_and_no_events(tmp_path):
     events = make_events(20)
     empty = replace(events, particles=events.particles[events.particles.pt < 0])
     for sample in (empty, events[:0]):
@@ -59,21 +59,21 @@ def test_compact_files_keep_the_detector_s_resolution(tmp_path):
     write_parquet(events, tmp_path / "full.parquet")
     write_parquet(events, tmp_path / "compact.parquet", compact=True)
     back = read_parquet(tmp_path / "compact.parquet")
-    one, other = ak.flatten(events.particles), ak.flatten(back.particles)
-    np.testing.assert_allclose(other.pt, one.pt, rtol=2.5e-4)
-    np.testing.assert_allclose(other.eta, one.eta, atol=2.5e-4)
-    np.testing.assert_allclose(other.phi, one.phi, atol=5e-4)
-    np.testing.assert_allclose(other.E, one.E, rtol=1e-3)
-    np.testing.assert_allclose(other.mass, one.mass, atol=0.01)
-    np.testing.assert_array_equal(other.truth_id, one.truth_id)
-    assert ak.min(other.phi) >= -np.pi
-    assert ak.max(other.phi) < np.pi
+    objects, stored_objects = ak.flatten(events.particles), ak.flatten(back.particles)
+    np.testing.assert_allclose(stored_objects.pt, objects.pt, rtol=2.5e-4)
+    np.testing.assert_allclose(stored_objects.eta, objects.eta, atol=2.5e-4)
+    np.testing.assert_allclose(stored_objects.phi, objects.phi, atol=5e-4)
+    np.testing.assert_allclose(stored_objects.E, objects.E, rtol=1e-3)
+    np.testing.assert_allclose(stored_objects.mass, objects.mass, atol=0.01)
+    np.testing.assert_array_equal(stored_objects.truth_id, objects.truth_id)
+    assert ak.min(stored_objects.phi) >= -np.pi
+    assert ak.max(stored_objects.phi) < np.pi
     assert (tmp_path / "compact.parquet").stat().st_size * 2.5 < (tmp_path / "full.parquet").stat().st_size
     write_parquet(back, tmp_path / "again.parquet", compact=True)
     assert_same(back, read_parquet(tmp_path / "again.parquet"))
 
 
-def test_tracks_are_numbers(tmp_path):
+def test_parquet_refuses_tracks_that_are_no_numbers(tmp_path):
     jets = jet_events(5)
     wrong = ak.where(jets.particles.pt == ak.max(jets.particles.pt[3]), np.nan, jets.particles.dz)
     odd = replace(jets, particles=ak.with_field(jets.particles, wrong, "dz"))
@@ -101,7 +101,7 @@ def test_context_columns_need_names_of_their_own(tmp_path):
         ("phi", 170.0, r"row 2: phi outside ±2π"),
     ],
 )
-def test_impossible_objects_are_found(tmp_path, column, value, message):
+def test_impossible_objects_in_parquet_are_refused(tmp_path, column, value, message):
     events = make_events(5)
     flat = ak.to_numpy(ak.flatten(events.particles[column])).copy()
     counts = ak.to_numpy(ak.num(events.particles.pt))
@@ -113,11 +113,11 @@ def test_impossible_objects_are_found(tmp_path, column, value, message):
     assert caught.value.row == 2
 
 
-def test_damaged_files(tmp_path):
+def test_damaged_parquet_is_refused(tmp_path):
     path = tmp_path / "events.parquet"
     write_parquet(make_events(50), path)
-    whole = path.read_bytes()
-    for damaged in (b"", whole[:-100], b"PAR1" + whole[50:], b"nothing of the kind"):
+    content = path.read_bytes()
+    for damaged in (b"", content[:-100], b"PAR1" + content[50:], b"nothing of the kind"):
         path.write_bytes(damaged)
         with pytest.raises(EventError, match=r"events\.parquet: cannot be read as Parquet"):
             read_parquet(path)
@@ -125,7 +125,7 @@ def test_damaged_files(tmp_path):
         read_parquet(tmp_path / "none.parquet")
 
 
-def test_missing_columns_and_gaps(tmp_path):
+def test_missing_columns_and_gaps_in_parquet_are_refused(tmp_path):
     path = tmp_path / "events.parquet"
     write_parquet(make_events(3), path)
     table = pq.read_table(path)
@@ -193,7 +193,7 @@ def mapped(text: str = LISTS) -> Mapping:
     return Mapping.model_validate(yaml.safe_load(text))
 
 
-def test_foreign_lists_and_numbered_columns(tmp_path: Path):
+def test_mapping_reads_lists_and_numbered_columns(tmp_path: Path):
     path = tmp_path / "foreign.parquet"
     pq.write_table(pa.table(foreign()), path)
     events = read_parquet(path, mapped())

@@ -47,8 +47,8 @@ def numbered(path: Path, jets: Any) -> Path:
 def changed(path: Path, column: str, values: pa.Array, count: int = 4) -> Path:
     """A file in the package's layout with another column."""
     write_parquet(make_events(count), path)
-    whole = pq.read_table(path)
-    pq.write_table(whole.set_column(whole.column_names.index(column), column, values), path)
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), path)
     return path
 
 
@@ -162,10 +162,10 @@ def test_streams_and_whole_files_of_the_own_layout_refuse_alike(tmp_path, column
 def test_damaged_descriptions_of_the_own_layout_are_refused(tmp_path, old, new, message):
     path = tmp_path / "events.parquet"
     write_parquet(make_events(3), path)
-    whole = pq.read_table(path)
-    text = whole.schema.metadata[b"femtobarn"].decode()
+    table = pq.read_table(path)
+    text = table.schema.metadata[b"femtobarn"].decode()
     assert old in text
-    pq.write_table(whole.replace_schema_metadata({b"femtobarn": text.replace(old, new).encode()}), path)
+    pq.write_table(table.replace_schema_metadata({b"femtobarn": text.replace(old, new).encode()}), path)
     with pytest.raises(EventError, match=rf"events\.parquet: .*{message}"):
         read(path)
 
@@ -188,8 +188,8 @@ def test_padding_behind_objects_is_counted_and_is_no_object(tmp_path, layout, fi
     else:
         table(path, jets)
         if layout == "fixed":
-            whole = pq.read_table(path)
-            columns = {name: whole[name].combine_chunks() for name in whole.column_names}
+            stored = pq.read_table(path)
+            columns = {name: stored[name].combine_chunks() for name in stored.column_names}
             fixed = {name: columns[name].cast(pa.list_(pa.float64(), 3)) for name in ("pt", "eta", "phi")}
             pq.write_table(pa.table(columns | fixed), path)
         events = read(path, mapping=mapping())
@@ -202,7 +202,7 @@ def test_padding_behind_objects_is_counted_and_is_no_object(tmp_path, layout, fi
         read(path, mapping=mapping(NUMBERED if layout == "numbered" else COLUMNS))
 
 
-def test_damaged_numbers_are_no_padding(tmp_path):
+def test_damaged_numbers_are_not_taken_for_padding(tmp_path):
     """A NaN in place of a pT whose object has a direction, and an energy whose pT is 0."""
     for pt, message in ((np.nan, "NaN or infinity"), (-5.0, "negative pT"), (-1.0, "negative pT")):
         path = table(tmp_path / "events.parquet", [[(50.0, 0.1, 1.0), (pt, 0.7, 2.0)]])
@@ -217,11 +217,11 @@ def test_damaged_numbers_are_no_padding(tmp_path):
 def test_padding_of_the_own_layout_is_counted_and_shown(tmp_path, capsys):
     path = tmp_path / "events.parquet"
     write_parquet(make_events(2), path)
-    whole = pq.read_table(path)
+    table = pq.read_table(path)
     for name in ("pt", "eta", "phi", "E", "kind"):
-        padded = pa.array([[*row, 0] for row in whole[name].to_pylist()], whole[name].type)
-        whole = whole.set_column(whole.column_names.index(name), name, padded)
-    pq.write_table(whole, path)
+        padded = pa.array([[*row, 0] for row in table[name].to_pylist()], table[name].type)
+        table = table.set_column(table.column_names.index(name), name, padded)
+    pq.write_table(table, path)
     events = read(path)
     assert events.particles.pt.tolist() == make_events(2).particles.pt.tolist()
     assert events.provenance["files"][0]["padded"] == 2
@@ -229,7 +229,7 @@ def test_padding_of_the_own_layout_is_counted_and_shown(tmp_path, capsys):
     assert "2 padded entries" in "".join(capsys.readouterr().out.split("\n")).replace("  ", " ")
 
 
-def test_energies_in_mev_are_noticed(tmp_path):
+def test_tables_in_mev_are_noticed(tmp_path):
     path = table(tmp_path / "events.parquet", [[(20e3, 0.0, 0.0)], [(60e3, 0.0, 0.0)]])
     with pytest.raises(
         EventError, match=r"row 1: wrong unit: an object with pT 60000.*`unit: MeV` under `data.mapping`"
@@ -269,11 +269,11 @@ def test_jets_in_mev_are_noticed_and_read_when_named(tmp_path, name):
     writer(tmp_path / name, **scaled)
     with pytest.raises(EventError, match=r"wrong unit: .*; if the file is in MeV, read it with --unit MeV"):
         read(tmp_path / name)
-    found = read(tmp_path / name, unit="MeV")
+    jets = read(tmp_path / name, unit="MeV")
     for column in ("pt", "E"):
-        values, wanted = (np.concatenate(events.particles[column].tolist()) for events in (found, expected))
+        values, wanted = (np.concatenate(events.particles[column].tolist()) for events in (jets, expected))
         np.testing.assert_allclose(values, wanted, rtol=1e-4)
-    np.testing.assert_allclose(found.context.jet_pt, expected.context.jet_pt, rtol=1e-4)
+    np.testing.assert_allclose(jets.context.jet_pt, expected.context.jet_pt, rtol=1e-4)
 
 
 def test_tolerance_leaves_out_bad_rows_and_counts_them(tmp_path):
@@ -301,10 +301,10 @@ def test_tolerance_leaves_out_bad_rows_of_the_own_layout(tmp_path):
     kinds[1] = kinds[1][:-1]  # a list that is too short
     kinds[2][0] = None
     changed(tmp_path / "own.parquet", "kind", lists(kinds, pa.int8()))
-    found = read(tmp_path / "own.parquet", tolerant=True)
-    assert found.number.tolist() == [0, 3]
-    assert found.particles.pt.tolist() == [events.particles.pt.tolist()[row] for row in (0, 3)]
-    record = found.provenance["files"][0]
+    kept = read(tmp_path / "own.parquet", tolerant=True)
+    assert kept.number.tolist() == [0, 3]
+    assert kept.particles.pt.tolist() == [events.particles.pt.tolist()[row] for row in (0, 3)]
+    record = kept.provenance["files"][0]
     assert [record[name] for name in ("events", "skipped", "padded")] == [2, 2, 0]
 
 
@@ -327,7 +327,7 @@ def test_tolerance_leaves_out_bad_jets(tmp_path):
         assert events.provenance["files"][0]["skipped"] == skipped
 
 
-def test_nested_records_and_names_in_bytes(tmp_path):
+def test_tables_of_nested_records_and_names_in_bytes_are_read(tmp_path):
     rows: Any = {
         "Jet": [[{"pt": 50.0, "eta": 0.1, "phi": 1.0}], []],
         "Electron": [[], [{"pt": 30.0, "eta": 0.2, "phi": 2.0, "charge": -1}]],
@@ -352,7 +352,7 @@ def test_nested_records_and_names_in_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("charge", [0.5, 0, -999, np.nan])
-def test_charges_of_leptons_are_one(tmp_path, charge):
+def test_leptons_with_other_charges_than_one_are_refused(tmp_path, charge):
     columns = {"pt": [[30.0, 20.0]], "eta": [[0.0, 0.0]], "phi": [[0.0, 1.0]], "met": [1.0], "phi_met": [0.0]}
     described = mapping({"electron": COLUMNS["jet"] | {"charge": "q"}})
     pq.write_table(pa.table(columns | {"q": [[1, -1]]}), tmp_path / "events.parquet")

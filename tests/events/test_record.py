@@ -17,9 +17,11 @@ from tests.support.sample import make_events
 
 def test_particles_are_four_vectors():
     events = make_events(30)
-    one = events.particles[0, 0]
-    other = vector.obj(pt=one.pt, eta=one.eta, phi=one.phi, E=one.E)
-    np.testing.assert_allclose([one.px, one.py, one.pz, one.mass], [other.px, other.py, other.pz, other.mass])
+    particle = events.particles[0, 0]
+    expected = vector.obj(pt=particle.pt, eta=particle.eta, phi=particle.phi, E=particle.E)
+    np.testing.assert_allclose(
+        [particle.px, particle.py, particle.pz, particle.mass], [expected.px, expected.py, expected.pz, expected.mass]
+    )
 
 
 @pytest.mark.parametrize("slots", [None, 1, 5, 40])
@@ -35,7 +37,7 @@ def test_padding_keeps_the_hardest_in_order(slots):
         assert not padded.kind[row, len(expected) :].any()
 
 
-def test_columns_must_fit_together():
+def test_events_refuse_columns_that_do_not_fit():
     events = make_events(4)
     with pytest.raises(ValueError, match="different lengths"):
         replace(events, weight=np.ones(3))
@@ -48,13 +50,13 @@ def test_columns_must_fit_together():
 def test_slices_and_masks_keep_weights_and_join_to_the_whole():
     events = make_events(40)
     parts = [events[:7], events[np.arange(7, 30)], events[np.arange(40) >= 30]]
-    whole = concatenate(parts)
-    assert_same(events, whole)
-    assert whole.provenance == events.provenance
-    np.testing.assert_allclose(whole.expected(36.0).sum(), events.weight.sum() * 0.36)
+    joined = concatenate(parts)
+    assert_same(events, joined)
+    assert joined.provenance == events.provenance
+    np.testing.assert_allclose(joined.expected(36.0).sum(), events.weight.sum() * 0.36)
 
 
-def test_truth_that_only_one_sample_has_is_left_out_and_told():
+def test_truth_that_only_one_sample_has_is_left_out_and_recorded():
     events = make_events(6)
     truth = replace(
         events,
@@ -79,11 +81,13 @@ def described(name: str, section: float, generated: int, path: str) -> dict[str,
 
 def test_provenance_keeps_cross_sections_cut_flows_and_files():
     events = make_events(4)
-    told = [described("tttt", 0.005, 100, "a"), described("ttW", 0.4, 300, "b"), described("ttW", 0.3, 200, "c")]
-    joined = concatenate([replace(events, provenance=one) for one in told], combine="add").provenance
+    provenances = [described("tttt", 0.005, 100, "a"), described("ttW", 0.4, 300, "b"), described("ttW", 0.3, 200, "c")]
+    joined = concatenate(
+        [replace(events, provenance=provenance) for provenance in provenances], combine="add"
+    ).provenance
     assert [file["path"] for file in joined["files"]] == ["a", "b", "c"]
     assert joined["seed"] == 1
-    assert joined["processes"]["tttt"] == told[0]["processes"]["tttt"]
+    assert joined["processes"]["tttt"] == provenances[0]["processes"]["tttt"]
     both = joined["processes"]["ttW"]
     assert both["cross_section_pb"] == pytest.approx(0.7)
     assert both["generated"] == 500
@@ -95,13 +99,13 @@ def test_provenance_keeps_cross_sections_cut_flows_and_files():
     assert concatenate([again, again], combine="add").provenance == joined
 
 
-def test_differing_notes_are_all_kept():
+def test_joined_provenance_keeps_all_differing_notes():
     events = make_events(4)
     joined = concatenate([replace(events, provenance={"seed": seed}) for seed in (1, 2, 1)])
     assert joined.provenance == {"seed": [1, 2]}
 
 
-def test_nothing_to_join():
+def test_concatenate_refuses_no_samples():
     with pytest.raises(ValueError, match="nothing to concatenate"):
         concatenate([])
 

@@ -52,7 +52,7 @@ def agree(expression: str, expected) -> None:
     assert passed.tolist() == [bool(expected(event)) for event in range(len(EVENTS))]
 
 
-def test_the_region_of_the_reference():
+def test_selection_of_the_reference_region_agrees_with_plain_python():
     region = "n_jet >= 6 and n_bjet >= 2 and HT >= 500 and ((n_lep == 2 and abs(charge) == 2) or n_lep >= 3)"
 
     def passes(event: int) -> bool:
@@ -67,7 +67,7 @@ def test_the_region_of_the_reference():
 
 @pytest.mark.parametrize("collection", KINDS)
 @pytest.mark.parametrize("quantity", ["pt", "eta", "phi", "E", "charge"])
-def test_objects_by_index_and_by_function(collection, quantity):
+def test_selection_takes_objects_by_index_and_function(collection, quantity):
     def of(event: int) -> list[float]:
         return plain(event, collection, quantity)
 
@@ -84,7 +84,7 @@ def test_objects_by_index_and_by_function(collection, quantity):
     agree(f"sum({name}) <= 0.01", lambda event: math.fsum(of(event)) <= 0.01)
 
 
-def test_count_of_a_collection_and_mass():
+def test_selection_counts_collections_and_computes_masses():
     agree("count(bjet) == 2", lambda event: len(plain(event, "bjet", "pt")) == 2)
     mass = [sorted(zip(event.pt, event.mass, strict=True))[-1][1] for event in EVENTS.particles]
     agree("object.mass[0] > 5", lambda event: mass[event] > 5)
@@ -99,7 +99,7 @@ def test_conditions_on_several_quantities_of_an_object():
     agree("count(jet.pt > MET and (abs(jet.eta) < 1 or not jet.pt < 80)) >= 1", passes)
 
 
-def test_columns_of_the_record():
+def test_selection_uses_columns_of_the_record():
     agree("process == 'tttt'", lambda event: EVENTS.process[event] == "tttt")
     agree("process not in ('tttt', \"ttH\")", lambda event: EVENTS.process[event] not in ("tttt", "ttH"))
     agree("number in (1, 2, 5.0)", lambda event: EVENTS.number[event] in (1, 2, 5))
@@ -132,8 +132,8 @@ NUMBERS = st.recursive(
     LEAVES,
     lambda inner: (
         st.tuples(inner, st.sampled_from("+-*/%"), inner).map(lambda parts: f"({' '.join(parts)})")
-        | inner.map(lambda one: f"abs({one})")
-        | inner.map(lambda one: f"-({one})")
+        | inner.map(lambda text: f"abs({text})")
+        | inner.map(lambda text: f"-({text})")
     ),
     max_leaves=6,
 )
@@ -142,7 +142,7 @@ CONDITIONS = st.recursive(
     | st.tuples(CONSTANTS.map(str), NUMBERS, CONSTANTS.map(str)).map(" < ".join),
     lambda inner: (
         st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda parts: f"({' '.join(parts)})")
-        | inner.map(lambda one: f"not ({one})")
+        | inner.map(lambda text: f"not ({text})")
     ),
     max_leaves=5,
 )

@@ -34,30 +34,33 @@ def pair(first: ak.Array, i: int, second: ak.Array, j: int) -> tuple[ak.Array, a
 
 def agree(expression: str, expected: ak.Array) -> None:
     """Compares a number of the language, by a cut at its median, with that number in awkward and vector."""
-    known = ak.drop_none(expected)
-    middle = float(np.median(ak.to_numpy(known))) + 1e-6
+    defined = ak.drop_none(expected)
+    middle = float(np.median(ak.to_numpy(defined))) + 1e-6
     for cut in (middle, -1e9):
         passed = select(EVENTS, f"{expression} > {cut}")
         assert passed.tolist() == ak.fill_none(expected > cut, False).tolist(), expression
-    assert select(EVENTS, f"{expression} < 1e9").sum() == len(known)
+    assert select(EVENTS, f"{expression} < 1e9").sum() == len(defined)
 
 
 def test_functions_of_two_objects_agree_with_vector():
     for name, first, second in (("jet[0], jet[1]", JETS, JETS), ("lepton[0], lepton[1]", LEPTONS, LEPTONS)):
-        one, two = pair(first, 0, second, 1)
-        agree(f"mass({name})", (one + two).mass)
-        agree(f"delta_r({name})", one.deltaR(two))
-        agree(f"delta_phi({name})", one.deltaphi(two))
-        agree(f"delta_eta({name})", one.deltaeta(two))
-        agree(f"mT({name})", np.sqrt(2 * one.pt * two.pt * (1 - np.cos(one.deltaphi(two)))))
-    one, two = pair(JETS, 2, LEPTONS, 0)
-    agree("mass(jet[2], lepton[0])", (one + two).mass)
-    agree("(jet[2] + lepton[0]).pt", (one + two).pt)
-    agree("(jet[2] + lepton[0]).eta", (one + two).eta)
-    agree("(jet[2] + lepton[0]).phi", (one + two).phi)
-    agree("(jet[2] + lepton[0]).E", (one + two).E)
-    agree("jet[2].pt", one.pt)
-    agree("mass(jet[2])", one.mass)
+        first_vector, second_vector = pair(first, 0, second, 1)
+        agree(f"mass({name})", (first_vector + second_vector).mass)
+        agree(f"delta_r({name})", first_vector.deltaR(second_vector))
+        agree(f"delta_phi({name})", first_vector.deltaphi(second_vector))
+        agree(f"delta_eta({name})", first_vector.deltaeta(second_vector))
+        agree(
+            f"mT({name})",
+            np.sqrt(2 * first_vector.pt * second_vector.pt * (1 - np.cos(first_vector.deltaphi(second_vector)))),
+        )
+    first_vector, second_vector = pair(JETS, 2, LEPTONS, 0)
+    agree("mass(jet[2], lepton[0])", (first_vector + second_vector).mass)
+    agree("(jet[2] + lepton[0]).pt", (first_vector + second_vector).pt)
+    agree("(jet[2] + lepton[0]).eta", (first_vector + second_vector).eta)
+    agree("(jet[2] + lepton[0]).phi", (first_vector + second_vector).phi)
+    agree("(jet[2] + lepton[0]).E", (first_vector + second_vector).E)
+    agree("jet[2].pt", first_vector.pt)
+    agree("mass(jet[2])", first_vector.mass)
     three = ak.pad_none(JETS, 3)
     agree("mass(jet[0], jet[1], jet[2])", (three[:, 0] + three[:, 1] + three[:, 2]).mass)
     agree("mass(jet[0] + jet[1], jet[2])", (three[:, 0] + three[:, 1] + three[:, 2]).mass)
@@ -104,7 +107,7 @@ def test_a_difference_of_angles_is_wrapped():
     ("name", "expected"),
     [(name, getattr(np, name)) for name in ("abs", "exp", "log", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh")],
 )
-def test_functions_of_a_number(name, expected):
+def test_functions_of_a_number_agree_with_numpy(name, expected):
     ht = ak.sum(ak.concatenate([JETS.pt, LEPTONS.pt], axis=1), axis=1)
     agree(f"{name}(HT / 100)", expected(ht / 100))
     values = expected(JETS.pt / 50)
@@ -244,7 +247,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("expression", "column", "message"), SPELLINGS)
-def test_other_spellings_get_their_remedy_at_the_place(expression, column, message):
+def test_errors_of_other_spellings_point_at_the_remedy(expression, column, message):
     with pytest.raises(SelectionError, match=message) as caught:
         select(EVENTS, expression)
     assert caught.value.column == column
@@ -334,8 +337,8 @@ def a_mask(passed: np.ndarray, content: bytes) -> None:
 @pytest.mark.parametrize("n_mutants", N_MUTANTS)
 def test_mutants_of_selections_are_selections_or_selection_errors(tmp_path, n_mutants):
     for seed, cut in enumerate(CUTS):
-        found = fuzz(
+        failures = fuzz(
             read, cut.encode(), tmp_path / "cut.txt", n_mutants // len(CUTS), seed=seed, errors=(SelectionError,),
             check=a_mask, names="^",
         )  # fmt: skip
-        assert found.n_refused > 0
+        assert failures.n_refused > 0

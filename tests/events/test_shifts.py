@@ -76,39 +76,39 @@ def test_uncertainties_pass_through_the_quoted_values():
 
 
 @pytest.mark.parametrize("name", SHIFTS)
-def test_nothing_is_shifted_by_nothing(events, name):
+def test_variation_of_zero_changes_nothing(events, name):
     assert_same(shift(events, name, size=0.0), events)
 
 
 @pytest.mark.parametrize("name", SHIFTS)
-def test_what_a_shift_leaves_alone(events, name):
-    found = shift(events, name)
+def test_variation_leaves_other_columns_alone(events, name):
+    shifted = shift(events, name)
     kept = ("process", "number", "hard")
     for column in kept if "tag" in name else (*kept, "weight"):
-        np.testing.assert_array_equal(getattr(found, column), getattr(events, column))
-    pt = found.particles.pt
+        np.testing.assert_array_equal(getattr(shifted, column), getattr(events, column))
+    pt = shifted.particles.pt
     assert ak.all(pt[:, 1:] <= pt[:, :-1])
-    assert found.particles.fields == events.particles.fields
+    assert shifted.particles.fields == events.particles.fields
     if "tag" in name:
-        assert_same(replace(found, weight=events.weight), events)
-        assert not np.allclose(found.weight, events.weight, rtol=1e-3)
+        assert_same(replace(shifted, weight=events.weight), events)
+        assert not np.allclose(shifted.weight, events.weight, rtol=1e-3)
     else:
-        others = [ak.flatten(part.particles.pt[~is_jet(part)]) for part in (found, events)]
+        others = [ak.flatten(part.particles.pt[~is_jet(part)]) for part in (shifted, events)]
         np.testing.assert_array_equal(*others)
-        assert not np.allclose(missing(found), missing(events), rtol=1e-3)
-        assert ((missing(found, "phi_MET") >= -np.pi) & (missing(found, "phi_MET") < np.pi)).all()
+        assert not np.allclose(missing(shifted), missing(events), rtol=1e-3)
+        assert ((missing(shifted, "phi_MET") >= -np.pi) & (missing(shifted, "phi_MET") < np.pi)).all()
 
 
 def test_jets_scale_with_their_masses_and_others_do_not():
     events = hand_made([300.0, 100.0, 60.0, 30.0], [0.0, 1.0, -2.3, 2.6], [1, 2, 3, 1])
-    found = jet_energy_scale(events, 1.0)
+    shifted = jet_energy_scale(events, 1.0)
     size = energy_uncertainty(*(ak.to_numpy(events.particles[name][0]) for name in ("pt", "eta")))
     size[2] = 0
     for name in ("pt", "E", "mass"):
-        one, other = (ak.to_numpy(getattr(part.particles, name)[0]) for part in (events, found))
-        np.testing.assert_allclose(other, one * (1 + size), rtol=1e-9)
+        before, after = (ak.to_numpy(getattr(part.particles, name)[0]) for part in (events, shifted))
+        np.testing.assert_allclose(after, before * (1 + size), rtol=1e-9)
     for name in ("eta", "phi", "kind"):
-        np.testing.assert_array_equal(found.particles[name][0], events.particles[name][0])
+        np.testing.assert_array_equal(shifted.particles[name][0], events.particles[name][0])
 
 
 def test_jets_change_places_and_fall_out():
@@ -121,9 +121,9 @@ def test_missing_momentum_balances_the_jets(events):
     plain = total(events)
     np.testing.assert_allclose(total(jet_energy_scale(events, 1.0)), plain, atol=1e-8)
     down = jet_energy_scale(events, -1.0)
-    whole = ak.to_numpy(ak.num(down.particles) == ak.num(events.particles))
-    assert 0.1 < whole.mean() < 1
-    np.testing.assert_allclose(total(down)[:, whole], plain[:, whole], atol=1e-8)
+    is_complete = ak.to_numpy(ak.num(down.particles) == ak.num(events.particles))
+    assert 0.1 < is_complete.mean() < 1
+    np.testing.assert_allclose(total(down)[:, is_complete], plain[:, is_complete], atol=1e-8)
     # a dropped jet counts as soft term, which holds its momentum then
     pt, eta = (ak.to_numpy(ak.flatten(events.particles[name])) for name in ("pt", "eta"))
     factor = ak.unflatten(1 - energy_uncertainty(pt, eta), ak.num(events.particles))
@@ -135,12 +135,12 @@ def test_missing_momentum_balances_the_jets(events):
 
 def test_up_then_down_is_nothing_to_second_order(events):
     back = jet_energy_scale(jet_energy_scale(events, 1.0), -1.0)
-    whole = ak.to_numpy(ak.num(back.particles) == ak.num(events.particles))  # but for jets at the threshold
-    assert whole.mean() > 0.99
-    back, events = back[whole], events[whole]
+    is_complete = ak.to_numpy(ak.num(back.particles) == ak.num(events.particles))  # but for jets at the threshold
+    assert is_complete.mean() > 0.99
+    back, events = back[is_complete], events[is_complete]
     for name in ("pt", "E"):
-        one, other = (ak.flatten(ak.sort(part.particles[name], axis=1)) for part in (events, back))
-        np.testing.assert_allclose(other, one, rtol=2 * 0.055**2)
+        before, after = (ak.flatten(ak.sort(part.particles[name], axis=1)) for part in (events, back))
+        np.testing.assert_allclose(after, before, rtol=2 * 0.055**2)
     once = np.abs(missing(jet_energy_scale(events, 1.0)) - missing(events))
     assert np.abs(missing(back) - missing(events)).mean() < 0.05 * once.mean()
     again = shift(shift(events, "btag_up"), "btag_down").weight / events.weight
@@ -155,14 +155,14 @@ def test_soft_term_gets_longer_along_itself(events):
     balanced = hand_made([40.0], [0.0], [1], met=40.0)
     balanced = replace(balanced, context=ak.zip({"MET": np.array([40.0]), "phi_MET": balanced.particles.phi[:, 0]}))
     opposite = replace(balanced, context=ak.zip({"MET": np.array([0.0]), "phi_MET": np.array([0.0])}))
-    for one in (balanced, opposite):
-        assert np.isfinite(missing(shift(one, "met_down"))).all()
+    for soft_term in (balanced, opposite):
+        assert np.isfinite(missing(shift(soft_term, "met_down"))).all()
 
 
 @pytest.mark.parametrize(("name", "flavour"), [("btag_up", 5), ("btag_down", 5), ("ctag_up", 4), ("mistag_up", 0)])
 def test_tags_of_the_shipped_events_follow_the_shifted_efficiency(shipped, name, flavour):
     """In events with two tags besides, the selection says nothing about the tag of a jet."""
-    found = shift(shipped, name)
+    shifted = shift(shipped, name)
     particles = shipped.particles
     tagged = particles.kind == BJET
     free = is_jet(shipped) & (ak.sum(tagged, axis=1) - tagged >= 2) & (abs(particles.eta) < 2.5)
@@ -170,7 +170,7 @@ def test_tags_of_the_shipped_events_follow_the_shifted_efficiency(shipped, name,
     pt = ak.to_numpy(ak.flatten(particles.pt[free]))
     tag = ak.to_numpy(ak.flatten(tagged[free]))
     counts = ak.to_numpy(ak.sum(free, axis=1))
-    ratio = np.repeat(found.weight / shipped.weight, counts)
+    ratio = np.repeat(shifted.weight / shipped.weight, counts)
     efficiency = b_tag_efficiency(pt, np.full(len(pt), flavour))
     size = b_tag_uncertainty(pt, np.full(len(pt), flavour)) * (1 if name.endswith("up") else -1)
     for weight, wanted in ((np.ones(len(pt)), efficiency), (ratio, efficiency * (1 + size))):
@@ -194,10 +194,10 @@ def test_weights_of_all_tags_together_are_one():
         for second in (1, 2):
             kind = ak.Array([[first, second, 1]])
             columns = {name: jets.particles[name] for name in ("pt", "eta", "phi", "E")}
-            one = replace(jets, particles=ak.zip(columns | {"kind": kind, "truth_id": ak.Array([[5, 5, 5]])}))
+            combination = replace(jets, particles=ak.zip(columns | {"kind": kind, "truth_id": ak.Array([[5, 5, 5]])}))
             tags = np.array([first, second]) == 2
             probability = np.where(tags, efficiency[:2], 1 - efficiency[:2]).prod()
-            weight = tag_efficiency(one, 1.0, (5,)).weight[0]
+            weight = tag_efficiency(combination, 1.0, (5,)).weight[0]
             mean += probability * weight
             count += probability * weight * tags.sum()
     assert mean == pytest.approx(1)

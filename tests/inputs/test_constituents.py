@@ -250,7 +250,7 @@ def test_what_a_set_leaves_out_changes_nothing_and_what_it_holds_does():
 
 
 def test_trimmed_batches_keep_tracks_beside_their_particles():
-    batch = make_batch(jet_events(6, most=10), 40)
+    batch = make_batch(jet_events(6, max_particles=10), 40)
     cut = trim(batch)
     assert cut.tracks.shape[:2] == cut.mask.shape
     assert torch.equal(cut.tracks[cut.mask], batch.tracks[batch.mask])

@@ -58,7 +58,7 @@ def log_odds(tagger: Network) -> Callable[[Events], np.ndarray]:
 
 def test_the_energy_flow_network_is_safe_and_the_particle_flow_network_is_not():
     """The change goes with the share of a soft particle and the angle of a splitting, down to nothing."""
-    jets = jet_events(60, most=20)
+    jets = jet_events(60, max_particles=20)
     safe, unsafe = (changes(log_odds(network(name, "kin")), jets) for name in ("efn", "pfn"))
     for kind in ("soft", "collinear"):
         steps = {each["step"]: each["most"] / safe["spread"] for each in safe[kind]}

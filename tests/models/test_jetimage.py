@@ -180,7 +180,7 @@ def test_an_object_opposite_of_the_axis_is_on_both_sides_of_the_image():
 
 
 def test_images_of_momentum_are_safe_and_those_of_numbers_are_not():
-    sample = jet_events(60, most=20)
+    sample = jet_events(60, max_particles=20)
     found = []
     for channels in (("pt",), ("pt", "count")):
         torch.manual_seed(3)

@@ -159,7 +159,7 @@ def test_events_come_to_rest_and_are_followed_by_a_token():
 @pytest.mark.parametrize("momenta", [[], [[0.0, 0, 9, 9]], [[3.0, 0, 4, 5], [6.0, 0, 8, 10]]])
 def test_events_without_a_rest_frame(momenta):
     inputs = Inputs(features="kin").double()
-    batch = make_batch(jet_events(1, most=3), 4, torch.float64)
+    batch = make_batch(jet_events(1, max_particles=3), 4, torch.float64)
     p = torch.tensor([*momenta, *[[0.0] * 4] * (4 - len(momenta))], dtype=torch.float64)[None]
     encoded = inputs(batch.replace(momenta=p, mask=torch.arange(4)[None] < len(momenta)))
     found = append_global_token(tokens(encoded, inputs.sizes(2), ("time",)), encoded).momenta[:, 4]

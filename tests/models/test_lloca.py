@@ -229,7 +229,7 @@ def lowered(state: Mapping[str, Tensor], heads: int, vectors: int) -> dict[str, 
 def test_transport_between_equal_frames_is_the_plain_network(name, features, monkeypatch):
     """Features of local momenta and messages between frames, where every frame is the lab's, against copied weights."""
     inputs = Inputs(("mass", "delta"), features=features).double()
-    encoded, sizes = inputs(make_batch(jet_events(20, most=12), 12, torch.float64)), inputs.sizes(2)
+    encoded, sizes = inputs(make_batch(jet_events(20, max_particles=12), 12, torch.float64)), inputs.sizes(2)
     forward = lorentz.eta(encoded.momenta.sum(1)) > 0  # the others are mirrored
     encoded = Features(*(column[forward] for column in encoded))
     network = build(name, sizes, frames="so3")

@@ -23,7 +23,7 @@ SHAPES = get_args(TreeAlgorithm)
 
 def encoded(count: int = 12, seed: int = 0) -> Features:
     """Jets; the first has no constituent left, the next one, then two."""
-    batch = make_batch(jet_events(count, most=15, seed=seed), SLOTS, torch.float64)
+    batch = make_batch(jet_events(count, max_particles=15, seed=seed), SLOTS, torch.float64)
     few = torch.arange(SLOTS) < torch.tensor([0, 1, 2, *[SLOTS] * (count - 3)])[:, None]
     found: Features = Inputs((), "full").double().fit(batch)(batch.replace(mask=batch.mask & few))
     return found

@@ -44,7 +44,7 @@ def components(jets: ak.Array) -> Any:
 @pytest.mark.parametrize("algorithm", POWERS)
 def test_mergings_are_those_of_fastjet(algorithm):
     fastjet = pytest.importorskip("fastjet")
-    momenta, mask = make_jets(60, most=40, seed=1)
+    momenta, mask = make_jets(60, max_particles=40, seed=1)
     tree = cluster(momenta, mask, algorithm)
     name = {"kt": "kt_algorithm", "cambridge_aachen": "cambridge_algorithm", "antikt": "antikt_algorithm"}[algorithm]
     wide = fastjet.JetDefinition(getattr(fastjet, name), 100.0)
@@ -111,7 +111,7 @@ def test_subjettiness_is_that_of_fastjet(count):
 
 
 def test_correlators_are_loops_over_constituents():
-    momenta, mask = make_jets(15, most=12, seed=6)
+    momenta, mask = make_jets(15, max_particles=12, seed=6)
     for beta in (0.2, 1.0, 2.0):
         e2, e3 = correlators(momenta, mask, beta=beta)
         for jet in range(len(mask)):
@@ -262,7 +262,7 @@ def test_types_share_the_momentum():
 
 
 def test_jets_of_one_constituent_and_of_none_are_zeros_not_nan():
-    momenta, mask = make_jets(4, most=5, seed=11)
+    momenta, mask = make_jets(4, max_particles=5, seed=11)
     mask[0], mask[1] = False, np.arange(5) == 2
     momenta[1, 2] = massless(np.array(20.0), np.array(0.3), np.array(1.0))
     values = kinematic(momenta, mask)

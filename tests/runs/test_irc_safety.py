@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from femtobarn.cli import app
 from femtobarn.events import Events, write_parquet
-from femtobarn.events.emissions import with_soft, with_split
+from femtobarn.events.emissions import add_soft_particle, split_collinear
 from femtobarn.experiments import experiment
 from femtobarn.inputs import columns, make_batch
 from femtobarn.physics.objects import PARTICLE, PHOTON
@@ -36,7 +36,7 @@ def total(jets: Events) -> np.ndarray:
 
 def test_a_soft_particle_has_its_share_and_lies_in_the_jet():
     jets = jet_events(200)
-    after = with_soft(jets, 0.01, np.random.default_rng(0))
+    after = add_soft_particle(jets, 0.01, np.random.default_rng(0))
     assert (ak.num(after.particles.pt) == ak.num(jets.particles.pt) + 1).to_numpy().all()
     new = after.particles[:, -1]
     np.testing.assert_allclose(new.pt, 0.01 * ak.sum(jets.particles.pt, axis=1), rtol=1e-12)
@@ -47,14 +47,14 @@ def test_a_soft_particle_has_its_share_and_lies_in_the_jet():
     assert np.mean(distance > 0.4) == pytest.approx(0.75, abs=0.1)  # uniform in the circle
     unknown = ak.with_field(jets.particles, ak.full_like(jets.particles.kind, PARTICLE), "kind")
     plain = Events(**{**jets.__dict__, "particles": unknown})
-    assert set(with_soft(plain, 0.1, np.random.default_rng(0)).particles[:, -1].kind.to_list()) == {PARTICLE}
+    assert set(add_soft_particle(plain, 0.1, np.random.default_rng(0)).particles[:, -1].kind.to_list()) == {PARTICLE}
 
 
 def test_a_collinear_splitting_leaves_the_momentum_alone():
     jets = jet_events(100)
-    after = with_split(jets, 1e-9, np.random.default_rng(0))
+    after = split_collinear(jets, 1e-9, np.random.default_rng(0))
     np.testing.assert_allclose(total(after), total(jets), rtol=1e-7)
-    wide = with_split(jets, 0.2, np.random.default_rng(0)).particles[:, -2:]
+    wide = split_collinear(jets, 0.2, np.random.default_rng(0)).particles[:, -2:]
     distance = np.hypot(wide.eta[:, 0] - wide.eta[:, 1], np.angle(np.exp(1j * (wide.phi[:, 0] - wide.phi[:, 1]))))
     np.testing.assert_allclose(distance, 0.2, rtol=1e-9)
     hardest = ak.max(jets.particles.pt, axis=1)

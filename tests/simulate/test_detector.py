@@ -38,9 +38,9 @@ def jet(pt: float, eta: float, phi: float) -> list[dict[str, Any]]:
     return [particle(211, pt / 10, eta + 0.01 * (i - 4.5), phi, hadronic=True) for i in range(10)]
 
 
-def chosen(found: ak.Array, kinds: tuple[int, ...]) -> ak.Array:
-    keep = np.isin(ak.to_numpy(ak.flatten(found.kind)), kinds)
-    return ak.unflatten(keep, ak.num(found, axis=1))
+def chosen(measured: ak.Array, kinds: tuple[int, ...]) -> ak.Array:
+    keep = np.isin(ak.to_numpy(ak.flatten(measured.kind)), kinds)
+    return ak.unflatten(keep, ak.num(measured, axis=1))
 
 
 def test_resolutions_pass_through_the_published_values():
@@ -94,8 +94,8 @@ def test_every_probability_is_one():
 )
 def test_isolated_particles_are_found_and_smeared_as_the_formulas_say(pdg, efficiency, resolution):
     pt, eta = np.array([60.0]), np.array([0.7])
-    found, _ = reconstruct(copies(particle(pdg, 60, 0.7, 1.0)), rng())
-    lepton = found[chosen(found, (*objects.LEPTONS, objects.PHOTON))]
+    measured, _ = reconstruct(copies(particle(pdg, 60, 0.7, 1.0)), rng())
+    lepton = measured[chosen(measured, (*objects.LEPTONS, objects.PHOTON))]
     expected = efficiency(pt, eta)[0]
     error = np.sqrt(expected * (1 - expected) / MANY)
     assert ak.mean(ak.num(lepton)) == pytest.approx(expected, abs=4 * error)
@@ -105,8 +105,8 @@ def test_isolated_particles_are_found_and_smeared_as_the_formulas_say(pdg, effic
 
 
 def test_jets_are_smeared_as_the_formula_says():
-    found, _ = reconstruct(copies(*jet(100, 0.3, -2.0)), rng())
-    ratio = ak.to_numpy(ak.flatten(found.pt)) / 100
+    measured, _ = reconstruct(copies(*jet(100, 0.3, -2.0)), rng())
+    ratio = ak.to_numpy(ak.flatten(measured.pt)) / 100
     expected = detector.jet_resolution(np.array([100.0]), np.array([0.3]))[0]
     assert len(ratio) == MANY
     assert ratio.std() == pytest.approx(expected, rel=0.05)
@@ -114,8 +114,8 @@ def test_jets_are_smeared_as_the_formula_says():
 
 def test_electron_charges_flip_at_the_stated_rate():
     events = copies(particle(11, 150, 2.4, 0.0), count=40_000)
-    found, _ = reconstruct(events, rng())
-    kinds = ak.to_numpy(ak.flatten(found[chosen(found, objects.ELECTRONS)].kind))
+    measured, _ = reconstruct(events, rng())
+    kinds = ak.to_numpy(ak.flatten(measured[chosen(measured, objects.ELECTRONS)].kind))
     rate = detector.charge_flip(np.array([150.0]), np.array([2.4]))[0]
     flipped = (kinds == objects.POSITRON).mean()
     assert flipped == pytest.approx(rate, abs=4 * np.sqrt(rate / len(kinds)))
@@ -123,30 +123,30 @@ def test_electron_charges_flip_at_the_stated_rate():
 
 def test_a_lepton_in_a_jet_is_not_isolated():
     inside = copies(*jet(100, 0.0, 0.0), particle(13, 20, 0.05, 0.05, hadronic=True), count=200)
-    found, _ = reconstruct(inside, rng())
-    assert ak.sum(chosen(found, objects.LEPTONS)) == 0
+    measured, _ = reconstruct(inside, rng())
+    assert ak.sum(chosen(measured, objects.LEPTONS)) == 0
 
 
 def test_an_electron_is_not_a_jet_as_well():
-    found, _ = reconstruct(copies(particle(11, 80, 0.2, 0.0), count=500), rng())
-    assert ak.all(ak.num(found) == 1)  # an electron, or, where it was not identified, its jet
-    assert 0.8 < ak.mean(chosen(found, objects.ELECTRONS)) < 0.95
+    measured, _ = reconstruct(copies(particle(11, 80, 0.2, 0.0), count=500), rng())
+    assert ak.all(ak.num(measured) == 1)  # an electron, or, where it was not identified, its jet
+    assert 0.8 < ak.mean(chosen(measured, objects.ELECTRONS)) < 0.95
 
 
 @pytest.mark.parametrize(("pdg", "flavour"), [(521, 5), (421, 4), (15, 15), (211, 0), (5122, 5), (4122, 4)])
 def test_a_jet_has_the_flavour_of_the_hadron_in_it(pdg, flavour):
     hadron = particle(pdg, 40, 0.1, 0.1, final=False)
     far = particle(521, 40, 0.1, 2.0, final=False)
-    found, _ = reconstruct(copies(*jet(60, 0.0, 0.0), hadron, far, count=50), rng())
-    assert set(ak.flatten(found.truth_id).to_list()) == {flavour}
+    measured, _ = reconstruct(copies(*jet(60, 0.0, 0.0), hadron, far, count=50), rng())
+    assert set(ak.flatten(measured.truth_id).to_list()) == {flavour}
 
 
-def test_missing_momentum_balances_what_is_seen():
+def test_missing_momentum_balances_visible_objects():
     # one stiff muon against nothing: the imbalance is the muon itself, wherever it was found
-    found, missing = reconstruct(copies(particle(13, 50, 0.5, 1.0), count=500), rng())
-    seen = ak.num(found) == 1
-    np.testing.assert_allclose(missing.MET[seen], ak.flatten(found.pt[seen]), rtol=1e-9)
-    np.testing.assert_allclose(missing.phi_MET[seen], 1.0 - np.pi, rtol=1e-9)
+    measured, missing = reconstruct(copies(particle(13, 50, 0.5, 1.0), count=500), rng())
+    has_muon = ak.num(measured) == 1
+    np.testing.assert_allclose(missing.MET[has_muon], ak.flatten(measured.pt[has_muon]), rtol=1e-9)
+    np.testing.assert_allclose(missing.phi_MET[has_muon], 1.0 - np.pi, rtol=1e-9)
     # back-to-back jets: only their resolution is left
     _, dijet = reconstruct(copies(*jet(100, 0.0, 0.0), *jet(100, 0.0, np.pi - 1e-3), count=2000), rng())
     expected = np.sqrt(2) * 100 * detector.jet_resolution(np.array([100.0]), np.array([0.0]))[0]
@@ -155,27 +155,27 @@ def test_missing_momentum_balances_what_is_seen():
 
 
 def test_neutrinos_leave_no_trace_and_muons_no_jet():
-    found, missing = reconstruct(copies(particle(14, 100, 0.0, 0.0), count=20), rng())
-    assert ak.sum(ak.num(found)) == 0
+    measured, missing = reconstruct(copies(particle(14, 100, 0.0, 0.0), count=20), rng())
+    assert ak.sum(ak.num(measured)) == 0
     assert ak.all(missing.MET == 0)
-    found, _ = reconstruct(copies(particle(13, 100, 0.0, 0.0), count=200), rng())
-    assert ak.sum(chosen(found, objects.JETS)) == 0
+    measured, _ = reconstruct(copies(particle(13, 100, 0.0, 0.0), count=200), rng())
+    assert ak.sum(chosen(measured, objects.JETS)) == 0
 
 
 def test_acceptance_ends_where_it_should():
     outside = [particle(11, 100, 2.6, 0.0), particle(11, 100, 1.45, 1.0), particle(13, 100, 2.6, 2.0)]
-    found, _ = reconstruct(copies(*outside, *jet(100, 3.5, -2.0), count=100), rng())
-    assert ak.sum(chosen(found, objects.LEPTONS)) == 0
-    assert ak.max(abs(found.eta)) < detector.JET_ETA
-    assert ak.min(found.pt) > detector.LEPTON_PT
+    measured, _ = reconstruct(copies(*outside, *jet(100, 3.5, -2.0), count=100), rng())
+    assert ak.sum(chosen(measured, objects.LEPTONS)) == 0
+    assert ak.max(abs(measured.eta)) < detector.JET_ETA
+    assert ak.min(measured.pt) > detector.LEPTON_PT
 
 
 def test_the_same_seed_gives_the_same_events_and_responses_differ():
     events = copies(*jet(100, 0.0, 0.0), particle(13, 50, 1.0, 2.0), count=20)
-    one, two = (reconstruct(events, rng(), responses=3) for _ in range(2))
-    assert ak.array_equal(one[0], two[0])
-    assert len(one[0]) == 60
-    met = ak.to_numpy(one[1].MET).reshape(3, 20)
+    first, second = (reconstruct(events, rng(), responses=3) for _ in range(2))
+    assert ak.array_equal(first[0], second[0])
+    assert len(first[0]) == 60
+    met = ak.to_numpy(first[1].MET).reshape(3, 20)
     assert len(np.unique(met)) == 60
 
 

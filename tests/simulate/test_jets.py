@@ -91,18 +91,18 @@ def test_visible_particles_and_their_impact_parameters():
         row(13, 91, 0, 5, 0, 0),
         row(2112, 91, 0, 5, 0, 0),
     ]
-    found = visible(ak.Array([particles]), 3.0)
-    assert found.kind.to_list() == [[CHARGED, CHARGED, PHOTON, MUON, NEUTRAL]]
-    assert found.charge.to_list() == [[1, -1, 0, -1, 0]]
-    np.testing.assert_allclose(found.d0.to_list(), [[0, 3, 0, 0, 0]], atol=1e-9)
-    np.testing.assert_allclose(found.dz.to_list(), [[-3 * np.sinh(0.5), 0, 0, 0, 0]], atol=1e-9)
+    kept = visible(ak.Array([particles]), 3.0)
+    assert kept.kind.to_list() == [[CHARGED, CHARGED, PHOTON, MUON, NEUTRAL]]
+    assert kept.charge.to_list() == [[1, -1, 0, -1, 0]]
+    np.testing.assert_allclose(kept.d0.to_list(), [[0, 3, 0, 0, 0]], atol=1e-9)
+    np.testing.assert_allclose(kept.dz.to_list(), [[-3 * np.sinh(0.5), 0, 0, 0, 0]], atol=1e-9)
 
 
 def test_the_detector_finds_tracks_and_sums_the_rest_in_cells():
     particles = [row(211, 91, 0, 20, 0.5, 0.3), row(22, 91, 0, 10, 0.205, 1.0), row(22, 91, 0, 10, 0.206, 1.0)]
     particles += [row(2112, 91, 0, 20, -0.5, 2.0), row(12, 91, 0, 20, 0, 0), row(22, 91, 0, 0.2, 1.0, -2.0)]
-    found = candidates(visible(ak.Array([particles] * 3000), 3.0), np.random.default_rng(0))
-    tracks = found[found.kind == CHARGED]
+    constituents = candidates(visible(ak.Array([particles] * 3000), 3.0), np.random.default_rng(0))
+    tracks = constituents[constituents.kind == CHARGED]
     pt = np.hypot(*(ak.to_numpy(ak.flatten(tracks[name])) for name in ("px", "py")))
     assert len(pt) / 3000 == pytest.approx(0.95, abs=0.02)
     expected = track_momentum_resolution(np.array([20.0]), np.array([0.5]))[0]
@@ -112,12 +112,12 @@ def test_the_detector_finds_tracks_and_sums_the_rest_in_cells():
     assert np.std(ak.flatten(tracks.d0)) == pytest.approx(error[0][0], rel=0.1)
     assert np.std(ak.flatten(tracks.dz)) == pytest.approx(error[1][0], rel=0.1)
     # a pion without a track is a neutral hadron; two photons in a cell are one, of both energies
-    assert ak.mean(ak.num(found[found.kind == NEUTRAL].px)) == pytest.approx(1.05, abs=0.02)
-    photons = found[found.kind == PHOTON]
+    assert ak.mean(ak.num(constituents[constituents.kind == NEUTRAL].px)) == pytest.approx(1.05, abs=0.02)
+    photons = constituents[constituents.kind == PHOTON]
     assert (ak.num(photons.px) == 1).to_numpy().all()
     assert ak.mean(photons.E) == pytest.approx(20 * np.cosh(0.2055), rel=0.01)
-    assert not ak.any(found.kind == ELECTRON)
-    assert ak.sum(abs(found.d0[found.charge == 0])) == 0
+    assert not ak.any(constituents.kind == ELECTRON)
+    assert ak.sum(abs(constituents.d0[constituents.charge == 0])) == 0
 
 
 def test_constituents_are_those_of_their_jet():
@@ -130,12 +130,12 @@ def test_constituents_are_those_of_their_jet():
         for side in (0, 1, 0)
     ]
     both = [events[0] + events[1], events[2], []]
-    particles = ak.Array([[{**one, "tag": place} for one in event] for place, event in enumerate(both)])
-    found = cluster(particles, 0.8, 400)
-    assert ak.num(found, axis=1).to_list() == [2, 1, 0]
-    assert ak.num(found, axis=2).to_list() == [[3, 3], [3], []]
-    np.testing.assert_allclose(ak.flatten(np.hypot(ak.sum(found.px, 2), ak.sum(found.py, 2))), 560, rtol=0.02)
-    assert ak.flatten(found.tag, axis=2).to_list() == [[0] * 6, [1] * 3, []]
+    particles = ak.Array([[{**particle, "tag": place} for particle in event] for place, event in enumerate(both)])
+    clustered = cluster(particles, 0.8, 400)
+    assert ak.num(clustered, axis=1).to_list() == [2, 1, 0]
+    assert ak.num(clustered, axis=2).to_list() == [[3, 3], [3], []]
+    np.testing.assert_allclose(ak.flatten(np.hypot(ak.sum(clustered.px, 2), ak.sum(clustered.py, 2))), 560, rtol=0.02)
+    assert ak.flatten(clustered.tag, axis=2).to_list() == [[0] * 6, [1] * 3, []]
 
 
 @pytest.mark.parametrize(("kind", "mass"), [("W", 80.4), ("Higgs", 125.0)])
@@ -146,8 +146,8 @@ def test_resonances_show_at_their_mass(kind, mass, tmp_path):
     assert abs(np.median(events.context.jet_mass) - mass) < 12
     assert (events.context.jet_pt >= 500).to_numpy().all()
     assert (events.context.jet_pt < 600).to_numpy().all()
-    whole = ak.sum(events.particles.pt * np.exp(1j * events.particles.phi), axis=1)
-    np.testing.assert_allclose(np.abs(whole), events.context.jet_pt, rtol=1e-6)
+    transverse = ak.sum(events.particles.pt * np.exp(1j * events.particles.phi), axis=1)
+    np.testing.assert_allclose(np.abs(transverse), events.context.jet_pt, rtol=1e-6)
 
 
 def test_the_command_on_the_card_makes_the_same_jets(tmp_path):
@@ -168,7 +168,7 @@ def test_the_command_on_the_card_makes_the_same_jets(tmp_path):
     assert "--jets QCD --jet-pt 500 600 --seed 1" in text
 
 
-def test_plans_that_cannot_be():
+def test_impossible_plans_of_jets_are_refused():
     with pytest.raises(ValueError, match="no jets are called 'charm'; there are top, W"):
         Jets("charm")
     with pytest.raises(ValueError, match="the second must be the larger"):

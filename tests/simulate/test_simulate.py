@@ -24,7 +24,7 @@ from femtobarn.events.storage.files import checksum
 from femtobarn.simulate import Generator, Plan, Preselection, production, reconstruct, run
 from femtobarn.simulate.card import card, error
 from femtobarn.simulate.generator import hadronic, same_sign
-from femtobarn.simulate.production import Unit
+from femtobarn.simulate.plan import Unit, first_number, make_units
 
 TTWW = Path(__file__).parents[1] / "data" / "ttWW.lhe.gz"
 SAME_SIGN = "(n_lep == 2 and abs(charge) == 2) or n_lep >= 3"
@@ -55,29 +55,29 @@ def test_enriched_and_unbiased_yields_agree(tmp_path):
     enriched = run(
         plan(events=3000, select=cuts, preselection=Preselection(True, 4, 400.0), seed=2), tmp_path / "enriched.parquet"
     )
-    one, other = unbiased.weight.sum(), enriched.weight.sum()
-    error = np.hypot(one / np.sqrt(len(unbiased)), other / np.sqrt(len(enriched)))
+    expected, enriched_yield = unbiased.weight.sum(), enriched.weight.sum()
+    error = np.hypot(expected / np.sqrt(len(unbiased)), enriched_yield / np.sqrt(len(enriched)))
     assert len(unbiased) > 15
-    assert abs(one - other) < 3 * error
+    assert abs(expected - enriched_yield) < 3 * error
     # and the enriched sample was cheaper: most of its events never saw the shower
     flow = enriched.provenance["processes"]["ttWW"]["cut_flow"]
     assert flow[2]["events"] < 0.1 * flow[0]["events"]
-    assert flow[-1]["yield"] == pytest.approx(other)
+    assert flow[-1]["yield"] == pytest.approx(enriched_yield)
 
 
 def test_no_selected_event_was_near_a_veto(ttww, tmp_path):
     """Every event of an unbiased sample with the leptons measured, and prompt, would have passed the lepton veto."""
     generator = Generator(settings(ttww, "PartonLevel:MPI = off"), 3, Preselection())
     particles = ak.concatenate([part.particles for part in generator.run(300)])
-    found, _ = reconstruct(particles, np.random.default_rng(1), responses=5)
-    prompt = found[(abs(found.truth_id) < 15) & (abs(found.truth_id) > 10) & found.prompt]
+    measured, _ = reconstruct(particles, np.random.default_rng(1), responses=5)
+    prompt = measured[(abs(measured.truth_id) < 15) & (abs(measured.truth_id) > 10) & measured.prompt]
     positive, negative = (ak.to_numpy(ak.sum(chosen, axis=1)) for chosen in (prompt.truth_id < 0, prompt.truth_id > 0))
     selected = ((positive >= 2) | (negative >= 2) | (positive + negative >= 3)).reshape(5, -1).any(axis=0)
     assert selected.sum() > 5
     assert same_sign(particles)[selected].all()
 
 
-def test_weights_share_out_the_cross_section(tmp_path):
+def test_weights_sum_to_the_cross_section(tmp_path):
     events = run(plan(preselection=Preselection(), luminosity=10.0, responses=2), tmp_path / "all.parquet")
     assert len(events) == 600
     assert events.weight.sum() == pytest.approx(lhe_info(TTWW).cross_section * 1000 * 10)
@@ -106,8 +106,8 @@ def test_two_seeds_are_one_sample_with_different_numbers_and_the_hard_events_of_
 
 
 def test_numbers_of_productions_are_whole_numbers_of_64_bits():
-    assert len({production.offset(seed) for seed in range(1000)}) == 1000
-    assert 1000 * (max(map(production.offset, range(1 << 16))) + (1 << 36)) < 2**63
+    assert len({first_number(seed) for seed in range(1000)}) == 1000
+    assert 1000 * (max(map(first_number, range(1 << 16))) + (1 << 36)) < 2**63
 
 
 def test_forced_decays_carry_their_branching_fraction(ttww):
@@ -174,19 +174,17 @@ def test_ancestors_are_looked_up_to_the_top():
     assert hadronic(record).to_list() == [[False] * 7 + [False, True, True, False]] * 2
 
 
-def test_any_number_of_workers_gives_the_same_events(tmp_path, monkeypatch):
-    monkeypatch.setattr(production, "UNIT", 100)
-    events = run(plan(select=(SAME_SIGN,)), tmp_path / "out.parquet", workers=1)
-    again = run(plan(select=(SAME_SIGN,)), tmp_path / "again.parquet", workers=2)
+def test_any_number_of_workers_gives_the_same_events(tmp_path):
+    events = run(plan(select=(SAME_SIGN,)), tmp_path / "out.parquet", workers=1, unit_size=100)
+    again = run(plan(select=(SAME_SIGN,)), tmp_path / "again.parquet", workers=2, unit_size=100)
     for name in ("weight", "number", "hard"):
         np.testing.assert_array_equal(getattr(events, name), getattr(again, name))
     assert ak.array_equal(events.particles, again.particles)
     assert not list(tmp_path.glob("*.units"))
 
 
-def test_a_stopped_production_goes_on_to_the_same_events(tmp_path, monkeypatch):
-    monkeypatch.setattr(production, "UNIT", 100)
-    whole = run(plan(), tmp_path / "whole.parquet", workers=1)
+def test_a_stopped_production_goes_on_to_the_same_events(tmp_path):
+    uninterrupted = run(plan(), tmp_path / "whole.parquet", workers=1, unit_size=100)
 
     class Stop(Exception):
         pass
@@ -196,14 +194,16 @@ def test_a_stopped_production_goes_on_to_the_same_events(tmp_path, monkeypatch):
             raise Stop
 
     with pytest.raises(Stop):
-        run(plan(), tmp_path / "out.parquet", workers=1, progress=stop)
+        run(plan(), tmp_path / "out.parquet", workers=1, unit_size=100, progress=stop)
     kept = sorted((tmp_path / "out.parquet.units").glob("*.parquet"))
     assert len(kept) >= 2
-    seen = []
-    resumed = run(plan(), tmp_path / "out.parquet", workers=1, progress=lambda progress: seen.append(progress.done))
-    assert seen[:2] == [100, 200]
-    assert ak.array_equal(whole.particles, resumed.particles)
-    np.testing.assert_array_equal(whole.weight, resumed.weight)
+    done = []
+    resumed = run(
+        plan(), tmp_path / "out.parquet", workers=1, unit_size=100, progress=lambda progress: done.append(progress.done)
+    )
+    assert done[:2] == [100, 200]
+    assert ak.array_equal(uninterrupted.particles, resumed.particles)
+    np.testing.assert_array_equal(uninterrupted.weight, resumed.weight)
 
 
 def test_a_folder_of_another_plan_is_refused(tmp_path):
@@ -212,20 +212,20 @@ def test_a_folder_of_another_plan_is_refused(tmp_path):
         run(plan(seed=2), tmp_path / "out.parquet")
 
 
-def test_a_target_is_met_by_the_first_units_that_meet_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(production, "UNIT", 100)
-    events = run(plan(events=100_000, target=5, preselection=Preselection()), tmp_path / "out.parquet", workers=2)
+def test_a_target_is_met_by_the_first_units_that_meet_it(tmp_path):
+    events = run(
+        plan(events=100_000, target=5, preselection=Preselection()), tmp_path / "out.parquet", workers=2, unit_size=100
+    )
     assert len(events) == 100
     assert events.provenance["processes"]["ttWW"]["generated"] == 100
 
 
-def test_units_never_cross_the_end_of_the_file(tmp_path):
-    begun = production.starts(plan(events=25_000), 12_000)
-    assert begun == [0, 10_000, 12_000, 22_000, 24_000]
-    assert Unit(0, 1) == Unit(0, 1)
+def test_units_never_cross_the_end_of_the_file():
+    units = make_units(plan(events=25_000), 12_000)
+    assert units == [Unit(0, 10_000), Unit(10_000, 2000), Unit(12_000, 10_000), Unit(22_000, 2000), Unit(24_000, 1000)]
 
 
-def test_built_in_processes_know_their_cross_section(tmp_path):
+def test_built_in_processes_have_a_cross_section(tmp_path):
     """gg -> tt at leading order is hundreds of pb, and a veto does not change it."""
     top = Plan(None, "ttbar", settings=GG_TTBAR, events=150)
     events = run(top, tmp_path / "tt.parquet", workers=1)
@@ -234,8 +234,8 @@ def test_built_in_processes_know_their_cross_section(tmp_path):
     assert events.weight.sum() == pytest.approx(record["cross_section_pb"] * 1000 * 100)
     vetoed = run(replace(top, preselection=Preselection(False, 6, 400.0)), tmp_path / "hard.parquet", workers=1)
     error = np.hypot(record["cross_section_error_pb"], 0.05 * record["cross_section_pb"])
-    known = vetoed.provenance["processes"]["ttbar"]["cross_section_pb"]
-    assert known == pytest.approx(record["cross_section_pb"], abs=3 * error)
+    section = vetoed.provenance["processes"]["ttbar"]["cross_section_pb"]
+    assert section == pytest.approx(record["cross_section_pb"], abs=3 * error)
     assert len(vetoed) < len(events)
 
 
@@ -266,14 +266,14 @@ def test_truth_travels_along_and_is_written(tmp_path):
     assert ak.mean(leptons.prompt) > 0.9
 
 
-def test_mistakes_are_told(tmp_path):
+def test_wrong_plans_and_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="does not understand the setting 'Top:nonsense = on'"):
         Generator(("Top:nonsense = on",), 1, Preselection())
     with pytest.raises(FileNotFoundError):
         run(plan(source=tmp_path / "none.lhe"), tmp_path / "out.parquet")
 
 
-def test_the_card_tells_how_to_make_the_same_events_again(tmp_path):
+def test_card_has_the_command_that_makes_the_same_events(tmp_path):
     """The command on the card, typed as it stands, gives the file back."""
     made = run(plan(events=400, select=(SAME_SIGN,), responses=2), tmp_path / "ttWW.parquet")
     text = card(
@@ -290,7 +290,7 @@ def test_the_card_tells_how_to_make_the_same_events_again(tmp_path):
     np.testing.assert_array_equal(made.weight, again.weight)
 
 
-def test_partons_are_judged_before_they_radiate_in_decays(ttww):
+def test_veto_counts_partons_before_they_radiate_in_decays(ttww):
     """Pythia asks its hook again in the showers of resonance decays, when soft partons have fallen below the margin."""
     generator = Generator(settings(ttww), 8, Preselection(jets=40))
     veto = generator.veto
@@ -305,7 +305,7 @@ def test_workers_end_with_a_killed_parent():
         "import time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "from multiprocessing import get_context\n"
-        "from femtobarn.simulate.production import end_with_parent\n"
+        "from femtobarn.events.processes import end_with_parent\n"
         "if __name__ == '__main__':\n"
         "    pool = ProcessPoolExecutor(2, mp_context=get_context('spawn'), initializer=end_with_parent)\n"
         "    list(pool.map(abs, range(4)))\n"

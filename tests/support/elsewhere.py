@@ -111,24 +111,24 @@ def moved(network: nn.Module) -> None:
 
 def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """On the processor; results are where the arguments are, or where they were asked for."""
-    given = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, Tensor)]
-    there = [each for each in given if isinstance(each, Held)]
+    given = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    on_device = [value for value in given if isinstance(value, Held)]
     name = func.overloadpacket.__name__
     wanted = kwargs.get("device")
-    away = bool(there) if wanted is None else torch.device(wanted).type == NAME
-    if there and name not in ACROSS:
-        strangers = [each for each in given if not isinstance(each, Held) and each.dim()]
+    away = bool(on_device) if wanted is None else torch.device(wanted).type == NAME
+    if on_device and name not in ACROSS:
+        strangers = [value for value in given if not isinstance(value, Held) and value.dim()]
         if strangers:
-            raise RuntimeError(f"{func}: tensors on two devices, of shapes {[tuple(each.shape) for each in given]}")
+            raise RuntimeError(f"{func}: tensors on two devices, of shapes {[tuple(value.shape) for value in given]}")
     if wanted is not None:
         kwargs = {**kwargs, "device": "cpu"}
-    plain_args, plain = tree_map(lambda each: each.plain if isinstance(each, Held) else each, (args, kwargs))
-    found = func(*plain_args, **plain)
-    known = {id(each.plain): each for each in there}
+    plain_args, plain = tree_map(lambda value: value.plain if isinstance(value, Held) else value, (args, kwargs))
+    outputs = func(*plain_args, **plain)
+    held_by_id = {id(value.plain): value for value in on_device}
 
-    def wrapped(each: Any) -> Any:
-        if not isinstance(each, Tensor):
-            return each
-        return known[id(each)] if id(each) in known else Held(each)
+    def wrap(tensor: Any) -> Any:
+        if not isinstance(tensor, Tensor):
+            return tensor
+        return held_by_id[id(tensor)] if id(tensor) in held_by_id else Held(tensor)
 
-    return tree_map(wrapped, found) if away else found
+    return tree_map(wrap, outputs) if away else outputs

@@ -56,8 +56,8 @@ def make_scores(events: Events, sharpness: float = 1.0, seed: int = 0, kind: str
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     weight = events.weight.copy()
     for name, expected in YIELDS.items():
-        mine = events.process == name
-        weight[mine] *= expected / weight[mine].sum()
+        is_process = events.process == name
+        weight[is_process] *= expected / weight[is_process].sum()
     prior = np.array([YIELDS[name] for name in PROCESSES[1:]]) / sum(YIELDS[name] for name in PROCESSES[1:])
     score = probability[:, 0] / (probability[:, 0] + probability[:, 1:] @ prior)
     probabilities = {name: probability[:, index].astype(np.float32) for index, name in enumerate(PROCESSES)}

@@ -1,7 +1,7 @@
 """Fuzzing of readers: seeded mutations of bytes and of nested values, and the contract a reader keeps on each of them.
 
 A reader either raises a documented error that names the file, or returns contents that hold every invariant. It never
-raises another exception and never warns. A test styles like this::
+raises another exception and never warns. A test looks like this::
 
     @pytest.mark.parametrize("n_mutants", N_MUTANTS)
     def test_damaged_file_is_refused_or_complete(tmp_path, n_mutants):

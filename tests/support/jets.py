@@ -20,12 +20,12 @@ from femtobarn.physics.objects import (
 
 
 def make_jets(
-    count: int = 50, most: int = 30, seed: int = 0, fewest: int = 1
+    count: int = 50, max_particles: int = 30, seed: int = 0, fewest: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Momenta (px, py, pz, E) of massless constituents around axes of any azimuth, and the mask; NaN in the padding."""
     rng = np.random.default_rng(seed)
-    shape = (count, most)
-    mask = np.arange(most) < rng.integers(fewest, most + 1, (count, 1))
+    shape = (count, max_particles)
+    mask = np.arange(max_particles) < rng.integers(fewest, max_particles + 1, (count, 1))
     pt = 0.5 + rng.exponential(10, shape)
     # two clusters of directions, so that there is something to find
     prong = rng.integers(0, 2, shape) * 0.5
@@ -36,11 +36,13 @@ def make_jets(
     return momenta, mask
 
 
-def jet_events(count: int = 40, most: int = 30, seed: int = 0, processes: tuple[str, ...] = ("top", "QCD")) -> Events:
+def jet_events(
+    count: int = 40, max_particles: int = 30, seed: int = 0, processes: tuple[str, ...] = ("top", "QCD")
+) -> Events:
     """Jets as events: constituents of all types with tracks; those of the first process have two prongs, not one."""
     rng = np.random.default_rng(seed)
     process = np.array(processes)[np.arange(count) % len(processes)]
-    counts = rng.integers(2, most + 1, count)
+    counts = rng.integers(2, max_particles + 1, count)
     total = int(counts.sum())
     jet = np.repeat(np.arange(count), counts)
     pt = 0.5 + rng.exponential(10, total)

@@ -55,7 +55,7 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
 
 def prepare(folder: Path) -> None:
     """Row groups of no common size, with processes that are thinned, repeated and left out."""
-    made = make_events(700, most=6)
+    made = make_events(700, max_objects=6)
     made.weight[:] *= np.random.default_rng(0).uniform(0, 1, len(made)) ** 3
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("femtobarn.events.shards.index.MOST", 23)

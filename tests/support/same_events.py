@@ -16,9 +16,9 @@ def assert_same(
     """Objects, context and columns agree bit by bit; without `truth` only what every particle has is compared."""
     fields = left.particles.fields if truth else ("pt", "eta", "phi", "E", "kind")
     for field in fields:
-        one, other = left.particles[field], right.particles[field]
-        np.testing.assert_array_equal(ak.to_numpy(ak.num(one)), ak.to_numpy(ak.num(other)))
-        np.testing.assert_array_equal(ak.to_numpy(ak.flatten(one)), ak.to_numpy(ak.flatten(other)), err_msg=field)
+        values, expected = left.particles[field], right.particles[field]
+        np.testing.assert_array_equal(ak.to_numpy(ak.num(values)), ak.to_numpy(ak.num(expected)))
+        np.testing.assert_array_equal(ak.to_numpy(ak.flatten(values)), ak.to_numpy(ak.flatten(expected)), err_msg=field)
     for field in left.context.fields if truth else ("MET", "phi_MET"):
         np.testing.assert_array_equal(left.context[field], right.context[field], err_msg=field)
     for field in columns:

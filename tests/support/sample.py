@@ -13,16 +13,21 @@ PROCESSES = ("tttt", "ttH", "ttW", "ttWW", "ttZ")
 
 
 def make_events(
-    count: int = 64, seed: int = 0, processes: tuple[str, ...] = PROCESSES, most: int = 14, *, first: int | None = None
+    count: int = 64,
+    seed: int = 0,
+    processes: tuple[str, ...] = PROCESSES,
+    max_objects: int = 14,
+    *,
+    first: int | None = None,
 ) -> Events:
-    """Events with 1 to `most` objects of every type, steeply falling pT, central eta; tttt is harder and busier.
+    """Events with 1 to `max_objects` objects of every type, steeply falling pT, central eta; tttt is harder and busier.
 
     The first event has `first` objects, if that is given.
     """
     rng = np.random.default_rng(seed)
     process = np.array(processes)[np.arange(count) % len(processes)]
     harder = np.where(process == processes[0], 1.6, 1.0)
-    counts = np.clip(rng.poisson(np.minimum(8 * harder, most)), 1, most)
+    counts = np.clip(rng.poisson(np.minimum(8 * harder, max_objects)), 1, max_objects)
     if first is not None:
         counts[0] = first
     total = int(counts.sum())

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.events.faults import event_faults, object_faults, track_faults, wrapped
+from femtobarn.events.faults import event_faults, object_faults, track_faults, wrap_phi
 from femtobarn.physics.objects import BJET, JET, KINDS
 
 #: What to do about a fault of an object; the first entry that begins a fault is its remedy.
@@ -94,7 +94,7 @@ def flat_objects(arrays: Mapping[str, Any], mask: Any | None) -> tuple[dict[str,
         with np.errstate(over="ignore", invalid="ignore"):
             columns["E"] = np.sqrt((columns["pt"] * np.cosh(columns["eta"])) ** 2 + mass**2)
     _check_objects(columns, event, counts)
-    return columns | {"kind": columns["kind"].astype(np.int8), "phi": wrapped(columns["phi"])}, counts
+    return columns | {"kind": columns["kind"].astype(np.int8), "phi": wrap_phi(columns["phi"])}, counts
 
 
 def _column_like(pt: FlatArray, name: str, array: Any) -> NDArray[np.float64]:

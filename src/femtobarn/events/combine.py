@@ -143,10 +143,10 @@ def treatments(
         EventError: as `combination`.
     """
     treated: list[dict[str, Treatment]] = [{} for _ in contributions]
-    for name in sorted({name for held in contributions for name in held}):
-        holders = [at for at, held in enumerate(contributions) if name in held]
-        found = combination(name, [contributions[at][name] for at in holders], combine, luminosity)
-        for at, treatment in zip(holders, found, strict=True):
+    for name in sorted({name for contributed in contributions for name in contributed}):
+        holders = [at for at, contributed in enumerate(contributions) if name in contributed]
+        settled = combination(name, [contributions[at][name] for at in holders], combine, luminosity)
+        for at, treatment in zip(holders, settled, strict=True):
             if treatment != UNTREATED:
                 treated[at][name] = treatment
     return treated
@@ -246,18 +246,21 @@ def _check(process: str, productions: Sequence[_Production], luminosity: float) 
         for leaf in leaves(production.record):
             other = owners.setdefault(record_key(leaf), production.label)
             if other != production.label:
-                what = f"holds events of {process} of the same production as {other}, which holds others besides"
-                raise EventError(production.label, what, remedy="give every production once, or its events count twice")
+                problem = f"holds events of {process} of the same production as {other}, which holds others besides"
+                raise EventError(
+                    production.label, problem, remedy="give every production once, or its events count twice"
+                )
     sections = np.array([production.record["cross_section_pb"] for production in productions], dtype=np.float64)
     errors = [section_error(production.record) for production in productions]
     pair = _disagreement(sections, np.array([error or 0.0 for error in errors]))
     if pair is not None:
-        _refuse(process, "the cross section of {process} is", "pb", productions, pair, sections, errors)
+        compared = _Compared(productions, sections, errors, unit="pb")
+        _refuse(f"the cross section of {process} is", compared, pair)
     branchings = np.array([production.record.get("branching") or 1.0 for production in productions])
     pair = _disagreement(branchings, np.zeros(len(branchings)))
     if pair is not None:
-        what = "the share of the decays of {process} that was generated is"
-        _refuse(process, what, "", productions, pair, branchings, [None] * len(productions))
+        compared = _Compared(productions, branchings, [None] * len(productions))
+        _refuse(f"the share of the decays of {process} that was generated is", compared, pair)
     filled = [production for production in productions if production.tally.n_events]
     if len(filled) < 2:
         return
@@ -271,9 +274,9 @@ def _check(process: str, productions: Sequence[_Production], luminosity: float) 
     errors_ = np.sqrt(np.maximum(variances, np.abs(pooled) * share / generated))
     pair = _disagreement(yields, errors_)
     if pair is not None:
-        what = f"the events of {{process}} expected at {luminosity:g}/fb are"
+        compared = _Compared(filled, yields * produced, (errors_ * produced).tolist())
         more = "; events of all parts of a production are needed, with the same selection"
-        _refuse(process, what, "", filled, pair, yields * produced, (errors_ * produced).tolist(), more)
+        _refuse(f"the events of {process} expected at {luminosity:g}/fb are", compared, pair, more)
 
 
 def _disagreement(values: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[int, int] | None:
@@ -290,33 +293,37 @@ def _disagreement(values: NDArray[np.float64], errors: NDArray[np.float64]) -> t
     return pair
 
 
-def _refuse(
-    process: str,
-    what: str,
-    unit: str,
-    productions: Sequence[_Production],
-    pair: tuple[int, int],
-    values: NDArray[np.float64],
-    errors: Sequence[float | None],
-    more: str = "",
-) -> None:
-    def number(at: int) -> str:
-        error = errors[at]
-        return f"{values[at]:.6g}" + ("" if error is None else f" ± {error:.2g}") + (f" {unit}" if unit else "")
+class _Compared(NamedTuple):
+    """A number of several productions of one process, with its error where it has one."""
 
+    productions: Sequence[_Production]
+    values: NDArray[np.float64]
+    errors: Sequence[float | None]
+    unit: str = ""
+
+    def text(self, at: int) -> str:
+        """The number of one production, for a message."""
+        error = self.errors[at]
+        plus_minus = "" if error is None else f" ± {error:.2g}"
+        return f"{self.values[at]:.6g}{plus_minus}" + (f" {self.unit}" if self.unit else "")
+
+
+def _refuse(subject: str, compared: _Compared, pair: tuple[int, int], more: str = "") -> None:
+    """Raises the error that the numbers of two productions differ."""
     first, second = pair
-    text = f"{what.format(process=process)} {number(second)}, and {number(first)} in {productions[first].label}"
+    label, other_label = (compared.productions[at].label for at in (second, first))
+    problem = f"{subject} {compared.text(second)}, and {compared.text(first)} in {other_label}"
     remedy = "files of one process are averaged and must agree; " + REMEDY.format(more=more)
-    raise EventError(productions[second].label, text, remedy=remedy)
+    raise EventError(label, problem, remedy=remedy)
 
 
 def refuse_mixture(process: str, stated: str, silent: str) -> None:
     """Raises the error about files of one process of which only some state their normalisation."""
-    what = (
+    problem = (
         f"does not state cross section and generated events of {process}, which {stated} does: "
         "whether their weights are to be averaged or added is not known"
     )
-    raise EventError(silent, what, remedy=REMEDY.format(more=""))
+    raise EventError(silent, problem, remedy=REMEDY.format(more=""))
 
 
 def _masks(productions: Sequence[_Production]) -> tuple[list[int], list[int]]:

@@ -11,11 +11,14 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.events.faults import wrap_phi
 from femtobarn.events.record import KINEMATICS, TRACKS, Events
 from femtobarn.physics.objects import PARTICLE, PHOTON
 
 
-def with_soft(events: Events, share: float, generator: np.random.Generator, *, radius: float = 0.8) -> Events:
+def add_soft_particle(
+    events: Events, fraction: float, generator: np.random.Generator, *, radius: float = 0.8
+) -> Events:
     """The same jets with one more massless particle each, of this share of the scalar sum of pT.
 
     Its direction is uniform in the circle of a radius around the axis of the jet. It is a photon, or a particle of no
@@ -26,14 +29,14 @@ def with_soft(events: Events, share: float, generator: np.random.Generator, *, r
     distance, turn = radius * np.sqrt(generator.random(count)), generator.uniform(-np.pi, np.pi, count)
     eta = np.arcsinh(pz / np.maximum(np.hypot(px, py), 1e-9)) + distance * np.cos(turn)
     phi = np.arctan2(py, px) + distance * np.sin(turn)
-    pt = share * ak.to_numpy(ak.sum(events.particles.pt, axis=1))
-    told = ak.to_numpy(ak.any(events.particles.kind != PARTICLE, axis=1))
-    new = {"pt": pt, "eta": eta, "phi": wrapped(phi), "E": pt * np.cosh(eta)}
-    columns = {**new, "kind": np.where(told, PHOTON, PARTICLE).astype(np.int8)}
+    pt = fraction * ak.to_numpy(ak.sum(events.particles.pt, axis=1))
+    has_types = ak.to_numpy(ak.any(events.particles.kind != PARTICLE, axis=1))
+    new = {"pt": pt, "eta": eta, "phi": wrap_phi(phi), "E": pt * np.cosh(eta)}
+    columns = {**new, "kind": np.where(has_types, PHOTON, PARTICLE).astype(np.int8)}
     return _joined(events, events.particles, columns)
 
 
-def with_split(events: Events, angle: float, generator: np.random.Generator) -> Events:
+def split_collinear(events: Events, angle: float, generator: np.random.Generator) -> Events:
     """The same jets with the hardest particle of each split in two, this far apart in pseudorapidity and azimuth.
 
     The shares are drawn between 0.1 and 0.9, and the halves recoil against each other. Both keep type and tracks.
@@ -46,26 +49,21 @@ def with_split(events: Events, angle: float, generator: np.random.Generator) -> 
         raise ValueError("a jet without particles cannot split")
     z, turn = generator.uniform(0.1, 0.9, count), generator.uniform(-np.pi, np.pi, count)
     mass2 = np.maximum(flat["E"] ** 2 - (flat["pt"] * np.cosh(flat["eta"])) ** 2, 0)
-    found = replace(events, particles=rest)
+    divided = replace(events, particles=rest)
     for part, away in ((z, 1 - z), (1 - z, -z)):
         pt = part * flat["pt"]
         eta = flat["eta"] + away * angle * np.cos(turn)
-        phi = wrapped(flat["phi"] + away * angle * np.sin(turn))
+        phi = wrap_phi(flat["phi"] + away * angle * np.sin(turn))
         energy = np.sqrt((pt * np.cosh(eta)) ** 2 + part**2 * mass2)
         columns = flat | {"pt": pt, "eta": eta, "phi": phi, "E": energy}
-        found = _joined(events, found.particles, columns)
-    return found
-
-
-def wrapped(phi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Angles in [-π, π)."""
-    return phi - 2 * np.pi * np.floor((phi + np.pi) / (2 * np.pi))
+        divided = _joined(events, divided.particles, columns)
+    return divided
 
 
 def _joined(events: Events, particles: ak.Array, new: dict[str, NDArray[np.generic]]) -> Events:
     """The events with these particles and one more in each; truth columns stay behind."""
     names = [name for name in (*KINEMATICS, *TRACKS) if name in particles.fields]
     size = np.zeros(len(events))
-    one = ak.zip({name: np.asarray(new.get(name, size))[:, None] for name in names})
+    added = ak.zip({name: np.asarray(new.get(name, size))[:, None] for name in names})
     kept = ak.zip({name: particles[name] for name in names})
-    return replace(events, particles=ak.with_name(ak.concatenate([kept, one], axis=1), "Momentum4D"))
+    return replace(events, particles=ak.with_name(ak.concatenate([kept, added], axis=1), "Momentum4D"))

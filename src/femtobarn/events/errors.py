@@ -10,28 +10,30 @@ class EventError(ValueError):
 
     Args:
         path: the file.
-        what: what is wrong, with the offending value.
+        problem: what is wrong, with the offending value.
         line: line of a text file, from 1.
         row: row of a table, from 0.
         remedy: what to do about it.
     """
 
     def __init__(
-        self, path: Path | str, what: str, *, line: int | None = None, row: int | None = None, remedy: str = ""
+        self, path: Path | str, problem: str, *, line: int | None = None, row: int | None = None, remedy: str = ""
     ) -> None:
-        self.path, self.line, self.row, self.what, self.remedy = Path(path), line, row, what, remedy
+        self.path, self.line, self.row, self.problem, self.remedy = Path(path), line, row, problem, remedy
         place = f"{path}:{line}" if line is not None else f"{path}, row {row}" if row is not None else f"{path}"
-        super().__init__(f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
+        super().__init__(f"{place}: {problem}" + (f"; {remedy}" if remedy else ""))
 
     def below(self, rows: int) -> EventError:
         """The same mistake in a piece of a table that has so many rows before it."""
-        return self if self.row is None else EventError(self.path, self.what, row=self.row + rows, remedy=self.remedy)
+        return (
+            self if self.row is None else EventError(self.path, self.problem, row=self.row + rows, remedy=self.remedy)
+        )
 
 
 class TruncatedError(EventError):
     """A file that stops before its format says so: cut while it was written, copied or compressed."""
 
 
-def shorten(text: str, most: int = 80) -> str:
+def shorten(text: str, max_length: int = 80) -> str:
     """Text quoted for a message, cut in the middle when long."""
-    return repr(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
+    return repr(text if len(text) <= max_length else f"{text[: max_length // 2]} ... {text[-max_length // 2 :]}")

@@ -23,7 +23,7 @@ MAX_ETA = 50.0
 MAX_TRACK = 1e9
 
 
-def wrapped(phi: NDArray[np.float64]) -> NDArray[np.float64]:
+def wrap_phi(phi: NDArray[np.float64]) -> NDArray[np.float64]:
     """Angles in [-π, π); those that are there already stay the same to the last bit."""
     outside = (phi < -np.pi) | (phi >= np.pi)
     if not outside.any():
@@ -41,7 +41,7 @@ def object_faults(
     """For each thing that can be wrong with an object, where it is; only what occurs is listed, worst first."""
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(pt) & np.isfinite(eta) & np.isfinite(phi) & np.isfinite(energy)
-        found = {
+        masks = {
             "NaN or infinity": ~finite,
             "negative energy": energy < 0,
             "negative pT": pt < 0,
@@ -51,32 +51,32 @@ def object_faults(
             "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING),
             f"|eta| above {MAX_ETA:g}": finite & (np.abs(eta) > MAX_ETA),
         }
-    return {what: where for what, where in found.items() if where.any()}
+    return {fault: mask for fault, mask in masks.items() if mask.any()}
 
 
 def track_faults(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
     """The same for what is known of tracks, by the names of the columns."""
-    found = {f"{name} is NaN or infinite": ~np.isfinite(column) for name, column in columns.items()}
+    masks = {f"{name} is NaN or infinite": ~np.isfinite(column) for name, column in columns.items()}
     with np.errstate(invalid="ignore"):
         for name, column in columns.items():
-            found[f"{name} is above {MAX_TRACK:g}, too large for networks"] = (
+            masks[f"{name} is above {MAX_TRACK:g}, too large for networks"] = (
                 np.abs(column) > MAX_TRACK
             ) & np.isfinite(column)
         if "charge" in columns:
             charge = columns["charge"]
-            found["charge is no whole number"] = np.isfinite(charge) & (np.rint(charge) != charge)
-    return {what: where for what, where in found.items() if where.any()}
+            masks["charge is no whole number"] = np.isfinite(charge) & (np.rint(charge) != charge)
+    return {fault: mask for fault, mask in masks.items() if mask.any()}
 
 
 def event_faults(
     weight: NDArray[np.float64], met: NDArray[np.float64], phi: NDArray[np.float64]
 ) -> dict[str, NDArray[np.bool_]]:
     """For each thing that can be wrong with an event as a whole, where it is; only what occurs is listed."""
-    found = {
+    masks = {
         "weight is NaN or infinite": ~np.isfinite(weight),
         "MET or phi_MET is NaN or infinite": ~(np.isfinite(met) & np.isfinite(phi)),
         "negative MET": met < 0,
         f"MET above {MAX_ENERGY:g} GeV, too large for networks": np.isfinite(met) & (met > MAX_ENERGY),
         "phi_MET outside ±2π (degrees?)": np.isfinite(phi) & (np.abs(phi) > 2 * np.pi + ROUNDING),
     }
-    return {what: where for what, where in found.items() if where.any()}
+    return {fault: mask for fault, mask in masks.items() if mask.any()}

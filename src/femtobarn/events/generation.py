@@ -29,7 +29,7 @@ def merge(parts: Sequence[Mapping[str, Any]], combine: Combine = "average") -> d
                     records = described.setdefault(name, [])
                     records += [record] if record not in records else []
             elif key in ("files", "left_out"):
-                merged.setdefault(key, []).extend(one for one in value if one not in merged.get(key, []))
+                merged.setdefault(key, []).extend(entry for entry in value if entry not in merged.get(key, []))
             else:
                 merged.setdefault(key, _Different()).add(value)
     for key, value in merged.items():
@@ -154,5 +154,5 @@ def record_key(record: Mapping[str, Any]) -> str:
 def section_error(record: Mapping[str, Any]) -> float | None:
     """Error of the cross section; None where it is not known."""
     error = record.get("cross_section_error_pb")
-    known = isinstance(error, int | float) and np.isfinite(error) and error > 0
-    return float(error) if known and error is not None else None
+    is_valid = isinstance(error, int | float) and np.isfinite(error) and error > 0
+    return float(error) if is_valid and error is not None else None

@@ -1,4 +1,4 @@
-"""What is in a sample: processes, yields, objects, ranges, and what styles wrong."""
+"""What is in a sample: processes, yields, objects, ranges, and what looks wrong."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Inspection:
         generated: what the provenance knows of the generation: cross section in pb, generated events, cut flow, and
             `efficiency`, the share of the expected events before cuts that is in the sample.
         files: files read, with checksums, lines or rows left out and padding behind lists.
-        problems: what styles wrong, one sentence each; empty is good.
+        problems: what looks wrong, one sentence each; empty is good.
     """
 
     luminosity: float
@@ -102,7 +102,7 @@ class Inspection:
 
 
 def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
-    """What is in a sample, at a luminosity in 1/fb, and what styles wrong with it."""
+    """What is in a sample, at a luminosity in 1/fb, and what looks wrong with it."""
     weight = events.expected(luminosity)
     files = [dict(file) for file in events.provenance.get("files", [])]
     sorts: dict[str, Sort] = {}
@@ -110,40 +110,40 @@ def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
         where = events.process == name
         holders = sum(name in file.get("processes", ()) for file in files)
         sorts[name] = _sort(events[where], weight[where], holders)
-    known: dict[str, dict[str, Any]] = {}
+    generated: dict[str, dict[str, Any]] = {}
     for name, record in events.provenance.get("processes", {}).items():
-        known[name] = dict(record)
+        generated[name] = dict(record)
         produced = (record.get("cross_section_pb") or 0) * 1000 * luminosity
         if name in sorts and produced:
-            known[name]["efficiency"] = sorts[name].expected / produced
+            generated[name]["efficiency"] = sorts[name].expected / produced
         flow = record.get("cut_flow")
         if flow and flow[0]["yield"] and produced:
             # its first step is the whole cross section, at the luminosity it was made for
             scale = produced / flow[0]["yield"]
-            known[name]["cut_flow"] = [step | {"yield": step["yield"] * scale} for step in flow]
-    return Inspection(luminosity, sorts, known, files, problems(events))
+            generated[name]["cut_flow"] = [step | {"yield": step["yield"] * scale} for step in flow]
+    return Inspection(luminosity, sorts, generated, files, problems(events))
 
 
 def problems(events: Events) -> list[str]:
-    """What styles wrong with a sample, one sentence each, with the number of cases and the first one."""
-    found: list[str] = []
+    """What looks wrong with a sample, one sentence each, with the number of cases and the first one."""
+    sentences: list[str] = []
 
-    def note(what: str, where: NDArray[np.integer[Any]], things: str) -> None:
-        at = int(where[0])
+    def note(fault: str, affected: NDArray[np.integer[Any]], things: str) -> None:
+        at = int(affected[0])
         example = f"first in event {events.number[at]} of {events.process[at]}"
-        found.append(f"{what}: {len(where)} {things}, {example}")
+        sentences.append(f"{fault}: {len(affected)} {things}, {example}")
 
     flat = {name: ak.to_numpy(ak.flatten(events.particles[name])) for name in ("pt", "eta", "phi", "E", "kind")}
     owner = np.repeat(np.arange(len(events)), ak.to_numpy(ak.num(events.particles.pt)))
     met, phi_met = (ak.to_numpy(events.context[name]) for name in ("MET", "phi_MET"))
-    for what, where in object_faults(flat["pt"], flat["eta"], flat["phi"], flat["E"], flat["kind"]).items():
-        note(what, owner[where], "objects")
-    for what, where in track_faults(
+    for fault, affected in object_faults(flat["pt"], flat["eta"], flat["phi"], flat["E"], flat["kind"]).items():
+        note(fault, owner[affected], "objects")
+    for fault, affected in track_faults(
         {name: ak.to_numpy(ak.flatten(events.particles[name])) for name in events.tracks}
     ).items():
-        note(what, owner[where], "objects")
-    for what, where in event_faults(events.weight, met, phi_met).items():
-        note(what, np.flatnonzero(where), "events")
+        note(fault, owner[affected], "objects")
+    for fault, affected in event_faults(events.weight, met, phi_met).items():
+        note(fault, np.flatnonzero(affected), "events")
     outside = (flat["phi"] < -np.pi) | (flat["phi"] >= np.pi)
     if outside.any():
         note("phi outside [-π, π)", owner[outside], "objects")
@@ -151,24 +151,24 @@ def problems(events: Events) -> list[str]:
     if len(empty):
         note("without any object", empty, "events")
     if not len(events):
-        found.append("no events at all")
+        sentences.append("no events at all")
     order = np.lexsort((events.number, np.unique(events.process, return_inverse=True)[1]))
     same = (events.process[order[1:]] == events.process[order[:-1]]) & (np.diff(events.number[order]) == 0)
     if same.any():
         note("event number met before in the process", np.sort(order[1:][same]), "events")
         for name, repeats in events.provenance.get("repeated_numbers", {}).items():
             place = f"{repeats['example']} in {' and '.join(repeats['files'])}"
-            found.append(f"{repeats['n_events']} event numbers of {name} repeat over files: {place}")
+            sentences.append(f"{repeats['n_events']} event numbers of {name} repeat over files: {place}")
     for file in events.provenance.get("files", []):
         if file.get("skipped"):
             lines = "rows" if "padded" in file else "events" if "undecayed" in file else "lines"
-            found.append(f"{file['skipped']} bad {lines} left out of {file['path']}")
+            sentences.append(f"{file['skipped']} bad {lines} left out of {file['path']}")
         if file.get("truncated"):
-            found.append(f"{file['path']} ends early; its whole events are there")
+            sentences.append(f"{file['path']} ends early; its whole events are there")
         if file.get("undecayed"):
             particles = ", ".join(f"{number} of PDG {code}" for code, number in file["undecayed"].items())
-            found.append(f"undecayed particles left out of {file['path']}: {particles}")
-    return found
+            sentences.append(f"undecayed particles left out of {file['path']}: {particles}")
+    return sentences
 
 
 def tables(inspection: Inspection) -> list[Table]:
@@ -177,8 +177,8 @@ def tables(inspection: Inspection) -> list[Table]:
         f"Events and expected yield at {inspection.luminosity:g} /fb",
         ["process", "files", "events", "expected", "effective", "w < 0", "hard events", "repeated"],
     )
-    there = [name for name in KINDS[1:] if any(name in sort.objects for sort in inspection.processes.values())]
-    objects = _table("Objects per event", ["process", *there, "most"])
+    present = [name for name in KINDS[1:] if any(name in sort.objects for sort in inspection.processes.values())]
+    objects = _table("Objects per event", ["process", *present, "most"])
     shares = [f"{HARDEST} hardest: lost", "in events", f"{BY_KIND} by kind: lost", "in events"]
     dropped = _table("Objects without a slot", ["process", *shares])
     ranges = _table("Ranges: min/median/max, in GeV", ["process", *_RANGES])
@@ -193,10 +193,15 @@ def tables(inspection: Inspection) -> list[Table]:
             str(sort.hard),
             str(sort.repeated),
         )
-        objects.add_row(name, *(f"{sort.objects.get(kind, 0):.2f}" for kind in there), str(sort.most))
+        objects.add_row(name, *(f"{sort.objects.get(kind, 0):.2f}" for kind in present), str(sort.most))
         lost = (sort.beyond_hardest, sort.beyond_kinds)
         dropped.add_row(
-            name, *(text for one in lost for text in (str(one.objects), f"{one.events / max(sort.events, 1):.2%}"))
+            name,
+            *(
+                text
+                for dropped_objects in lost
+                for text in (str(dropped_objects.objects), f"{dropped_objects.events / max(sort.events, 1):.2%}")
+            ),
         )
         ranges.add_row(name, *(_span(sort.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
     out = [yields, objects, dropped, ranges]
@@ -230,8 +235,8 @@ def show(inspection: Inspection, console: Console | None = None) -> None:
         path = escape(str(file["path"]))
         padding = f", {file['padded']} padded entries that are no objects" if file.get("padded") else ""
         copies = f", {file['repeated']} copies of the event before" if file.get("repeated") else ""
-        told = f"{file['events']} events{padding}{copies}"
-        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {told}", highlight=False)
+        summary = f"{file['events']} events{padding}{copies}"
+        console.print(f"{path}  sha256 {file['sha256'][:16]}…  {summary}", highlight=False)
     if inspection.problems:
         for problem in inspection.problems:
             console.print(f"[bold red]problem:[/] {escape(problem)}", highlight=False)
@@ -280,13 +285,13 @@ def _slotted(particles: ak.Array) -> NDArray[np.integer[Any]]:
     order = ak.argsort(particles.pt, ascending=False, stable=True)
     kind = particles.kind[order][:, :HARDEST]
     return sum(
-        (np.minimum(ak.to_numpy(ak.sum(kind == code, axis=1)), most) for code, most in SLOTS.values()),
+        (np.minimum(ak.to_numpy(ak.sum(kind == code, axis=1)), limit) for code, limit in SLOTS.values()),
         start=np.zeros(len(particles), dtype=np.int64),
     )
 
 
-def _dropped(there: NDArray[np.integer[Any]], kept: NDArray[np.integer[Any]]) -> Dropped:
-    return Dropped(objects=int(np.sum(there - kept)), events=int(np.sum(there > kept)))
+def _dropped(counts: NDArray[np.integer[Any]], kept: NDArray[np.integer[Any]]) -> Dropped:
+    return Dropped(objects=int(np.sum(counts - kept)), events=int(np.sum(counts > kept)))
 
 
 def _range(values: NDArray[np.floating[Any]]) -> Range:
@@ -298,9 +303,9 @@ def _range(values: NDArray[np.floating[Any]]) -> Range:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -149,7 +149,7 @@ class NumberLog:
             table = np.fromfile(path, dtype=ENTRY)
             for name, repeats in find_repeats(table, list(self.processes), list(self.files)).items():
                 other = sums.get(name, repeats._replace(n_events=0, n_identical=0))
-                smaller = min(other, repeats, key=lambda one: one.example)
+                smaller = min(other, repeats, key=lambda entry: entry.example)
                 total = (other.n_events + repeats.n_events, other.n_identical + repeats.n_identical)
                 sums[name] = smaller._replace(n_events=total[0], n_identical=total[1])
         return sums
@@ -178,9 +178,9 @@ def refuse(process: str, repeats: Repeats) -> EventError:
     """The error about numbers that repeat in a process: how many, where, and what helps."""
     first, last = repeats.files
     where = f"are in {first} too" if first != last else "come more than once"
-    what = f"{repeats.n_events} event numbers of {process} {where}, {repeats.example} for instance"
+    problem = f"{repeats.n_events} event numbers of {process} {where}, {repeats.example} for instance"
     if repeats.n_identical == repeats.n_events:
-        what += ": the same events again"
+        problem += ": the same events again"
         remedy = "give every event once, or it counts twice"
     elif first != last:
         remedy = (
@@ -193,4 +193,4 @@ def refuse(process: str, repeats: Repeats) -> EventError:
             "processes of a file keep their names where data.files gives none, and task.classes: binary makes one "
             "class of them"
         )
-    return EventError(last, what, remedy=remedy)
+    return EventError(last, problem, remedy=remedy)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.arrays import check_event_columns, context_columns, event_column, flat_objects
 from femtobarn.events.combine import contributions_of, treat, treatments
-from femtobarn.events.faults import wrapped
+from femtobarn.events.faults import wrap_phi
 from femtobarn.events.generation import Combine, merge
 from femtobarn.events.selection.cuts import select
 
@@ -166,7 +166,7 @@ class Events:
         numbers = event_column("number", np.arange(n_events) if number is None else number, n_events, np.int64)
         return cls(
             particles=ak.unflatten(ak.zip(objects, with_name="Momentum4D"), counts),
-            context=ak.zip(columns | {"phi_MET": wrapped(columns["phi_MET"])}),
+            context=ak.zip(columns | {"phi_MET": wrap_phi(columns["phi_MET"])}),
             weight=weights,
             process=event_column("process", process, n_events, np.str_),
             number=numbers,
@@ -223,8 +223,8 @@ class Events:
     @property
     def tracks(self) -> tuple[str, ...]:
         """Which of `TRACKS` the particles have: none, the charge, or all."""
-        known = self.particles.fields
-        return TRACKS if set(TRACKS) <= set(known) else TRACKS[:1] if TRACKS[0] in known else ()
+        fields = self.particles.fields
+        return TRACKS if set(TRACKS) <= set(fields) else TRACKS[:1] if TRACKS[0] in fields else ()
 
     def padded(self, slots: int | None = None) -> Padded:
         """Objects as rectangular arrays (events, slots), by falling pT; without `slots` none is dropped."""

@@ -31,7 +31,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from femtobarn.events.faults import wrapped
+from femtobarn.events.faults import wrap_phi
 from femtobarn.events.record import Events
 from femtobarn.physics.jets import (
     BOTTOM,
@@ -194,5 +194,5 @@ def _with_missing(events: Events, dx: NDArray[np.float64], dy: NDArray[np.float6
     same = (dx == 0) & (dy == 0)
     columns = {name: events.context[name] for name in events.context.fields}
     columns["MET"] = np.where(same, met, np.hypot(x, y))
-    columns["phi_MET"] = np.where(same, phi, wrapped(np.arctan2(y, x)))
+    columns["phi_MET"] = np.where(same, phi, wrap_phi(np.arctan2(y, x)))
     return ak.zip(columns)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events import Events
-from femtobarn.events.emissions import with_soft, with_split
+from femtobarn.events.emissions import add_soft_particle, split_collinear
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.inputs import OBJECTS
 from femtobarn.inputs.constituents import suits
@@ -72,7 +72,7 @@ def changes(number: Number, jets: Events, seed: int = 1) -> dict[str, Any]:
     before = number(jets)
     low, high = np.quantile(before, [0.16, 0.84])
     found: dict[str, Any] = {"spread": float(high - low) / 2}
-    for name, emission in (("soft", with_soft), ("collinear", with_split)):
+    for name, emission in (("soft", add_soft_particle), ("collinear", split_collinear)):
         found[name] = []
         for step in STEPS:
             # the same directions at every step

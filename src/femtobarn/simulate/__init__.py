@@ -6,7 +6,8 @@ try:
     from femtobarn.simulate.detector import reconstruct
     from femtobarn.simulate.generator import Generator, Preselection
     from femtobarn.simulate.jets import SOURCES, Jets
-    from femtobarn.simulate.production import Plan, Progress, run
+    from femtobarn.simulate.plan import Plan, Progress
+    from femtobarn.simulate.production import run
 except ModuleNotFoundError as error:
     if error.name not in ("pythia8mc", "fastjet"):
         raise

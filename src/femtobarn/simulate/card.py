@@ -65,30 +65,11 @@ def card(
     """
     records = events.provenance["processes"]
     lines = [f"# {title}", "", f"`{Path(file).name}`, {Path(file).stat().st_size / 1e6:.1f} MB, {len(events)} events."]
-    lines += [f"SHA-256 `{checksum(file)}`. Licence: {licence}.", "", "## Processes", ""]
-    lines += ["| process | events | distinct generated events | distinct hard events | cross section [pb] | expected |"]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
-    for name, record in records.items():
-        part = events[events.process == name]
-        whose = part.hard if record["simulation"].get("jets") else part.number // record["simulation"]["responses"]
-        generated = len(np.unique(whose))
-        section = f"{record['cross_section_pb']:.4g} ± {record['cross_section_error_pb']:.2g}"
-        yields = f"{part.weight.sum():.4g} ± {error(part):.2g}"
-        hard = len(np.unique(part.hard))
-        lines.append(f"| {escape_markdown(name)} | {len(part)} | {generated} | {hard} | {section} | {yields} |")
-    lines += [
-        "",
-        f"Expected: events in the region at {events.luminosity:g}/fb, with the statistical error of the sample.",
-    ]
-    lines += ["", "## Read this first", "", limits.rstrip(), *(f"- {note}" for note in notes), ""]
+    lines += [f"SHA-256 `{checksum(file)}`. Licence: {licence}.", "", "## Processes", "", *process_table(events)]
+    lines += ["## Read this first", "", limits.rstrip(), *(f"- {note}" for note in notes), ""]
     lines += ["## How it was made", "", f"`{command}` does the same as", "", "```"]
-    lines += [shell(name, record) for name, record in records.items()]
-    lines += [
-        "```",
-        "",
-        "The seeds of the pieces follow from `--seed`; any number of workers gives the same events.",
-        "",
-    ]
+    lines += [*(shell(name, record) for name, record in records.items()), "```", ""]
+    lines += ["The seeds of the pieces follow from `--seed`; any number of workers gives the same events.", ""]
     lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions(records).items()) + ".", ""]
     sources = [
         f"- `{record['simulation']['source']}`, SHA-256 `{record['source_sha256']}`: {name}"
@@ -96,15 +77,37 @@ def card(
         if record["source_sha256"]
     ]
     lines += ["Sources:", "", *sources, ""] if sources else []
-    lines += ["## Cut flow", ""]
-    for name, record in records.items():
+    lines += ["## Cut flow", "", *cut_flows(events)]
+    return "\n".join(lines)
+
+
+def process_table(events: Events) -> list[str]:
+    """Lines of a table of the processes: events, distinct ones, cross section and yield."""
+    lines = ["| process | events | distinct generated events | distinct hard events | cross section [pb] | expected |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    for name, record in events.provenance["processes"].items():
+        part = events[events.process == name]
+        whose = part.hard if record["simulation"].get("jets") else part.number // record["simulation"]["responses"]
+        generated = len(np.unique(whose))
+        section = f"{record['cross_section_pb']:.4g} ± {record['cross_section_error_pb']:.2g}"
+        yields = f"{part.weight.sum():.4g} ± {error(part):.2g}"
+        hard = len(np.unique(part.hard))
+        lines.append(f"| {escape_markdown(name)} | {len(part)} | {generated} | {hard} | {section} | {yields} |")
+    expected = f"events in the region at {events.luminosity:g}/fb, with the statistical error of the sample"
+    return [*lines, "", f"Expected: {expected}.", ""]
+
+
+def cut_flows(events: Events) -> list[str]:
+    """Lines of a table of the cut flow of each process."""
+    lines: list[str] = []
+    for name, record in events.provenance["processes"].items():
         lines += [f"{name}: events (of all copies), and expected at {events.luminosity:g}/fb", ""]
         lines += ["| cut | events | expected |", "|---|---:|---:|"]
         lines += [
             f"| {escape_markdown(row['cut'])} | {row['events']} | {row['yield']:.4g} |" for row in record["cut_flow"]
         ]
         lines.append("")
-    return "\n".join(lines)
+    return lines
 
 
 def error(part: Events) -> float:
@@ -119,10 +122,10 @@ def versions(records: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         ValueError: they do not.
     """
-    found = [record["versions"] for record in records.values()]
-    if any(other != found[0] for other in found):
+    by_process = [record["versions"] for record in records.values()]
+    if any(other != by_process[0] for other in by_process):
         raise ValueError("the processes were made with different versions")
-    return dict(found[0])
+    return dict(by_process[0])
 
 
 def shell(process: str, record: Mapping[str, Any]) -> str:

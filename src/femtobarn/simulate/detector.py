@@ -37,9 +37,12 @@ Response = Callable[[Array, Array], Array]
 
 #: Objects are kept above these transverse momenta (GeV; jets above `JET_PT`) and within these pseudorapidities.
 JET_ETA = 2.8
-LEPTON_PT, ELECTRON_ETA, MUON_ETA = 15.0, 2.47, 2.5
-PHOTON_PT, PHOTON_ETA = 20.0, 2.37
-CRACK = (1.37, 1.52)  # between barrel and endcap calorimeter: no electrons, no photons
+LEPTON_PT = 15.0
+ELECTRON_ETA = 2.47
+MUON_ETA = 2.5
+PHOTON_PT = 20.0
+PHOTON_ETA = 2.37
+CRACK_ETA = (1.37, 1.52)  # between barrel and endcap calorimeter: no electrons, no photons
 CALORIMETER_ETA = 4.9
 TRACK_ETA = 2.5
 TRACK_PT = 0.5
@@ -77,7 +80,7 @@ def electromagnetic_resolution(energy: Array, eta: Array) -> Array:
     The constant term is 1.2 % in the endcap (:math:`|\eta| > 1.52`); energies in GeV. Source: JINST 3 S08003 (test
     beam), arXiv:1908.00005 (constant terms).
     """
-    return np.asarray(np.sqrt(0.101**2 / energy + np.where(np.abs(eta) < CRACK[1], 0.007, 0.012) ** 2))
+    return np.asarray(np.sqrt(0.101**2 / energy + np.where(np.abs(eta) < CRACK_ETA[1], 0.007, 0.012) ** 2))
 
 
 def muon_resolution(pt: Array, eta: Array) -> Array:
@@ -98,8 +101,8 @@ def electron_efficiency(pt: Array, eta: Array) -> Array:
     Gives 88 % identification at 40 GeV; 5 % less in the endcaps, none in the crack (arXiv:1902.04655, 1908.00005).
     """
     absolute = np.abs(eta)
-    identified = 0.97 * (0.93 - 0.35 * np.exp(-pt / 20)) * np.where(absolute < CRACK[0], 1.0, 0.95)
-    outside = (absolute > ELECTRON_ETA) | ((absolute > CRACK[0]) & (absolute < CRACK[1]))
+    identified = 0.97 * (0.93 - 0.35 * np.exp(-pt / 20)) * np.where(absolute < CRACK_ETA[0], 1.0, 0.95)
+    outside = (absolute > ELECTRON_ETA) | ((absolute > CRACK_ETA[0]) & (absolute < CRACK_ETA[1]))
     return np.where(outside, 0.0, identified)
 
 
@@ -118,7 +121,7 @@ def photon_efficiency(pt: Array, eta: Array) -> Array:
     That is 76 % at 20 GeV and 95 % at 100 GeV (arXiv:1908.00005); none in the crack.
     """
     absolute = np.abs(eta)
-    outside = (absolute > PHOTON_ETA) | ((absolute > CRACK[0]) & (absolute < CRACK[1]))
+    outside = (absolute > PHOTON_ETA) | ((absolute > CRACK_ETA[0]) & (absolute < CRACK_ETA[1]))
     return np.where(outside, 0.0, 0.96 - 0.45 * np.exp(-pt / 25))
 
 
@@ -212,37 +215,19 @@ def reconstruct(particles: ak.Array, generator: np.random.Generator, responses: 
     Returns:
         Records (pt, eta, phi, E, kind, truth_id, prompt) per object and (MET, phi_MET) per event.
     """
-    particles = with_angles(particles)
-    kind = abs(particles.id)
-    seen = particles.final
-    for invisible in objects.INVISIBLE_PDG:
-        seen = seen & (kind != invisible)
-    stable = particles[seen]
-    charged = charge_of(stable.id) != 0
-    bent = charged & (stable.pt < CURL_PT)
-    deposits = stable[(abs(stable.eta) < CALORIMETER_ETA) & (abs(stable.id) != 13) & ~bent]
-    jets = cluster(deposits)
-    jets = ak.with_field(jets, jet_flavour(jets, particles), "truth_id")
-    # only candidates, so that the copies for further responses stay small
-    bright = (abs(stable.id) == 11) | (abs(stable.id) == 13) | (abs(stable.id) == 22)
-    leptons = stable[bright & (stable.pt > 0.7 * LEPTON_PT)]
-    charged = stable[charged & (stable.pt > TRACK_PT) & (abs(stable.eta) < TRACK_ETA)]
-    deposits = deposits[abs(deposits.eta) < TRACK_ETA + 0.5]
-    leptons, charged, deposits, jets = (
-        ak.concatenate([part] * responses) for part in (leptons, charged, deposits, jets)
-    )
+    leptons, charged, deposits, jets = (ak.concatenate([part] * responses) for part in visible_parts(particles))
     tracks = keep(generator, charged, track_efficiency(flat(charged.pt), flat(charged.eta)))
 
     def lepton(code: int, minimum: float, efficiency: Response, resolution: Callable[[ak.Array], Array]) -> ak.Array:
         """Isolated candidates of one PDG number, found and smeared."""
-        found = leptons[abs(leptons.id) == code]
-        found = keep(generator, found, efficiency(flat(found.pt), flat(found.eta)))
-        found = scaled(found, smear(generator, resolution(found)))
-        found = found[found.pt > minimum]
-        return found[isolated(found, tracks, deposits)]
+        candidates = leptons[abs(leptons.id) == code]
+        candidates = keep(generator, candidates, efficiency(flat(candidates.pt), flat(candidates.eta)))
+        candidates = scaled(candidates, smear(generator, resolution(candidates)))
+        candidates = candidates[candidates.pt > minimum]
+        return candidates[isolated(candidates, tracks, deposits)]
 
-    def of_energy(found: ak.Array) -> Array:
-        return electromagnetic_resolution(flat(found.E), flat(found.eta))
+    def of_energy(candidates: ak.Array) -> Array:
+        return electromagnetic_resolution(flat(candidates.E), flat(candidates.eta))
 
     electrons = lepton(11, LEPTON_PT, electron_efficiency, of_energy)
     muons = lepton(13, LEPTON_PT, muon_efficiency, lambda found: muon_resolution(flat(found.pt), flat(found.eta)))
@@ -252,16 +237,10 @@ def reconstruct(particles: ak.Array, generator: np.random.Generator, responses: 
     tagged = generator.random(len(flat(jets.pt))) < b_tag_efficiency(flat(jets.pt), flat(jets.truth_id))
     jets = ak.with_field(jets, ak.unflatten(tagged, ak.num(jets, axis=1)) & (abs(jets.eta) < TAG_ETA), "tagged")
 
-    # the order of ATLAS's standard overlap removal
-    jets = jets[~near(jets, electrons, 0.2)]
-    electrons = electrons[~near(electrons, jets, 0.4)]
-    muons = muons[~near(muons, jets, 0.4)]
-    photons = photons[~near(photons, electrons, 0.4) & ~near(photons, muons, 0.4)]
-    jets = jets[~near(jets, photons, 0.4)]
-
+    jets, electrons, muons, photons = remove_overlaps(jets, electrons, muons, photons)
     flipped = generator.random(len(flat(electrons.pt))) < charge_flip(flat(electrons.pt), flat(electrons.eta))
     negative = (electrons.id > 0) != ak.unflatten(flipped, ak.num(electrons, axis=1))
-    found = ak.concatenate(
+    measured = ak.concatenate(
         [
             record(jets, ak.where(jets.tagged, objects.BJET, objects.JET), jets.truth_id, ak.zeros_like(jets.tagged)),
             record(electrons, ak.where(negative, objects.ELECTRON, objects.POSITRON), electrons.id),
@@ -270,10 +249,45 @@ def reconstruct(particles: ak.Array, generator: np.random.Generator, responses: 
         ],
         axis=1,
     )
-    missing = missing_momentum(found, tracks)
-    is_jet = (found.kind == objects.JET) | (found.kind == objects.BJET)
-    accepted = found[~is_jet | (abs(found.eta) < JET_ETA)]
+    missing = missing_momentum(measured, tracks)
+    is_jet = (measured.kind == objects.JET) | (measured.kind == objects.BJET)
+    accepted = measured[~is_jet | (abs(measured.eta) < JET_ETA)]
     return accepted[ak.argsort(accepted.pt, axis=1, ascending=False, stable=True)], missing
+
+
+def visible_parts(particles: ak.Array) -> tuple[ak.Array, ak.Array, ak.Array, ak.Array]:
+    """What a detector can see of generated events, the same for all responses to one event.
+
+    Returns:
+        Candidates for leptons and photons, charged particles that may have a track, deposits near the tracker, and
+        jets with the flavour of their hadrons, each as small as possible: they are copied for further responses.
+    """
+    particles = with_angles(particles)
+    kind = abs(particles.id)
+    is_visible = particles.final
+    for invisible in objects.INVISIBLE_PDG:
+        is_visible = is_visible & (kind != invisible)
+    stable = particles[is_visible]
+    charged = charge_of(stable.id) != 0
+    bent = charged & (stable.pt < CURL_PT)
+    deposits = stable[(abs(stable.eta) < CALORIMETER_ETA) & (abs(stable.id) != 13) & ~bent]
+    jets = cluster(deposits)
+    jets = ak.with_field(jets, jet_flavour(jets, particles), "truth_id")
+    bright = (abs(stable.id) == 11) | (abs(stable.id) == 13) | (abs(stable.id) == 22)
+    leptons = stable[bright & (stable.pt > 0.7 * LEPTON_PT)]
+    charged = stable[charged & (stable.pt > TRACK_PT) & (abs(stable.eta) < TRACK_ETA)]
+    return leptons, charged, deposits[abs(deposits.eta) < TRACK_ETA + 0.5], jets
+
+
+def remove_overlaps(
+    jets: ak.Array, electrons: ak.Array, muons: ak.Array, photons: ak.Array
+) -> tuple[ak.Array, ak.Array, ak.Array, ak.Array]:
+    """Objects without those that are part of another, in the order of ATLAS's standard overlap removal."""
+    jets = jets[~near(jets, electrons, 0.2)]
+    electrons = electrons[~near(electrons, jets, 0.4)]
+    muons = muons[~near(muons, jets, 0.4)]
+    photons = photons[~near(photons, electrons, 0.4) & ~near(photons, muons, 0.4)]
+    return jets[~near(jets, photons, 0.4)], electrons, muons, photons
 
 
 def with_angles(particles: ak.Array) -> ak.Array:
@@ -293,34 +307,34 @@ def cluster(deposits: ak.Array) -> ak.Array:
 
     inputs = ak.zip({name: deposits[name] for name in ("px", "py", "pz", "E")}, with_name="Momentum4D")
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, 0.4)
-    found = fastjet.ClusterSequence(inputs, definition).inclusive_jets(min_pt=JET_PT / 2)
-    jets = ak.zip({"pt": found.pt, "eta": found.eta, "phi": found.phi, "E": found.E})
+    clustered = fastjet.ClusterSequence(inputs, definition).inclusive_jets(min_pt=JET_PT / 2)
+    jets = ak.zip({"pt": clustered.pt, "eta": clustered.eta, "phi": clustered.phi, "E": clustered.E})
     return jets[abs(jets.eta) < 4.5]
 
 
-def scaled(found: ak.Array, factor: Array) -> ak.Array:
+def scaled(particles: ak.Array, factor: Array) -> ak.Array:
     """Objects with transverse momentum and energy multiplied, one factor an object."""
-    factors = ak.unflatten(factor, ak.num(found, axis=1))
-    return ak.with_field(ak.with_field(found, found.pt * factors, "pt"), found.E * factors, "E")
+    factors = ak.unflatten(factor, ak.num(particles, axis=1))
+    return ak.with_field(ak.with_field(particles, particles.pt * factors, "pt"), particles.E * factors, "E")
 
 
-def record(found: ak.Array, kind: ak.Array, truth: ak.Array, prompt: ak.Array | None = None) -> ak.Array:
+def record(particles: ak.Array, kind: ak.Array, truth: ak.Array, prompt: ak.Array | None = None) -> ak.Array:
     """Objects of one type in the columns that all share."""
     return ak.zip(
         {
-            **{name: found[name] for name in ("pt", "eta", "phi", "E")},
+            **{name: particles[name] for name in ("pt", "eta", "phi", "E")},
             "kind": ak.values_astype(kind, np.int8),
             "truth_id": ak.values_astype(truth, np.int32),
-            "prompt": ak.values_astype(~found.hadronic if prompt is None else prompt, np.bool_),
+            "prompt": ak.values_astype(~particles.hadronic if prompt is None else prompt, np.bool_),
         }
     )
 
 
-def missing_momentum(found: ak.Array, tracks: ak.Array) -> ak.Array:
+def missing_momentum(particles: ak.Array, tracks: ak.Array) -> ak.Array:
     """MET (GeV) and phi_MET: what balances all objects (jets above 20 GeV, any eta) and the tracks outside them."""
-    soft = tracks[~near(tracks, found, 0.4)]
-    x = -ak.sum(found.pt * np.cos(found.phi), axis=1) - ak.sum(soft.px, axis=1)
-    y = -ak.sum(found.pt * np.sin(found.phi), axis=1) - ak.sum(soft.py, axis=1)
+    soft = tracks[~near(tracks, particles, 0.4)]
+    x = -ak.sum(particles.pt * np.cos(particles.phi), axis=1) - ak.sum(soft.px, axis=1)
+    y = -ak.sum(particles.pt * np.sin(particles.phi), axis=1) - ak.sum(soft.py, axis=1)
     return ak.zip({"MET": np.sqrt(x**2 + y**2), "phi_MET": np.arctan2(y, x)})
 
 

@@ -16,18 +16,23 @@ from numpy.typing import NDArray
 
 from femtobarn.physics.objects import INVISIBLE_PDG
 
-#: Hard processes between two styles at the result; all that survive the vetoes are in memory at once.
-BATCH = 5000
+#: Hard processes between two looks at the result; all that survive the vetoes are in memory at once.
+BATCH_SIZE = 5000
 #: Of events with their history, which are jets' and rarely vetoed, fewer.
-WITH_HISTORY = 500
+HISTORY_BATCH_SIZE = 500
 
 #: Margins of the vetoes: what an object may gain between generation and measurement;
 #: tests/simulate/test_simulate.py compares yields with and without vetoes.
-LEPTON_PT, TAU_PT, LEPTON_ETA = 10.0, 16.0, 2.7
-PARTON_PT, PARTON_ETA = 15.0, 3.2
+LEPTON_PT = 10.0  # GeV
+TAU_PT = 16.0  # GeV
+LEPTON_ETA = 2.7
+PARTON_PT = 15.0  # GeV
+PARTON_ETA = 3.2
 #: Pythia's number for the showers of resonance decays in `doVetoPT`.
 DECAYS = 4
-EVOLUTION_PT, EVOLUTION_PARTON_PT, EVOLUTION_HT_FRACTION = 10.0, 12.0, 0.9
+EVOLUTION_PT = 10.0  # GeV
+EVOLUTION_PARTON_PT = 12.0  # GeV
+EVOLUTION_HT_FRACTION = 0.9
 HT_FRACTION = 0.95
 
 
@@ -202,7 +207,7 @@ class Generator:
         Raises:
             ValueError: the hard processes are weighted.
         """
-        batch = WITH_HISTORY if self.history else BATCH
+        batch = HISTORY_BATCH_SIZE if self.history else BATCH_SIZE
         for start in range(0, count, batch):
             events = self.pythia.nextBatch(min(batch, count - start), "none")
             survived = np.flatnonzero(~ak.to_numpy(ak.is_none(events, axis=0)))
@@ -211,8 +216,8 @@ class Generator:
             kept = ak.drop_none(events, axis=0)
             self.weights |= set(kept.info.weights[:, 0].to_list())
             if len(self.weights) > 1:
-                told = " and ".join(f"{one:g}" for one in sorted(self.weights)[:2])
-                raise ValueError(f"hard processes of weights {told}; unweight the file, all must have the same")
+                examples = " and ".join(f"{weight:g}" for weight in sorted(self.weights)[:2])
+                raise ValueError(f"hard processes of weights {examples}; unweight the file, all must have the same")
             record = kept.prt
             more: dict[str, ak.Array] = {"hadronic": hadronic(record)}
             if self.history:
@@ -271,14 +276,14 @@ def same_sign(particles: ak.Array) -> NDArray[np.bool_]:
     pt = np.sqrt(particles.px**2 + particles.py**2)
     light = (abs(particles.id) == 11) | (abs(particles.id) == 13)
     # |eta| < LEPTON_ETA without a logarithm
-    found = particles[
+    leptons = particles[
         particles.final
         & light
         & ~particles.hadronic
         & (pt > LEPTON_PT)
         & (abs(particles.pz) < np.sinh(LEPTON_ETA) * pt)
     ]
-    negative, positive = (ak.to_numpy(ak.sum(chosen, axis=1)) for chosen in (found.id > 0, found.id < 0))
+    negative, positive = (ak.to_numpy(ak.sum(chosen, axis=1)) for chosen in (leptons.id > 0, leptons.id < 0))
     return np.asarray((negative >= 2) | (positive >= 2) | (negative + positive >= 3))
 
 
@@ -294,11 +299,11 @@ def hadronic(particles: ak.Array) -> ak.Array:
     # primary hadrons and decay products carry the status codes 81 to 99
     made = np.abs(ak.to_numpy(ak.flatten(particles.status))) >= 81
     hadron = (np.abs(ak.to_numpy(ak.flatten(particles.id))) > 100) & made
-    found = hadron[mother]
+    is_hadronic = hadron[mother]
     # mothers of mothers of mothers ...: each turn doubles the distance that is looked back
     while True:
-        further = found | found[mother]
+        further = is_hadronic | is_hadronic[mother]
         mother = mother[mother]
-        if np.array_equal(further, found) and np.array_equal(mother, mother[mother]):
+        if np.array_equal(further, is_hadronic) and np.array_equal(mother, mother[mother]):
             return ak.unflatten(further, counts)
-        found = further
+        is_hadronic = further

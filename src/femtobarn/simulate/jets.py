@@ -51,10 +51,11 @@ PARTONS = {"quark": (1, 2, 3), "gluon": (21,)}
 
 #: The hard process reaches from this share of the lowest pT of a jet to this one of the highest: radiation moves jets
 #: in both directions.
-MARGINS = 0.94, 1.2
+MIN_PT_MARGIN = 0.94
+MAX_PT_MARGIN = 1.2
 
-#: Most jets of one event that are kept, the hardest.
-MOST = 2
+#: Largest number of jets of one event that are kept, the hardest.
+MAX_JETS_PER_EVENT = 2
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Jets:
     @property
     def settings(self) -> tuple[str, ...]:
         """Lines for Pythia: 13 TeV, the process, and the transverse momentum it gives."""
-        low, high = MARGINS[0] * self.low, MARGINS[1] * self.high
+        low, high = MIN_PT_MARGIN * self.low, MAX_PT_MARGIN * self.high
         span = (f"PhaseSpace:pTHatMin = {low:g}", f"PhaseSpace:pTHatMax = {high:g}")
         # else the rare event above the estimated largest cross section has a weight of its own
         return ("Beams:eCM = 13000.", "PhaseSpace:increaseMaximum = on", *SOURCES[self.kind], *span)
@@ -107,16 +108,16 @@ def find_jets(
         (MET, phi_MET, jet_pt, jet_eta, jet_phi, jet_mass), the event of each jet, and its place among those kept.
     """
     stable = visible(particles, wanted.eta + 2 * wanted.radius)
-    seen = candidates(stable, generator) if wanted.detector else stable
-    inside = cluster(seen, wanted.radius, wanted.low)
-    whole = {name: ak.sum(inside[name], axis=2) for name in ("px", "py", "pz", "E")}
-    pt = np.hypot(whole["px"], whole["py"])
-    eta, phi = np.arcsinh(whole["pz"] / pt), np.arctan2(whole["py"], whole["px"])
+    particles_in = candidates(stable, generator) if wanted.detector else stable
+    inside = cluster(particles_in, wanted.radius, wanted.low)
+    jet_sums = {name: ak.sum(inside[name], axis=2) for name in ("px", "py", "pz", "E")}
+    pt = np.hypot(jet_sums["px"], jet_sums["py"])
+    eta, phi = np.arcsinh(jet_sums["pz"] / pt), np.arctan2(jet_sums["py"], jet_sums["px"])
     good = (pt >= wanted.low) & (pt < wanted.high) & (abs(eta) < wanted.eta)
     good = good & labelled(particles, wanted, eta, phi)
-    order = ak.argsort(ak.where(good, pt, -1.0), axis=1, ascending=False, stable=True)[:, :MOST]
+    order = ak.argsort(ak.where(good, pt, -1.0), axis=1, ascending=False, stable=True)[:, :MAX_JETS_PER_EVENT]
     kept = good[order]
-    mass = np.sqrt(np.maximum(whole["E"] ** 2 - whole["pz"] ** 2 - pt**2, 0))
+    mass = np.sqrt(np.maximum(jet_sums["E"] ** 2 - jet_sums["pz"] ** 2 - pt**2, 0))
     columns = {"jet_pt": pt, "jet_eta": eta, "jet_phi": phi, "jet_mass": mass}
     flat = {name: ak.to_numpy(ak.flatten(column[order][kept])) for name, column in columns.items()}
     nothing = np.zeros(len(flat["jet_pt"]))
@@ -180,21 +181,22 @@ def labelled(particles: ak.Array, wanted: Jets, eta: ak.Array, phi: ak.Array) ->
     if wanted.kind in PARTONS:
         _, identity = ak.unzip(ak.cartesian([eta, abs(partons.id)], axis=1, nested=True))
         # the nearest parton is of one of these if the nearest of these is nearer than any other
-        mine = ak.zeros_like(identity) > 0
-        for one in PARTONS[wanted.kind]:
-            mine = mine | (identity == one)
+        is_parton = ak.zeros_like(identity) > 0
+        for code in PARTONS[wanted.kind]:
+            is_parton = is_parton | (identity == code)
         right, wrong = (
-            ak.fill_none(ak.min(ak.where(chosen, distance, np.inf), axis=2), np.inf) for chosen in (mine, ~mine)
+            ak.fill_none(ak.min(ak.where(chosen, distance, np.inf), axis=2), np.inf)
+            for chosen in (is_parton, ~is_parton)
         )
         return (right < wrong) & (right < wanted.radius / 2)
     code, needed = RESONANCES[wanted.kind]
     _, origin = ak.unzip(ak.cartesian([eta, ancestors(particles, outgoing, code)], axis=1, nested=True))
-    found = ak.zeros_like(eta) > 0
+    has_label = ak.zeros_like(eta) > 0
     for number in (1, 2):  # there are no more
-        mine = origin == number
-        inside = ak.sum((distance < wanted.radius) & mine, axis=2)
-        found = found | ((inside == needed) & (ak.sum(mine, axis=2) == needed))
-    return found
+        is_decay_product = origin == number
+        n_inside = ak.sum((distance < wanted.radius) & is_decay_product, axis=2)
+        has_label = has_label | ((n_inside == needed) & (ak.sum(is_decay_product, axis=2) == needed))
+    return has_label
 
 
 def ancestors(particles: ak.Array, chosen: ak.Array, resonance: int) -> ak.Array:
@@ -222,6 +224,6 @@ def ancestors(particles: ak.Array, chosen: ak.Array, resonance: int) -> ak.Array
     resonances = np.unique(first[first >= 0])
     event = np.searchsorted(np.cumsum(counts), resonances, side="right")
     number = 1 + np.arange(len(resonances)) - np.searchsorted(event, event)
-    found = np.zeros(len(rows), dtype=np.int64)
-    found[first >= 0] = number[np.searchsorted(resonances, first[first >= 0])]
-    return ak.unflatten(found, ak.to_numpy(ak.sum(chosen, axis=1)))
+    carriers = np.zeros(len(rows), dtype=np.int64)
+    carriers[first >= 0] = number[np.searchsorted(resonances, first[first >= 0])]
+    return ak.unflatten(carriers, ak.to_numpy(ak.sum(chosen, axis=1)))

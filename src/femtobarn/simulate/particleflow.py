@@ -14,7 +14,7 @@ Sources:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -36,8 +36,10 @@ Array = NDArray[Any]
 MOMENTUM = ("px", "py", "pz", "E")
 
 #: Widths of a cell in pseudorapidity and azimuth (2π / 256 and 2π / 64), and least transverse energy in GeV.
-ELECTROMAGNETIC, HADRONIC = 2 * np.pi / 256, 2 * np.pi / 64
-PHOTON_ET, HADRON_ET = 0.5, 1.0
+ELECTROMAGNETIC_CELL = 2 * np.pi / 256
+HADRONIC_CELL = 2 * np.pi / 64
+PHOTON_ET = 0.5
+HADRON_ET = 1.0
 
 #: Masses in GeV that a track is given: electron, muon, and the pion for any hadron.
 MASSES = {ELECTRON: 0.000511, POSITRON: 0.000511, MUON: 0.105658, ANTIMUON: 0.105658, CHARGED: 0.139570}
@@ -88,19 +90,19 @@ def visible(particles: ak.Array, eta: float) -> ak.Array:
     inside = particles.pz**2 < np.sinh(eta) ** 2 * pt2
     for invisible in INVISIBLE_PDG:
         inside = inside & (size != invisible)
-    found = particles[particles.final & inside]
-    charge = charge_of(found.id) / 3
-    pt = np.hypot(found.px, found.py)
-    size = abs(found.id)
+    kept = particles[particles.final & inside]
+    charge = charge_of(kept.id) / 3
+    pt = np.hypot(kept.px, kept.py)
+    size = abs(kept.id)
     kind = ak.where(charge != 0, CHARGED, ak.where(size == 22, PHOTON, NEUTRAL))
-    kind = ak.where(found.id == 11, ELECTRON, ak.where(found.id == -11, POSITRON, kind))
-    kind = ak.where(found.id == 13, MUON, ak.where(found.id == -13, ANTIMUON, kind))
+    kind = ak.where(kept.id == 11, ELECTRON, ak.where(kept.id == -11, POSITRON, kind))
+    kind = ak.where(kept.id == 13, MUON, ak.where(kept.id == -13, ANTIMUON, kind))
     # of the straight line through the origin of the particle, nearest to the beam
     tracked = ak.values_astype(charge != 0, np.float64)
-    d0 = (found.x * found.py - found.y * found.px) / pt
-    dz = found.z - (found.x * found.px + found.y * found.py) / pt * found.pz / pt
+    d0 = (kept.x * kept.py - kept.y * kept.px) / pt
+    dz = kept.z - (kept.x * kept.px + kept.y * kept.py) / pt * kept.pz / pt
     tracks = {"charge": charge, "d0": d0 * tracked, "d0_error": 0 * d0, "dz": dz * tracked, "dz_error": 0 * d0}
-    return ak.zip({**{name: found[name] for name in MOMENTUM}, "kind": kind, **tracks})
+    return ak.zip({**{name: kept[name] for name in MOMENTUM}, "kind": kind, **tracks})
 
 
 def candidates(particles: ak.Array, generator: np.random.Generator) -> ak.Array:
@@ -115,15 +117,16 @@ def candidates(particles: ak.Array, generator: np.random.Generator) -> ak.Array:
     pt = np.hypot(flat["px"], flat["py"])
     eta, phi = np.arcsinh(flat["pz"] / pt), np.arctan2(flat["py"], flat["px"])
     charged = flat["charge"] != 0
-    found = charged & (generator.random(len(pt)) < track_efficiency(pt, eta))
+    has_track = charged & (generator.random(len(pt)) < track_efficiency(pt, eta))
     electron = (flat["kind"] == ELECTRON) | (flat["kind"] == POSITRON)
     muon = (flat["kind"] == MUON) | (flat["kind"] == ANTIMUON)
-    deposited = ~found & ~muon & ~(charged & (pt < CURL_PT))
+    deposited = ~has_track & ~muon & ~(charged & (pt < CURL_PT))
     bright = (flat["kind"] == PHOTON) | electron
+    kinematics = Kinematics(event, pt, eta, phi, flat["E"])
     parts = [
-        _tracks(event, flat, pt, eta, phi, found, generator),
-        _cells(event, flat["E"], eta, phi, deposited & bright, PHOTON, generator),
-        _cells(event, flat["E"], eta, phi, deposited & ~bright, NEUTRAL, generator),
+        _tracks(kinematics, flat, has_track, generator),
+        _cells(kinematics, deposited & bright, PHOTON, generator),
+        _cells(kinematics, deposited & ~bright, NEUTRAL, generator),
     ]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(columns["event"], kind="stable")
@@ -131,47 +134,63 @@ def candidates(particles: ak.Array, generator: np.random.Generator) -> ak.Array:
     return ak.unflatten(ak.zip({name: columns[name][order] for name in columns if name != "event"}), counts)
 
 
+class Kinematics(NamedTuple):
+    """Particles of all events, one after another.
+
+    Args:
+        event: index of the event of each particle.
+        pt: transverse momentum in GeV.
+        eta: pseudorapidity.
+        phi: azimuth in radians.
+        energy: in GeV.
+    """
+
+    event: Array
+    pt: Array
+    eta: Array
+    phi: Array
+    energy: Array
+
+    def at(self, chosen: Array) -> Kinematics:
+        """The particles at a mask."""
+        return Kinematics(*(column[chosen] for column in self))
+
+
 def _tracks(
-    event: Array,
-    flat: dict[str, Array],
-    pt: Array,
-    eta: Array,
-    phi: Array,
-    found: Array,
-    generator: np.random.Generator,
+    particles: Kinematics, flat: dict[str, Array], has_track: Array, generator: np.random.Generator
 ) -> dict[str, Array]:
-    pt, eta, phi, kind = pt[found], eta[found], phi[found], flat["kind"][found]
+    event, pt, eta, phi, _ = particles.at(has_track)
+    kind = flat["kind"][has_track]
     errors = impact_resolution(pt, eta)
     noise = [generator.standard_normal(len(pt)) for _ in range(2)]
     measured = pt * smear(generator, track_momentum_resolution(pt, eta))
     mass = np.array([MASSES.get(code, 0.0) for code in range(CHARGED + 1)])[kind]
     return {
-        "event": event[found],
+        "event": event,
         **_momentum(measured, eta, phi, mass),
         "kind": kind,
-        "charge": flat["charge"][found],
-        "d0": flat["d0"][found] + noise[0] * errors[0],
+        "charge": flat["charge"][has_track],
+        "d0": flat["d0"][has_track] + noise[0] * errors[0],
         "d0_error": errors[0],
-        "dz": flat["dz"][found] + noise[1] * errors[1],
+        "dz": flat["dz"][has_track] + noise[1] * errors[1],
         "dz_error": errors[1],
     }
 
 
-def _cells(
-    event: Array, energy: Array, eta: Array, phi: Array, chosen: Array, kind: int, generator: np.random.Generator
-) -> dict[str, Array]:
+def _cells(particles: Kinematics, chosen: Array, kind: int, generator: np.random.Generator) -> dict[str, Array]:
     """Energies summed in cells, smeared, and kept above the noise; they are massless and at the middle of the cell."""
+    event, _, eta, phi, energy = particles.at(chosen)
     photons = kind == PHOTON
-    width, least = (ELECTROMAGNETIC, PHOTON_ET) if photons else (HADRONIC, HADRON_ET)
-    rows = np.floor(eta[chosen] / width).astype(np.int64)
-    turns = np.floor((phi[chosen] + np.pi) / width).astype(np.int64)
-    place = np.stack([event[chosen], rows, turns], axis=1)
+    width, threshold = (ELECTROMAGNETIC_CELL, PHOTON_ET) if photons else (HADRONIC_CELL, HADRON_ET)
+    rows = np.floor(eta / width).astype(np.int64)
+    turns = np.floor((phi + np.pi) / width).astype(np.int64)
+    place = np.stack([event, rows, turns], axis=1)
     cells, which = np.unique(place, axis=0, return_inverse=True)
-    total = np.bincount(which.ravel(), energy[chosen], len(cells))
+    total = np.bincount(which.ravel(), energy, len(cells))
     height, azimuth = (cells[:, 1] + 0.5) * width, (cells[:, 2] + 0.5) * width - np.pi
     resolution = electromagnetic_resolution if photons else hadronic_resolution
     pt = total * smear(generator, resolution(np.maximum(total, 1e-3), height)) / np.cosh(height)
-    kept = pt > least
+    kept = pt > threshold
     nothing = np.zeros(int(kept.sum()))
     return {
         "event": cells[kept, 0],

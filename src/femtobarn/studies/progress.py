@@ -23,7 +23,7 @@ from femtobarn.runs.run import Progress, Step
 from femtobarn.studies.study import Planned
 
 if TYPE_CHECKING:
-    from femtobarn.simulate.production import Progress as Production
+    from femtobarn.simulate.plan import Progress as Production
 
 #: Seconds between two plain lines about one run.
 PAUSE = 15.0

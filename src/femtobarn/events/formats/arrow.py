@@ -252,8 +252,8 @@ def texts(array: pa.Array, name: str, checks: RowChecks, *, numbers: bool) -> ND
     undecoded = np.array([word is None for word in words] + [False], dtype=np.bool_)
     index = pc.fill_null(encoded.indices, len(words)).to_numpy(zero_copy_only=False)
     checks.refuse(undecoded[index], lambda row: f"{name} is {array[row].as_py()!r}, no name in UTF-8")
-    known: NDArray[Any] = np.array([word or "" for word in words] + [""], dtype=np.str_)
-    values: NDArray[Any] = known[index]
+    names: NDArray[Any] = np.array([word or "" for word in words] + [""], dtype=np.str_)
+    values: NDArray[Any] = names[index]
     return values
 
 
@@ -268,10 +268,10 @@ def _word(value: Any) -> str | None:
 
 def wrong_type(array: pa.Array, name: str, checks: RowChecks, row: Row, expected: str) -> EventError:
     """The error for a column of a wrong type, with its first value."""
-    what, remedy = f"column {name!r} holds {str(array.type)[:80]}, {expected}", "write the column in another type"
-    there = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
-    if not len(there):
-        return EventError(checks.path, what, remedy=remedy)
-    at = int(there[0])
+    problem, remedy = f"column {name!r} holds {str(array.type)[:80]}, {expected}", "write the column in another type"
+    valid = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+    if not len(valid):
+        return EventError(checks.path, problem, remedy=remedy)
+    at = int(valid[0])
     value = shorten(str(array[at].as_py()))
-    return EventError(checks.path, f"{what}: {value}", row=checks.row(at, row), remedy=remedy)
+    return EventError(checks.path, f"{problem}: {value}", row=checks.row(at, row), remedy=remedy)

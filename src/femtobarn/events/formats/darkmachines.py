@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, TruncatedError, shorten
-from femtobarn.events.faults import wrapped
+from femtobarn.events.faults import wrap_phi
 from femtobarn.events.formats.darkmachines_columns import fast
 from femtobarn.events.formats.darkmachines_lines import WORDS, Block, careful
 from femtobarn.events.reader_settings import Unit
@@ -72,27 +72,31 @@ def read_darkmachines(
             progress(len(text))
     if not blocks:
         raise EventError(path, "has no events", remedy="an event file has at least one good line")
-    whole = Block(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
+    block = Block(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
     del blocks
-    if not len(whole.number):
-        what = "has no events" + (f": all {skipped} lines are bad" if skipped else "")
-        raise EventError(path, what, remedy="an event file has at least one good line")
+    if not len(block.number):
+        problem = "has no events" + (f": all {skipped} lines are bad" if skipped else "")
+        raise EventError(path, problem, remedy="an event file has at least one good line")
     if process is not None:
-        whole = whole._replace(process=np.full(len(whole.number), process))
-    events = _events(whole, luminosity)
-    again = _again(whole)
-    if again.any():
-        at = int(np.flatnonzero(again)[0])
+        block = block._replace(process=np.full(len(block.number), process))
+    events = _events(block, luminosity)
+    repeated = _again(block)
+    if repeated.any():
         if not tolerant:
-            same = (whole.number == whole.number[at]) & (whole.process == whole.process[at])
-            what = f"event {whole.number[at]} of {whole.process[at]} was on line {whole.line[same][0]} already"
-            remedy = "number the events of a process differently, or keep the first of them with data.tolerant: true "
-            remedy += "(--tolerant; in Python tolerant=True)"
-            raise EventError(path, what, line=int(whole.line[at]), remedy=remedy)
-        skipped += int(np.sum(again))
-        events = events[~again]
+            raise _repetition(block, int(np.flatnonzero(repeated)[0]), path)
+        skipped += int(np.sum(repeated))
+        events = events[~repeated]
     record = {"path": str(path), "sha256": checksum(path), "events": len(events), "skipped": skipped}
     return replace(events, provenance={"files": [record]})
+
+
+def _repetition(block: Block, at: int, path: str | Path) -> EventError:
+    """The error that the number of an event was met before in its process."""
+    same = (block.number == block.number[at]) & (block.process == block.process[at])
+    problem = f"event {block.number[at]} of {block.process[at]} was on line {block.line[same][0]} already"
+    remedy = "number the events of a process differently, or keep the first of them with data.tolerant: true "
+    remedy += "(--tolerant; in Python tolerant=True)"
+    return EventError(path, problem, line=int(block.line[at]), remedy=remedy)
 
 
 def stream_darkmachines(
@@ -147,7 +151,7 @@ def write_darkmachines(events: Events, path: str | Path, *, unit: Unit = "MeV") 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     packed = target.suffix == ".gz"
-    with atomic_write(target) as whole, gzip.open(whole, "wb") if packed else nullcontext(whole) as file:
+    with atomic_write(target) as raw, gzip.open(raw, "wb") if packed else nullcontext(raw) as file:
         for name, process, weight, met, angle, begin, end in rows:
             parts = [str(name), process, repr(weight), number(met), repr(angle)]
             parts += [
@@ -194,8 +198,8 @@ def _blocks(path: str | Path, tolerant: bool) -> Iterator[tuple[bytes, int]]:
         rest = text[end:]
         if len(rest) > MAX_LINE_BYTES:
             beginning = shorten(rest[:20].decode("utf-8", "replace"))
-            what = f"the line that begins with {beginning} has no end within {MAX_LINE_BYTES >> 20} MB"
-            raise EventError(path, what, line=line, remedy="no event has so many objects; is it a text file?")
+            problem = f"the line that begins with {beginning} has no end within {MAX_LINE_BYTES >> 20} MB"
+            raise EventError(path, problem, line=line, remedy="no event has so many objects; is it a text file?")
     if rest.strip():
         yield rest, line
 
@@ -204,13 +208,13 @@ def _events(block: Block, luminosity: float) -> Events:
     columns = {
         "pt": block.pt,
         "eta": block.eta,
-        "phi": wrapped(block.phi),
+        "phi": wrap_phi(block.phi),
         "E": block.energy,
         "kind": block.kind,
     }
     return Events(
         particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), block.counts),
-        context=ak.zip({"MET": block.met, "phi_MET": wrapped(block.phi_met)}),
+        context=ak.zip({"MET": block.met, "phi_MET": wrap_phi(block.phi_met)}),
         weight=block.weight,
         process=block.process,
         number=block.number,

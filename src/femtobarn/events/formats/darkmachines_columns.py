@@ -139,11 +139,11 @@ def _thousandth(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """
     for places in range(7):
         power = 10.0**places
-        whole = np.rint(values * power)
-        if not (np.abs(whole) < 10.0**DIGITS).all():
+        integer = np.rint(values * power)
+        if not (np.abs(integer) < 10.0**DIGITS).all():
             return None
-        if (whole / power == values).all():
-            divided: NDArray[np.float64] = whole / (power * 1000)
+        if (integer / power == values).all():
+            divided: NDArray[np.float64] = integer / (power * 1000)
             return divided
     return None
 
@@ -155,9 +155,9 @@ def _shifted(column: pa.Array) -> NDArray[np.float64]:
     except pa.ArrowInvalid:  # a number with an exponent of its own
         powers = pc.or_(pc.match_substring(column, "e"), pc.match_substring(column, "E"))
     places = np.flatnonzero(powers.to_numpy(zero_copy_only=False))
-    there = [decimal(text, -3) for text in column.take(pa.array(places)).to_pylist()]
+    shifted = [decimal(text, -3) for text in column.take(pa.array(places)).to_pylist()]
     values = _floats(pc.binary_join_element_wise(pc.if_else(powers, "0", column), "e-3", "")).copy()
-    values[places] = there
+    values[places] = shifted
     return values
 
 

@@ -60,7 +60,7 @@ class Block(NamedTuple):
 class Fault(NamedTuple):
     """One thing that is wrong with some events of a block, and with which of their objects."""
 
-    what: str
+    problem: str
     events: NDArray[np.int64]
     objects: NDArray[np.int64] | None
 
@@ -80,8 +80,8 @@ def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, toleran
             continue
         try:
             if offset == len(lines) - 1:
-                what = f"the last line has no end and may be cut short: {shorten(raw.decode('utf-8', 'replace'))}"
-                raise EventError(path, what, line=line + offset, remedy="end it with a newline if it is complete")
+                problem = f"the last line has no end and may be cut short: {shorten(raw.decode('utf-8', 'replace'))}"
+                raise EventError(path, problem, line=line + offset, remedy="end it with a newline if it is complete")
             rows.append(_row(raw, line + offset, path, unit))
         except EventError as error:
             if not tolerant:
@@ -104,16 +104,20 @@ def careful(text: bytes, line: int, path: str | Path, unit: Unit | None, toleran
 
 def _explained(error: EventError, raw: bytes) -> EventError:
     """The error with its cause, where a spreadsheet or an editor made the line so."""
-    known = cause(raw.decode("utf-8", "replace"))
-    return error if known is None else EventError(error.path, known.what, line=error.line, remedy=known.remedy)
+    explanation = cause(raw.decode("utf-8", "replace"))
+    return (
+        error
+        if explanation is None
+        else EventError(error.path, explanation.problem, line=error.line, remedy=explanation.remedy)
+    )
 
 
 def decimal(text: str, places: int = 0) -> float:
     """A decimal number with its point moved by some places, correctly rounded."""
-    found = NUMBER.fullmatch(text)
-    if not found:
+    match = NUMBER.fullmatch(text)
+    if not match:
         raise ValueError(f"{shorten(text)} is no number")
-    return float(f"{found[1]}e{int(found[2] or 0) + places}")
+    return float(f"{match[1]}e{int(match[2] or 0) + places}")
 
 
 def is_name(text: str) -> bool:
@@ -124,22 +128,22 @@ def is_name(text: str) -> bool:
 def faults(block: Block, unit: Unit | None) -> list[Fault]:
     """What is impossible in a block of well-formed lines."""
     owner = np.repeat(np.arange(len(block.counts)), block.counts)
-    found = [
-        Fault(what, np.flatnonzero(where), None)
-        for what, where in event_faults(block.weight, block.met, block.phi_met).items()
+    listed = [
+        Fault(problem, np.flatnonzero(where), None)
+        for problem, where in event_faults(block.weight, block.met, block.phi_met).items()
     ]
     wrong = object_faults(block.pt, block.eta, block.phi, block.energy, block.kind)
-    for what, where in wrong.items():
-        found.append(Fault(what, owner[where], np.flatnonzero(where)))
+    for problem, where in wrong.items():
+        listed.append(Fault(problem, owner[where], np.flatnonzero(where)))
     hardest = np.zeros(len(block.counts))
     np.maximum.at(hardest, owner, block.pt)
     if unit is None and ((hardest > 0) & (hardest < SOFTEST)).any():
-        what = "wrong unit: its hardest object has a pT below 1000, too little for MeV"
-        found.append(Fault(what, np.flatnonzero((hardest > 0) & (hardest < SOFTEST)), None))
+        problem = "wrong unit: its hardest object has a pT below 1000, too little for MeV"
+        listed.append(Fault(problem, np.flatnonzero((hardest > 0) & (hardest < SOFTEST)), None))
     if unit == "GeV" and (hardest > HARDEST).any():
-        what = "wrong unit: its hardest object has a pT above 50000, too much for GeV"
-        found.append(Fault(what, np.flatnonzero(hardest > HARDEST), None))
-    return found
+        problem = "wrong unit: its hardest object has a pT above 50000, too much for GeV"
+        listed.append(Fault(problem, np.flatnonzero(hardest > HARDEST), None))
+    return listed
 
 
 class _Row(NamedTuple):
@@ -155,30 +159,30 @@ def _row(raw: bytes, line: int, path: str | Path, unit: Unit | None) -> _Row:
     """One line, checked for its form."""
     text = raw.decode("utf-8", "replace").strip()
 
-    def wrong(what: str, remedy: str) -> EventError:
-        return EventError(path, what, line=line, remedy=remedy)
+    def wrong(problem: str, remedy: str) -> EventError:
+        return EventError(path, problem, line=line, remedy=remedy)
 
     def number(name: str, word: str, places: int = 0) -> float:
         try:
             return decimal(word, places)
         except ValueError:
             pass
-        what = "NaN or infinity" if re.fullmatch(r"(?i)[+-]?(nan|inf|infinity)", word) else "no number"
-        raise wrong(f"{name} is {shorten(word)}, {what}", "mend or drop the line")
+        problem = "NaN or infinity" if re.fullmatch(r"(?i)[+-]?(nan|inf|infinity)", word) else "no number"
+        raise wrong(f"{name} is {shorten(word)}, {problem}", "mend or drop the line")
 
     places = 0 if unit == "GeV" else -3
     fields = [field.strip() for field in text.split(";")]
     while len(fields) > len(FIELDS) and not fields[-1]:  # spreadsheets fill all lines up to the longest
         fields.pop()
     if len(fields) < len(FIELDS):
-        what = f"truncated line: {shorten(text)} has {len(fields)} of the fields {'; '.join(FIELDS)}"
-        raise wrong(what, "complete or drop the line")
+        problem = f"truncated line: {shorten(text)} has {len(fields)} of the fields {'; '.join(FIELDS)}"
+        raise wrong(problem, "complete or drop the line")
     if not INTEGER.fullmatch(fields[0]):
         raise wrong(f"event ID {shorten(fields[0])} is no whole number", "mend or drop the line")
     digits = fields[0].lstrip("+-0")
     if len(digits) > 19 or not -(2**63) <= int(fields[0]) < 2**63:  # Python reads no more than 4300 digits
-        what = f"event ID {shorten(fields[0])} is no whole number of 64 bits"
-        raise wrong(what, f"number events between {-(2**63)} and {2**63 - 1}")
+        problem = f"event ID {shorten(fields[0])} is no whole number of 64 bits"
+        raise wrong(problem, f"number events between {-(2**63)} and {2**63 - 1}")
     if not is_name(fields[1]):
         raise wrong(f"process ID {shorten(fields[1])} is no name", "name a process with printable characters, no comma")
     event = (number("weight", fields[2]), number("MET", fields[3], places), number("phi_MET", fields[4]))
@@ -186,8 +190,8 @@ def _row(raw: bytes, line: int, path: str | Path, unit: Unit | None) -> _Row:
     for field in fields[len(FIELDS) :]:
         values = [value.strip() for value in field.split(",")]
         if len(values) != len(VALUES):
-            what = f"truncated object {shorten(field)}: {len(values)} values, not the {len(VALUES)} of "
-            raise wrong(what + ",".join(VALUES), "complete or drop the line")
+            problem = f"truncated object {shorten(field)}: {len(values)} values, not the {len(VALUES)} of "
+            raise wrong(problem + ",".join(VALUES), "complete or drop the line")
         if values[0] not in CODES:
             raise wrong(f"unknown object {shorten(values[0])} in {shorten(field)}", f"objects are {', '.join(CODES)}")
         energy, pt = (number(f"{VALUES[i]} in {shorten(field)}", values[i], places) for i in (1, 2))
@@ -222,7 +226,7 @@ def _error(fault: Fault, rows: list[_Row], counts: NDArray[np.int64], path: str 
         inside = int(fault.objects[0] - np.sum(counts[: fault.events[0]]))
         text = row.text.split(";")[len(FIELDS) + inside].strip()
     remedy = "mend or drop the line"
-    if fault.what.startswith("wrong unit"):
-        unit = "GeV" if "MeV" in fault.what else "MeV"
+    if fault.problem.startswith("wrong unit"):
+        unit = "GeV" if "MeV" in fault.problem else "MeV"
         remedy = f"if the file is in {unit}, set data.unit: {unit} (or --unit {unit}; in Python unit='{unit}')"
-    return EventError(path, f"{fault.what}: {shorten(text)}", line=row.line, remedy=remedy)
+    return EventError(path, f"{fault.problem}: {shorten(text)}", line=row.line, remedy=remedy)

@@ -25,7 +25,7 @@ POINT = "write numbers with a decimal point: set the language of the spreadsheet
 class Cause(NamedTuple):
     """Why a line is not read, and what to do about it."""
 
-    what: str
+    problem: str
     remedy: str
 
 
@@ -51,7 +51,7 @@ def cause(text: str) -> Cause | None:
         remedy = "separate the fields of an event by semicolons, and the five values of an object by commas"
         return Cause(f"fields are separated by {separator}: {shown}", remedy)
     if _is_header(fields):
-        return Cause(f"{shown} styles like a header, and the format has none", DELETE)
+        return Cause(f"{shown} looks like a header, and the format has none", DELETE)
     if HEXADECIMAL.search(text.replace(fields[1] if len(fields) > 1 else "", "", 1)):
         return Cause(f"a number is hexadecimal: {shown}", "write numbers in decimal digits")
     if ROUNDED.fullmatch(first):

@@ -210,8 +210,8 @@ def _branches(path: str | Path, labelled: bool) -> Branches:
         raise
     except Exception as error:  # uproot's errors have no common class of their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        what = f"cannot be read as ROOT ({shorten(reason, 200)[1:-1]})"
-        raise EventError(path, what, remedy="it may be cut short or of another format") from error
+        problem = f"cannot be read as ROOT ({shorten(reason, 200)[1:-1]})"
+        raise EventError(path, problem, remedy="it may be cut short or of another format") from error
 
 
 def _tree(path: str | Path, file: Any) -> Any:
@@ -227,16 +227,16 @@ def _tree(path: str | Path, file: Any) -> Any:
     if TREE in fitting or len(fitting) == 1:
         return trees[TREE if TREE in fitting else fitting[0]]
     if fitting:
-        what = f"has {len(fitting)} trees of jets: {', '.join(fitting)}"
-        raise EventError(path, what, remedy=f"name one of them {TREE!r}")
+        problem = f"has {len(fitting)} trees of jets: {', '.join(fitting)}"
+        raise EventError(path, problem, remedy=f"name one of them {TREE!r}")
     nearest = TREE if TREE in trees else next(iter(trees))
     names = list(trees[nearest].keys())
     absent = [name for name in MOMENTA.values() if name not in names]
-    what = f"has no branch {absent[0]!r}; its tree {nearest!r} has {', '.join(names[:30]) or 'no branches'}"
+    problem = f"has no branch {absent[0]!r}; its tree {nearest!r} has {', '.join(names[:30]) or 'no branches'}"
     others = [name for name in trees if name != nearest]
     if others:
-        what += f", and there are the trees {', '.join(others)}"
-    raise EventError(path, what, remedy=OTHER)
+        problem += f", and there are the trees {', '.join(others)}"
+    raise EventError(path, problem, remedy=OTHER)
 
 
 def _check_size(path: str | Path, tree: Any, names: list[str]) -> None:

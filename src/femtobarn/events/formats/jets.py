@@ -62,26 +62,14 @@ def jets(
         raise EventError(checks.path, "holds no jets", remedy="a file of jets has at least one")
     checks.refuse((counts == 0) & ~checks.bad, lambda row: "a jet without constituents")
     row = np.repeat(np.arange(len(counts)), counts)
-    columns = {name: np.asarray(column, dtype=np.float64) for name, column in momenta.items()}
-    tracks = {name: np.asarray(column, dtype=np.float64) for name, column in (tracks or {}).items()}
-    for name, column in (columns | tracks).items():
-
-        def describe(at: int, name: str = name, column: Flat = column) -> str:
-            return f"NaN or infinity: {name} of a constituent is {plain(column[at])}"
-
-        checks.refuse_entries(~np.isfinite(column), row, describe)
+    columns = _finite_columns(checks, row, momenta)
+    tracks = _finite_columns(checks, row, tracks or {})
     scale = 1000.0 if unit == "MeV" else 1.0
     px, py, pz, energy = (columns[name] / scale for name in ("px", "py", "pz", "E"))
     with np.errstate(over="ignore", invalid="ignore"):  # bad rows that are left out, and what is refused below
         pt = np.hypot(px, py)
-        objects = {
-            "pt": pt,
-            "eta": np.arcsinh(pz / np.maximum(pt, TINY_PT)),
-            "phi": np.arctan2(py, px),
-            "E": energy,
-            "kind": kind,
-            **tracks,
-        }
+        eta, phi = np.arcsinh(pz / np.maximum(pt, TINY_PT)), np.arctan2(py, px)
+        objects = {"pt": pt, "eta": eta, "phi": phi, "E": energy, "kind": kind, **tracks}
         sums = _of_jets([np.bincount(row, column, len(counts)).astype(np.float64) for column in (px, py, pz, energy)])
     digest = checksum(checks.path)
     numbers = row_numbers(len(counts), digest)
@@ -99,6 +87,25 @@ def jets(
     )
     events = validate(raw, checks, unit_remedy=UNIT_REMEDY)
     return with_file(events, checks.record(digest, len(events)))
+
+
+def _finite_columns(checks: RowChecks, row: NDArray[np.int64], columns: Mapping[str, Flat]) -> dict[str, Flat]:
+    """Columns of constituents as float64; NaN and infinity make their row bad.
+
+    Args:
+        checks: bad rows of the file so far.
+        row: of each constituent.
+        columns: by name.
+    """
+    finite: dict[str, Flat] = {}
+    for name, values in columns.items():
+        finite[name] = column = np.asarray(values, dtype=np.float64)
+
+        def describe(at: int, name: str = name, column: Flat = column) -> str:
+            return f"NaN or infinity: {name} of a constituent is {plain(column[at])}"
+
+        checks.refuse_entries(~np.isfinite(column), row, describe)
+    return finite
 
 
 def _of_jets(momenta: Sequence[Flat]) -> dict[str, Flat]:

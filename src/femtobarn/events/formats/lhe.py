@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
-from femtobarn.events.faults import MAX_ENERGY, ROUNDING, event_faults, object_faults, wrapped
+from femtobarn.events.faults import MAX_ENERGY, ROUNDING, event_faults, object_faults, wrap_phi
 from femtobarn.events.formats.lhe_events import HardEvents, Head
 from femtobarn.events.numbers import row_numbers
 from femtobarn.events.record import Events
@@ -132,54 +132,63 @@ def read_lhe(
         FileNotFoundError: no such file.
     """
     contents = _contents(path, tolerant=tolerant, detected=True)
+    return _events(contents, path, process or stem(path), luminosity, undecayed == "raise")
+
+
+def _events(contents: _Contents, path: str | Path, process: str, luminosity: float, refuse_undecayed: bool) -> Events:
+    """The contents of a file as events, with what is invisible as MET."""
     kind = _kinds(contents.pdg)
     invisible = np.isin(np.abs(contents.pdg), INVISIBLE_PDG)
     other = (kind == PADDING) & ~invisible
-    if undecayed == "raise" and other.any():
+    if refuse_undecayed and other.any():
         at = int(np.flatnonzero(other)[0])
         raise _undecayed(int(contents.pdg[at]), int(contents.line[at]), path)
-    owner = np.repeat(np.arange(len(contents.counts)), contents.counts)
-    met_x, met_y = (
-        np.bincount(owner[invisible], component[invisible], len(contents.counts))
-        for component in contents.momenta.T[:2]
-    )
+    count = len(contents.counts)
+    owner = np.repeat(np.arange(count), contents.counts)
+    met_x, met_y = (np.bincount(owner[invisible], component[invisible], count) for component in contents.momenta.T[:2])
     kept = kind != PADDING
     columns = _columns(contents.momenta[kept]) | {
         "kind": kind[kept],
         "truth_id": contents.pdg[kept].astype(np.int32),
     }
-    context = {"MET": np.hypot(met_x, met_y), "phi_MET": wrapped(np.arctan2(met_y, met_x))}
+    context = {"MET": np.hypot(met_x, met_y), "phi_MET": wrap_phi(np.arctan2(met_y, met_x))}
     weight = contents.weight * _scale(contents, luminosity, path)
     _refuse(event_faults(weight, context["MET"], context["phi_MET"]), contents.begin, path)
-    name = process or stem(path)
-    count = len(contents.counts)
     digest = checksum(path)
     numbers = row_numbers(count, digest)
+    return Events(
+        particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.bincount(owner[kept], minlength=count)),
+        context=ak.zip(context),
+        weight=weight,
+        process=np.full(count, process),
+        number=numbers,
+        hard=numbers[contents.hard],
+        luminosity=luminosity,
+        provenance=_provenance(contents, path, digest, process, contents.pdg[other].tolist()),
+    )
+
+
+def _provenance(
+    contents: _Contents, path: str | Path, digest: str, process: str, undecayed: list[int]
+) -> dict[str, Any]:
+    """Origin and normalisation of the events of a file; `undecayed` are the PDG numbers that were left out."""
+    count = len(contents.counts)
     record = {
         "path": str(path),
         "sha256": digest,
         "events": count,
         "skipped": contents.skipped,
         "truncated": contents.truncated,
-        "undecayed": {str(code): number for code, number in sorted(Counter(contents.pdg[other].tolist()).items())},
+        "undecayed": {str(code): number for code, number in sorted(Counter(undecayed).items())},
         "repeated": int(np.sum(contents.hard != np.arange(count))),
     }
-    described = {
+    generation = {
         "cross_section_pb": contents.head.cross_section,
         "cross_section_error_pb": contents.head.error,
         "generated": count,
         "source_sha256": digest,
     }
-    return Events(
-        particles=ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.bincount(owner[kept], minlength=count)),
-        context=ak.zip(context),
-        weight=weight,
-        process=np.full(count, name),
-        number=numbers,
-        hard=numbers[contents.hard],
-        luminosity=luminosity,
-        provenance={"files": [record], "processes": {name: described}},
-    )
+    return {"files": [record], "processes": {process: generation}}
 
 
 def _contents(path: str | Path, *, tolerant: bool, detected: bool = False) -> _Contents:
@@ -200,8 +209,8 @@ def _contents(path: str | Path, *, tolerant: bool, detected: bool = False) -> _C
             line.append(particle.line)
             momenta.extend(particle.momentum)
     if not counts:
-        what = "has no events" + (f": all {events.skipped} are damaged" if events.skipped else "")
-        raise EventError(path, what, remedy="an event file has at least one good event")
+        problem = "has no events" + (f": all {events.skipped} are damaged" if events.skipped else "")
+        raise EventError(path, problem, remedy="an event file has at least one good event")
     contents = _Contents(
         head=events.head,
         weight=np.array(weight),
@@ -235,7 +244,7 @@ def _columns(momenta: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         pt = np.hypot(px, py)
         eta = np.arcsinh(pz / pt)
-    return {"pt": pt, "eta": eta, "phi": wrapped(np.arctan2(py, px)), "E": energy}
+    return {"pt": pt, "eta": eta, "phi": wrap_phi(np.arctan2(py, px)), "E": energy}
 
 
 def _faults(contents: _Contents, detected: bool) -> dict[str, NDArray[np.bool_]]:
@@ -243,19 +252,19 @@ def _faults(contents: _Contents, detected: bool) -> dict[str, NDArray[np.bool_]]
     px, py, pz, energy = contents.momenta.T
     with np.errstate(over="ignore"):
         size = np.hypot(np.hypot(px, py), pz)
-    found = {
+    masks = {
         "negative energy": energy < 0,
         "energy below |p|": energy < size * (1 - ROUNDING),
         f"energy above {MAX_ENERGY:g} GeV": energy > MAX_ENERGY,
     }
     if detected:
         kind = _kinds(contents.pdg)
-        seen = kind != PADDING
-        found["pT of 0, so that there is no pseudorapidity"] = seen & (px == 0) & (py == 0)
-        pt, eta, phi, energy = _columns(contents.momenta[seen]).values()
-        for what, where in object_faults(pt, eta, phi, energy, kind[seen]).items():
-            found.setdefault(what, np.zeros(len(kind), dtype=np.bool_))[seen] |= where
-    return {what: where for what, where in found.items() if where.any()}
+        is_visible = kind != PADDING
+        masks["pT of 0, so that there is no pseudorapidity"] = is_visible & (px == 0) & (py == 0)
+        pt, eta, phi, energy = _columns(contents.momenta[is_visible]).values()
+        for fault, where in object_faults(pt, eta, phi, energy, kind[is_visible]).items():
+            masks.setdefault(fault, np.zeros(len(kind), dtype=np.bool_))[is_visible] |= where
+    return {fault: where for fault, where in masks.items() if where.any()}
 
 
 def _without(contents: _Contents, faults: Mapping[str, NDArray[np.bool_]]) -> _Contents:
@@ -281,23 +290,23 @@ def _scale(contents: _Contents, luminosity: float, path: str | Path) -> float:
     if not np.isfinite(total) or not np.isfinite(scale) or abs(total) < MIN_WEIGHT_SUM * magnitude:
         raise EventError(path, f"its event weights sum to {total:g}", remedy="no cross section can be shared out")
     if scale < 0:
-        what = f"its event weights sum to {total:g}, but its cross section is {contents.head.cross_section:g} pb"
-        raise EventError(path, what, remedy="weights and cross section have the same sign")
+        problem = f"its event weights sum to {total:g}, but its cross section is {contents.head.cross_section:g} pb"
+        raise EventError(path, problem, remedy="weights and cross section have the same sign")
     return scale
 
 
 def _undecayed(code: int, line: int, path: str | Path) -> EventError:
     """The error that a particle is no object of a detector."""
     name = UNSTABLE.get(abs(code), "a particle of unknown decay")
-    what = f"{name} (PDG {code}) in the final state is no object a detector sees"
+    problem = f"{name} (PDG {code}) in the final state is no object a detector sees"
     remedy = "decay and shower the file with `femtobarn simulate`, or leave such particles out and count them with "
     remedy += "data.tolerant: true (--tolerant; in Python undecayed='skip')"
-    return EventError(path, what, line=line, remedy=remedy)
+    return EventError(path, problem, line=line, remedy=remedy)
 
 
 def _refuse(faults: Mapping[str, NDArray[np.bool_]], lines: NDArray[np.int64], path: str | Path) -> None:
     """Raise the fault that comes first in the file."""
     if faults:
-        first = {what: int(np.flatnonzero(where)[0]) for what, where in faults.items()}
-        what = min(first, key=lambda what: first[what])
-        raise EventError(path, what, line=int(lines[first[what]]), remedy="mend or drop the event")
+        first = {problem: int(np.flatnonzero(where)[0]) for problem, where in faults.items()}
+        problem = min(first, key=lambda problem: first[problem])
+        raise EventError(path, problem, line=int(lines[first[problem]]), remedy="mend or drop the event")

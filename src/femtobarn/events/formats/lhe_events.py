@@ -142,9 +142,9 @@ class HardEvents:
         if self.tolerant:
             self.skipped = max(self.skipped, number - count)
             return
-        what = f"has {count} events, but {where} says {number}"
+        problem = f"has {count} events, but {where} says {number}"
         remedy = "copy or generate it again, or read the events there are with data.tolerant: true (--tolerant)"
-        raise EventError(self.path, what, remedy=remedy)
+        raise EventError(self.path, problem, remedy=remedy)
 
     def _next(self) -> HardEvent | None:
         """The next event; None behind the last."""
@@ -187,8 +187,8 @@ class HardEvents:
             if tag.category == "end":
                 break
             if tag.category == "open" and tag.name == "LesHouchesEvents":
-                what = "a second <LesHouchesEvents> begins: two files were put together"
-                raise EventError(self.path, what, line=tag.line, remedy="give them as two files")
+                problem = "a second <LesHouchesEvents> begins: two files were put together"
+                raise EventError(self.path, problem, line=tag.line, remedy="give them as two files")
             if tag.category != "stray":
                 raise misplaced(tag, "behind </LesHouchesEvents>", self.path)
         if self._markup.truncation:
@@ -215,8 +215,8 @@ class HardEvents:
         for row in split_lines(tag.text, tag.text_line)[0] if tag.text.strip() else ():
             content = b" ".join(row.words)
             if NUMERIC.match(content.split()[0]) or b">" in content or b"\0" in content:
-                what = f"{row.text} stands between events: a damaged <event> or </event>?"
-                raise EventError(self.path, what, line=row.line, remedy=DAMAGED)
+                problem = f"{row.text} stands between events: a damaged <event> or </event>?"
+                raise EventError(self.path, problem, line=row.line, remedy=DAMAGED)
 
 
 def read_head(markup: Markup, path: str | Path) -> Head:
@@ -228,8 +228,8 @@ def read_head(markup: Markup, path: str | Path) -> Head:
     start = markup.start
     tag = markup.next()
     if tag.category != "open" or tag.name != "LesHouchesEvents":
-        what = f"is no Les Houches event file: it starts with {shorten(start)}"
-        raise EventError(path, what, line=1, remedy="the first line should be <LesHouchesEvents ...>")
+        problem = f"is no Les Houches event file: it starts with {shorten(start)}"
+        raise EventError(path, problem, line=1, remedy="the first line should be <LesHouchesEvents ...>")
     root = tag.raw
     markup.record()
     tag = find_init(markup, path)
@@ -263,13 +263,13 @@ def find_init(markup: Markup, path: str | Path) -> Tag:
                     if tag.category == "open":
                         markup.skip_element(tag)
                 except EventError as error:
-                    what = f"has no <init> block: {error.what}"
-                    raise type(error)(path, what, line=error.line, remedy=error.remedy) from None
+                    problem = f"has no <init> block: {error.problem}"
+                    raise type(error)(path, problem, line=error.line, remedy=error.remedy) from None
             case "end", _:
                 raise TruncatedError(path, "has no <init> block", line=tag.line, remedy=CUT)
             case _:
-                what = f"has no <init> block before {shorten(tag.raw.decode('utf-8', 'replace'))}"
-                raise EventError(path, what, line=tag.line, remedy=DAMAGED)
+                problem = f"has no <init> block before {shorten(tag.raw.decode('utf-8', 'replace'))}"
+                raise EventError(path, problem, line=tag.line, remedy=DAMAGED)
 
 
 def init_rows(text: bytes, first_line: int, end_line: int, path: str | Path) -> list[Words]:
@@ -292,8 +292,8 @@ def init_rows(text: bytes, first_line: int, end_line: int, path: str | Path) -> 
         raise rows[0].error(f"the first line of <init> has {len(rows[0].words)} numbers, not 10", path=path)
     announced = whole(rows[0], 9, path)
     if len(rows) != 1 + announced:
-        what = f"<init> announces {announced} processes and has {len(rows) - 1}"
-        raise EventError(path, what, line=end_line, remedy=DAMAGED)
+        problem = f"<init> announces {announced} processes and has {len(rows) - 1}"
+        raise EventError(path, problem, line=end_line, remedy=DAMAGED)
     for row in rows[1:]:
         if not 2 <= len(row.words) <= PROCESS_COLUMNS:
             raise row.error(f"no cross section in {len(row.words)} numbers", path=path)
@@ -322,8 +322,8 @@ def element_text(markup: Markup, tag: Tag, where: str) -> tuple[bytes, bytes, Ta
             case "stray", _ if b"#" in b"".join(text).rsplit(b"\n", 1)[-1]:  # in a comment
                 text.append(inner.raw)
             case "end", _:
-                what = f"<{tag.name}> of line {tag.line} has no </{tag.name}>"
-                raise TruncatedError(markup.path, what, line=inner.line, remedy=CUT)
+                problem = f"<{tag.name}> of line {tag.line} has no </{tag.name}>"
+                raise TruncatedError(markup.path, problem, line=inner.line, remedy=CUT)
             case _:
                 markup.push_back(inner)
                 raise misplaced(inner, where, markup.path)

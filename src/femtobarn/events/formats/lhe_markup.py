@@ -142,11 +142,11 @@ class Markup:
 
     def _unclosed(self, tag: Tag, at: int) -> EventError:
         """The error that an element has no end, at the end of the file or before a tag of the structure."""
-        what = f"<{tag.name}> has no </{tag.name}>"
+        problem = f"<{tag.name}> has no </{tag.name}>"
         if at < 0:
-            return TruncatedError(self.path, what, line=tag.line, remedy=CUT)
+            return TruncatedError(self.path, problem, line=tag.line, remedy=CUT)
         line = self.line + self._buffer.count(b"\n", self._at, self._at + at)
-        return EventError(self.path, f"{what} before line {line}", line=tag.line, remedy=DAMAGED)
+        return EventError(self.path, f"{problem} before line {line}", line=tag.line, remedy=DAMAGED)
 
     def _drop_blank(self) -> None:
         """Pass by blank lines, however many there are."""
@@ -162,8 +162,8 @@ class Markup:
             if self._buffer.startswith(begin, self._at):
                 at = self._find(end, len(begin))
                 if at < 0:
-                    what = f"{begin.decode()} has no {end.decode()}"
-                    raise TruncatedError(self.path, what, line=self.line, remedy=CUT)
+                    problem = f"{begin.decode()} has no {end.decode()}"
+                    raise TruncatedError(self.path, problem, line=self.line, remedy=CUT)
                 return at + len(end)
         return 0
 
@@ -187,15 +187,15 @@ class Markup:
         while len(self._buffer) - self._at < count and not self._ended:
             self._fill()
 
-    def _find(self, what: bytes, begin: int) -> int:
+    def _find(self, pattern: bytes, begin: int) -> int:
         """Distance to the next `what` at least `begin` bytes ahead; -1 if there is none to the end of the file."""
         while True:
-            at = self._buffer.find(what, self._at + begin)
+            at = self._buffer.find(pattern, self._at + begin)
             if at >= 0:
                 return at - self._at
             if self._ended:
                 return -1
-            begin = max(begin, len(self._buffer) - self._at - len(what) + 1)
+            begin = max(begin, len(self._buffer) - self._at - len(pattern) + 1)
             self._fill()
 
     def _search(self, pattern: re.Pattern[bytes]) -> int:
@@ -223,8 +223,8 @@ class Markup:
         waiting = len(self._buffer) - self._at
         if waiting > self.max_bytes:
             beginning = shorten(self._buffer[self._at : self._at + 60].decode("utf-8", "replace"))
-            what = f"there is no end within {self.max_bytes:.2g} bytes to {beginning}"
-            raise EventError(self.path, what, line=self.line, remedy="no line or tag of an event is that long")
+            problem = f"there is no end within {self.max_bytes:.2g} bytes to {beginning}"
+            raise EventError(self.path, problem, line=self.line, remedy="no line or tag of an event is that long")
         pieces = [self._buffer[self._at :]]
         more = 0
         while more <= waiting:

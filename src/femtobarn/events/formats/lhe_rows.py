@@ -57,9 +57,9 @@ class Words(NamedTuple):
         """The line as an error shows it."""
         return shorten(b" ".join(self.words).decode("utf-8", "replace"))
 
-    def error(self, what: str, remedy: str = DAMAGED, *, path: str | Path) -> EventError:
+    def error(self, problem: str, remedy: str = DAMAGED, *, path: str | Path) -> EventError:
         """An error of this line."""
-        return EventError(path, f"{what}: {self.text}", line=self.line, remedy=remedy)
+        return EventError(path, f"{problem}: {self.text}", line=self.line, remedy=remedy)
 
 
 class Particle(NamedTuple):
@@ -94,8 +94,8 @@ def event_rows(text: bytes, first_line: int, end_line: int, path: str | Path) ->
         raise EventError(path, "the event is empty", line=end_line, remedy=DAMAGED)
     announced = whole(lines[0], 0, path)
     rows = lines[: max(announced, 0) + 1]
-    least, most = MIN_PARTICLE_COLUMNS, PARTICLE_COLUMNS
-    odd = [row for row in rows[1:] if not least <= len(row.words) <= most]
+    least_columns, most_columns = MIN_PARTICLE_COLUMNS, PARTICLE_COLUMNS
+    odd = [row for row in rows[1:] if not least_columns <= len(row.words) <= most_columns]
     if odd or len(rows) != announced + 1 or len(rows[0].words) != EVENT_COLUMNS:
         rearranged = _rearranged(lines, announced)
         if rearranged is not None:
@@ -104,15 +104,17 @@ def event_rows(text: bytes, first_line: int, end_line: int, path: str | Path) ->
         raise rows[0].error(f"{len(rows[0].words)} numbers where {EVENT_COLUMNS} belong", path=path)
     further = [row for row in lines[len(rows) :] if _is_particle(row)]
     if len(rows) != announced + 1 or further:
-        what = f"the event has {len(rows) - 1 + len(further)} particles of {announced} announced"
-        raise EventError(path, what, line=further[0].line if further else end_line, remedy=DAMAGED)
+        problem = f"the event has {len(rows) - 1 + len(further)} particles of {announced} announced"
+        raise EventError(path, problem, line=further[0].line if further else end_line, remedy=DAMAGED)
     for row in odd:
         columns = len(row.words)
-        raise row.error(f"{columns} numbers where {least if columns < least else most} belong", path=path)
+        raise row.error(
+            f"{columns} numbers where {least_columns if columns < least_columns else most_columns} belong", path=path
+        )
     for row in rows[1:]:
         # a word may have been lost before the momentum
-        if len(row.words) < most and not all(map(WHOLE_NUMBER.fullmatch, row.words[:6])):
-            raise row.error(f"{len(row.words)} numbers where {most} belong", path=path)
+        if len(row.words) < most_columns and not all(map(WHOLE_NUMBER.fullmatch, row.words[:6])):
+            raise row.error(f"{len(row.words)} numbers where {most_columns} belong", path=path)
     return rows, comments
 
 

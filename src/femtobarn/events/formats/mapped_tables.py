@@ -105,8 +105,8 @@ def unit_of(mapping: Mapping, unit: str | None, path: str | Path) -> str:
     if unit is None or "unit" not in mapping.model_fields_set:
         return unit or mapping.unit
     if unit != mapping.unit:
-        what = f"its mapping says unit: {mapping.unit}, but data.unit (--unit) is {unit}"
-        raise EventError(path, what, remedy="give the unit once")
+        problem = f"its mapping says unit: {mapping.unit}, but data.unit (--unit) is {unit}"
+        raise EventError(path, problem, remedy="give the unit once")
     return mapping.unit
 
 
@@ -163,8 +163,8 @@ def _lists(columns: ColumnReader, collection: str, described: Columns) -> Collec
     for quantity, name in described.named().items():
         array = columns.array(name)
         if not arrow.is_list(array.type):
-            what = f"column {name!r} of objects.{collection} holds {array.type}, no lists"
-            raise EventError(checks.path, what, remedy="name numbered columns with {} in place of the number")
+            problem = f"column {name!r} of objects.{collection} holds {array.type}, no lists"
+            raise EventError(checks.path, problem, remedy="name numbered columns with {} in place of the number")
         lengths = arrow.list_lengths(array, name, checks)
         if counts is None:
             counts = lengths
@@ -198,8 +198,8 @@ def _numbered(columns: ColumnReader, collection: str, described: Columns) -> Col
     checks = columns.checks
     numbers = described.numbers(columns.names)
     if not numbers:
-        what = f"has no columns like {described.pt.replace('{}', '1')!r} for objects.{collection}"
-        raise EventError(checks.path, what, remedy=f"it has {arrow.listed(columns.names)}")
+        problem = f"has no columns like {described.pt.replace('{}', '1')!r} for objects.{collection}"
+        raise EventError(checks.path, problem, remedy=f"it has {arrow.listed(columns.names)}")
     n_rows = len(checks.bad)
     entries = {}
     for quantity, pattern in described.named().items():

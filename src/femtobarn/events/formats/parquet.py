@@ -78,14 +78,14 @@ def as_table(events: Events, *, compact: bool = False) -> pa.Table:
         **{name: pa.array(values) for name, values in scalars.items()},
         **{name: pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for name, values in lists.items()},
     }
-    told = {
+    description = {
         "version": VERSION,
         "luminosity": events.luminosity,
         "objects": list(lists),
         "context": list(scalars),
         "provenance": dict(events.provenance),
     }
-    return pa.table(columns).replace_schema_metadata({KEY: json.dumps(told).encode()})
+    return pa.table(columns).replace_schema_metadata({KEY: json.dumps(description).encode()})
 
 
 def layout(schema: pa.Schema, *, level: int = 3) -> dict[str, Any]:
@@ -210,8 +210,8 @@ def _readable(path: str | Path) -> Iterator[None]:
 
 def _unreadable(path: str | Path, error: Exception) -> EventError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    what = f"cannot be read as Parquet ({shorten(reason, 200)[1:-1]})"
-    return EventError(path, what, remedy="it may be cut short or of another format")
+    problem = f"cannot be read as Parquet ({shorten(reason, 200)[1:-1]})"
+    return EventError(path, problem, remedy="it may be cut short or of another format")
 
 
 def _top_level(schema: pa.Schema, path: str | Path, names: list[str]) -> list[str]:

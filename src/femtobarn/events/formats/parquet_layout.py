@@ -71,13 +71,13 @@ class Description:
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
-            what = f"its metadata {KEY.decode()!r} is no JSON object: {shorten(text.decode('utf-8', 'replace'))}"
-            raise EventError(path, what, remedy=REWRITE)
+            problem = f"its metadata {KEY.decode()!r} is no JSON object: {shorten(text.decode('utf-8', 'replace'))}"
+            raise EventError(path, problem, remedy=REWRITE)
         entries = _Entries(path, content)
         version = entries.whole("version")
         if version > VERSION:
-            what = f"was written by a later version of this package (layout {version})"
-            raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
+            problem = f"was written by a later version of this package (layout {version})"
+            raise EventError(path, problem, remedy=f"update it; this one reads up to layout {VERSION}")
         if version < 1:
             raise entries.error("version", f"a whole number from 1 to {VERSION}")
         return cls(entries.luminosity(), entries.objects(), entries.context(), entries.mapping("provenance"))

@@ -105,8 +105,8 @@ def _arrays(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]
         raise
     except Exception as error:  # zipfile and numpy raise many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        what = f"cannot be read as a NumPy archive ({shorten(reason, 200)[1:-1]})"
-        raise EventError(path, what, remedy="it may be cut short or of another format") from error
+        problem = f"cannot be read as a NumPy archive ({shorten(reason, 200)[1:-1]})"
+        raise EventError(path, problem, remedy="it may be cut short or of another format") from error
 
 
 def _array(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
-from femtobarn.events.faults import event_faults, object_faults, track_faults, wrapped
+from femtobarn.events.faults import event_faults, object_faults, track_faults, wrap_phi
 from femtobarn.events.formats.darkmachines_lines import HARDEST
 from femtobarn.events.record import TRACKS, Events
 
@@ -52,7 +52,7 @@ class RowChecks:
         self.bad = np.zeros(n_rows, dtype=np.bool_)
         self.padded = np.zeros(n_rows, dtype=np.int64)
 
-    def refuse(self, where: NDArray[np.bool_], what: Callable[[int], str], allowed: str = "") -> None:
+    def refuse(self, where: NDArray[np.bool_], describe: Callable[[int], str], allowed: str = "") -> None:
         """Refuse rows.
 
         Args:
@@ -63,13 +63,13 @@ class RowChecks:
         Raises:
             EventError: there is a bad row, and bad rows are not tolerated.
         """
-        self.refuse_entries(where, None, what, allowed)
+        self.refuse_entries(where, None, describe, allowed)
 
     def refuse_entries(
         self,
         where: NDArray[np.bool_],
         row: NDArray[np.integer[Any]] | None,
-        what: Callable[[int], str],
+        describe: Callable[[int], str],
         allowed: str = "",
     ) -> None:
         """Refuse the rows of bad entries: `row` is the row of each entry, `what` gets the index of an entry."""
@@ -80,7 +80,7 @@ class RowChecks:
             return
         at = int(np.argmax(where))
         remedy = f"{allowed}; {self.remedy}" if allowed else self.remedy
-        raise EventError(self.path, what(at), row=self.row(at, row), remedy=remedy)
+        raise EventError(self.path, describe(at), row=self.row(at, row), remedy=remedy)
 
     def row(self, at: int, row: NDArray[np.integer[Any]] | None = None) -> int:
         """Row in the file of an entry, by the row of each entry in the table."""
@@ -120,15 +120,17 @@ def validate(raw: Raw, checks: RowChecks, *, unit_remedy: str, process: str | No
     _check_unit(raw, checks, unit_remedy)
     _check_repeated(raw, checks)
     if len(checks.bad) and checks.bad.all():
-        what = f"has no events: all {len(checks.bad)} rows are bad"
-        raise EventError(checks.path, what, remedy="read it without --tolerant (data.tolerant) to learn what is wrong")
+        problem = f"has no events: all {len(checks.bad)} rows are bad"
+        raise EventError(
+            checks.path, problem, remedy="read it without --tolerant (data.tolerant) to learn what is wrong"
+        )
     raw = _without_bad(raw, checks.bad)
-    kinematics = {"phi": wrapped(raw.objects["phi"]), "kind": raw.objects["kind"].astype(np.int8)}
+    kinematics = {"phi": wrap_phi(raw.objects["phi"]), "kind": raw.objects["kind"].astype(np.int8)}
     objects = raw.objects | kinematics
     ordered = {name: objects[name] for name in ("pt", "eta", "phi", "E", "kind")} | objects
     return Events(
         particles=ak.unflatten(ak.zip(ordered, with_name="Momentum4D"), raw.counts),
-        context=ak.zip(raw.context | {"phi_MET": wrapped(raw.context["phi_MET"])}),
+        context=ak.zip(raw.context | {"phi_MET": wrap_phi(raw.context["phi_MET"])}),
         weight=raw.weight,
         process=raw.process if process is None else np.full(len(raw.weight), process),
         number=raw.number,
@@ -180,8 +182,8 @@ def _check_unit(raw: Raw, checks: RowChecks, remedy: str) -> None:
         above = (values > HARDEST) & ~checks.bad[row]
         if above.any():
             at = int(np.argmax(above))
-            what = f"wrong unit: {name} {values[at]:g}, too much for GeV (above {HARDEST:g})"
-            raise EventError(checks.path, what, row=checks.row(at, row), remedy=remedy)
+            problem = f"wrong unit: {name} {values[at]:g}, too much for GeV (above {HARDEST:g})"
+            raise EventError(checks.path, problem, row=checks.row(at, row), remedy=remedy)
 
 
 def _check_repeated(raw: Raw, checks: RowChecks) -> None:

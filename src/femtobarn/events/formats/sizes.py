@@ -26,8 +26,10 @@ def check_size(path: str | Path, name: str, promised: int, stored: int) -> None:
         EventError: more bytes than any compression of events saves.
     """
     if promised > FREE_BYTES and promised > MAX_COMPRESSION * stored:
-        what = f"{name} would take {readable(promised)}, and the file holds {readable(stored)} for that"
-        raise EventError(path, what, remedy="its header is damaged, or the file is hostile: make or download it again")
+        problem = f"{name} would take {readable(promised)}, and the file holds {readable(stored)} for that"
+        raise EventError(
+            path, problem, remedy="its header is damaged, or the file is hostile: make or download it again"
+        )
 
 
 def readable(size: int) -> str:

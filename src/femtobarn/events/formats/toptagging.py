@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,7 @@ def read_top_tagging(
     """
     columns = _columns(path)
     label = "is_signal_new"
-    for name in (*((label,) if process is None else ()), *(f"{name}_0" for name in MOMENTA)):
-        if name not in columns:
-            remedy = f"it has {', '.join(list(columns)[:20])}" + (f"; or {NAME_IT}" if name == label else "")
-            raise EventError(path, f"has no column {name!r}", remedy=remedy)
-    n_slots = sum(bool(re.fullmatch(r"E_[0-9]+", name)) for name in columns)
-    absent = [f"{name}_{slot}" for slot in range(n_slots) for name in MOMENTA]
-    absent = [name for name in absent if name not in columns]
-    if absent:
-        raise EventError(path, f"has no column {absent[0]!r}", remedy="constituents are numbered from 0 without gaps")
+    n_slots = _count_slots(path, columns, label if process is None else None)
     n_jets = len(columns["E_0"])
     checks = RowChecks(path, n_jets, tolerant=tolerant)
     energy, px, py, pz = (
@@ -88,6 +81,24 @@ def read_top_tagging(
     )
 
 
+def _count_slots(path: str | Path, columns: Mapping[str, NDArray[Any]], label: str | None) -> int:
+    """Number of constituents that a row has room for.
+
+    Raises:
+        EventError: columns of constituents, or the column of the label, are missing.
+    """
+    for name in (*((label,) if label is not None else ()), *(f"{name}_0" for name in MOMENTA)):
+        if name not in columns:
+            remedy = f"it has {', '.join(list(columns)[:20])}" + (f"; or {NAME_IT}" if name == label else "")
+            raise EventError(path, f"has no column {name!r}", remedy=remedy)
+    n_slots = sum(bool(re.fullmatch(r"E_[0-9]+", name)) for name in columns)
+    absent = [f"{name}_{slot}" for slot in range(n_slots) for name in MOMENTA]
+    absent = [name for name in absent if name not in columns]
+    if absent:
+        raise EventError(path, f"has no column {absent[0]!r}", remedy="constituents are numbered from 0 without gaps")
+    return n_slots
+
+
 def _columns(path: str | Path) -> dict[str, NDArray[Any]]:
     """The columns of the one table in the file."""
     try:
@@ -100,15 +111,15 @@ def _columns(path: str | Path) -> dict[str, NDArray[Any]]:
         with h5py.File(path, "r") as file:
             tables = [f"{name}/table" for name in file if isinstance(file.get(f"{name}/table"), h5py.Dataset)]
             if len(tables) != 1:
-                what = f"has {len(tables) or 'no'} tables of pandas; it holds {_contents(file)}"
-                raise EventError(path, what, remedy=OTHER if not tables else "one is expected: write it alone")
+                problem = f"has {len(tables) or 'no'} tables of pandas; it holds {_contents(file)}"
+                raise EventError(path, problem, remedy=OTHER if not tables else "one is expected: write it alone")
             return _table(path, file[tables[0]])
     except EventError:
         raise
     except Exception as error:  # h5py raises many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        what = f"cannot be read as HDF5 ({shorten(reason, 200)[1:-1]})"
-        raise EventError(path, what, remedy="it may be cut short or of another format") from error
+        problem = f"cannot be read as HDF5 ({shorten(reason, 200)[1:-1]})"
+        raise EventError(path, problem, remedy="it may be cut short or of another format") from error
 
 
 def _contents(file: Any) -> str:
@@ -126,8 +137,8 @@ def _table(path: str | Path, table: Any) -> dict[str, NDArray[Any]]:
     """The columns of a table of pandas, which has one block of them for each type."""
     check_size(path, f"table {table.name!r}", table.size * table.dtype.itemsize, table.id.get_storage_size())
     if table.ndim != 1 or not table.dtype.names:
-        what = f"its table {table.name!r} has the shape {table.shape} and no columns"
-        raise EventError(path, what, remedy="write it with pandas' to_hdf(format='table')")
+        problem = f"its table {table.name!r} has the shape {table.shape} and no columns"
+        raise EventError(path, problem, remedy="write it with pandas' to_hdf(format='table')")
     rows = table[:]
     columns: dict[str, NDArray[Any]] = {}
     for block in rows.dtype.names:
@@ -136,8 +147,8 @@ def _table(path: str | Path, table: Any) -> dict[str, NDArray[Any]]:
         names = _names(table.attrs.get(f"{block}_kind"))
         values = rows[block].reshape(len(rows), int(np.prod(rows[block].shape[1:])))
         if len(names) != values.shape[1]:
-            what = f"its block {block!r} has {values.shape[1]} columns and names for {len(names)}"
-            raise EventError(path, what, remedy="write the table with pandas' to_hdf(format='table')")
+            problem = f"its block {block!r} has {values.shape[1]} columns and names for {len(names)}"
+            raise EventError(path, problem, remedy="write the table with pandas' to_hdf(format='table')")
         twice = [name for name in names if name in columns or names.count(name) > 1]
         if twice:
             raise EventError(path, f"has two columns {twice[0]!r}", remedy="write every column once")

@@ -17,7 +17,7 @@ from femtobarn.events.selection.functions import (
     NEEDED,
     NUMBERS,
     OBJECTS,
-    of_two,
+    pair_quantity,
     reduced,
 )
 from femtobarn.events.selection.terms import Terms, a
@@ -76,11 +76,11 @@ class Expression(Terms):
         with np.errstate(all="ignore"):
             value = self._value(self.tree, 0)
         if not isinstance(value, Value) or value.category != "condition":
-            what = f"a selection is a condition, this is {a(value.category)}; compare it with something"
-            raise self._error(self.tree, what)
+            problem = f"a selection is a condition, this is {a(value.category)}; compare it with something"
+            raise self._error(self.tree, problem)
         if value.collection is not None:
-            what = f"this is a condition on each {value.collection}; put it into count(...), any(...) or all(...)"
-            raise self._error(self.tree, what)
+            problem = f"this is a condition on each {value.collection}; put it into count(...), any(...) or all(...)"
+            raise self._error(self.tree, problem)
         return np.asarray(value.values, dtype=np.bool_)
 
     # --- operations
@@ -89,7 +89,7 @@ class Expression(Terms):
         value = self._value(node.operand, depth)
         if isinstance(node.op, ast.Not):
             value = self._expect(node.operand, value, "condition", "not")
-            return of(~value.values, value.known, value.collection)
+            return of(~value.values, value.defined, value.collection)
         if isinstance(node.op, ast.USub | ast.UAdd):
             value = self._expect(node.operand, value, "number", "a sign")
             return value._replace(values=np.asarray(-value.values)) if isinstance(node.op, ast.USub) else value
@@ -108,15 +108,15 @@ class Expression(Terms):
                 folded = part
                 continue
             (left, right), collection = self._together(node, [folded, part])
-            folded = of(work(left.values, right.values), left.known & right.known, collection)
+            folded = of(work(left.values, right.values), left.defined & right.defined, collection)
         assert folded is not None
         return folded
 
     def _binop(self, node: ast.BinOp, depth: int) -> Value | Momentum:
         work = ARITHMETIC.get(type(node.op))
         if work is None:
-            what = f"{self._shown(node)}: the operations are + - * / % **, and/or/not for conditions"
-            raise self._error(node, what)
+            problem = f"{self._shown(node)}: the operations are + - * / % **, and/or/not for conditions"
+            raise self._error(node, problem)
         first, second = self._value(node.left, depth), self._value(node.right, depth)
         if isinstance(first, Momentum) and isinstance(second, Momentum):
             if work is not np.add:
@@ -128,7 +128,7 @@ class Expression(Terms):
         ]
         (left, right), collection = self._together(node, parts)
         # a division by zero gives no number, and a comparison with it is false
-        return number(arithmetic(work, left.values, right.values), left.known & right.known, collection)
+        return number(arithmetic(work, left.values, right.values), left.defined & right.defined, collection)
 
     def _compare(self, node: ast.Compare, depth: int) -> Value:
         nodes = [node.left, *node.comparators]
@@ -151,16 +151,16 @@ class Expression(Terms):
         parts = [value for value in values if isinstance(value, Value)]
         categories = [part.category for part in parts]
         if categories[0] != categories[1] or "condition" in categories:
-            what = f"a {categories[0]} cannot be compared with a {categories[1]}"
+            problem = f"a {categories[0]} cannot be compared with a {categories[1]}"
             if "condition" in categories:
-                what += "; join conditions with and, or"
+                problem += "; join conditions with and, or"
             elif any(isinstance(part, ast.Constant) for part in (left, right)):
-                what += "; numbers stand without quotes, names in quotes"
-            raise self._error(left, what)
+                problem += "; numbers stand without quotes, names in quotes"
+            raise self._error(left, problem)
         if "name" in categories and not isinstance(operator, ast.Eq | ast.NotEq):
             raise self._error(left, "names are compared with ==, != or in")
         (first, second), collection = self._together(node, parts)
-        return condition(work(first.values, second.values) & first.known & second.known, collection)
+        return condition(work(first.values, second.values) & first.defined & second.defined, collection)
 
     def _unquoted(self, left: ast.expr, right: ast.expr) -> None:
         """Complain about names without quotes beside `process`."""
@@ -175,8 +175,8 @@ class Expression(Terms):
 
     def _in(self, left: ast.expr, right: ast.expr, without: bool, depth: int) -> Value:
         if isinstance(right, ast.Constant):
-            what = f"as in process in ('ttW', 'ttZ'); a list of one has a comma: ({self._shown(right)},)"
-            raise self._error(right, f"behind `in` stands a list in brackets, {what}")
+            problem = f"as in process in ('ttW', 'ttZ'); a list of one has a comma: ({self._shown(right)},)"
+            raise self._error(right, f"behind `in` stands a list in brackets, {problem}")
         if not isinstance(right, ast.Tuple | ast.List | ast.Set):
             raise self._error(right, "behind `in` stands a list in brackets, as in process in ('ttW', 'ttZ')")
         value = self._value(left, depth)
@@ -188,8 +188,8 @@ class Expression(Terms):
             if not isinstance(item, Value) or item.values.ndim or item.category != value.category:
                 raise self._error(node, f"in the list stand {value.category}s, and only constants")
             items.append(item.values)
-        found = contained(value.values, items)
-        return condition((~found if without else found) & value.known, value.collection)
+        is_listed = contained(value.values, items)
+        return condition((~is_listed if without else is_listed) & value.defined, value.collection)
 
     # --- functions
 
@@ -215,7 +215,7 @@ class Expression(Terms):
             return number(self.columns.collection(value.collection).counts)
         value = self._expect(argument, value, "condition" if name in CONDITIONS else "number", name)
         if name in NUMBERS:
-            return number(NUMBERS[name](value.values), value.known, value.collection)
+            return number(NUMBERS[name](value.values), value.defined, value.collection)
         return self._reduced(node, name, value)
 
     def _reduced(self, node: ast.Call, name: str, value: Value) -> Value:
@@ -231,7 +231,7 @@ class Expression(Terms):
         parts = [self._momentum(part, name, depth) for part in node.args]
         if name == "delta_phi" and all(isinstance(part, Value) for part in parts):
             (first, second), collection = self._together(node, [part for part in parts if isinstance(part, Value)])
-            return number(delta_phi(first.values, second.values), first.known & second.known, collection)
+            return number(delta_phi(first.values, second.values), first.defined & second.defined, collection)
         momenta = []
         for part, momentum in zip(node.args, parts, strict=True):
             if isinstance(momentum, Value):
@@ -243,9 +243,9 @@ class Expression(Terms):
             momenta.append(momentum)
         if name == "mass":
             momentum = momenta[0] if len(momenta) == 1 else self._sum(node, momenta)
-            return number(momentum["mass"], momentum.known, momentum.collection)
-        (one, two), collection = self._paired(node, momenta)
-        return of_two(name, one, two, collection)
+            return number(momentum["mass"], momentum.defined, momentum.collection)
+        (first_object, second_object), collection = self._paired(node, momenta)
+        return pair_quantity(name, first_object, second_object, collection)
 
     def _momentum(self, node: ast.expr, name: str, depth: int) -> Value | Momentum:
         """An argument of a function of objects, of which MET is one."""
@@ -254,8 +254,8 @@ class Expression(Terms):
             assert met is not None
             assert phi is not None
             columns = {"pt": np.asarray(met, dtype=np.float64), "phi": np.asarray(phi, dtype=np.float64)}
-            known = np.isfinite(columns["pt"]) & np.isfinite(columns["phi"])
-            return Momentum(columns.__getitem__, known, None, OF_MISSING)
+            is_finite = np.isfinite(columns["pt"]) & np.isfinite(columns["phi"])
+            return Momentum(columns.__getitem__, is_finite, None, OF_MISSING)
         value = self._value(node, depth)
         return value if isinstance(value, Momentum) else self._expect(node, value, "number", name)
 
@@ -268,16 +268,16 @@ class Expression(Terms):
         collections = [momentum.collection for momentum in momenta if momentum.collection is not None]
         if len(collections) > 1 and len(set(collections)) == 1:
             name = collections[0]
-            what = f"pairs of {name}s are not formed; give one an index, as in delta_r({name}, {name}[0])"
-            raise self._error(node, f"{what}, or use m_ll_os_sf, m_ll_ss, m_bb, dr_ll_min, dr_bb_min")
+            problem = f"pairs of {name}s are not formed; give one an index, as in delta_r({name}, {name}[0])"
+            raise self._error(node, f"{problem}, or use m_ll_os_sf, m_ll_ss, m_bb, dr_ll_min, dr_bb_min")
         return self._together(node, momenta)
 
     def _together(self, node: ast.AST, parts: Sequence[Part]) -> tuple[list[Part], str | None]:
         """Values that can be combined: those of events are repeated for the objects of one and the same collection."""
         collections = sorted({part.collection for part in parts if part.collection is not None})
         if len(collections) > 1:
-            what = f"{' and '.join(collections)} stand side by side; combine objects of one collection"
-            raise self._error(node, f"{what}, or give one an index, as {collections[1]}[0]")
+            problem = f"{' and '.join(collections)} stand side by side; combine objects of one collection"
+            raise self._error(node, f"{problem}, or give one an index, as {collections[1]}[0]")
         if not collections:
             return list(parts), None
         collection = self.columns.collection(collections[0])

@@ -60,11 +60,11 @@ def reduced(name: str, value: Value, collection: Collection) -> Value:
     if name == "all":
         return condition(_per_event(value.values, collection) == collection.counts)
     if name == "sum":
-        return number(collection.pad(np.where(value.known, value.values, 0)).sum(axis=1))
+        return number(collection.pad(np.where(value.defined, value.values, 0)).sum(axis=1))
     return _extreme(value, collection, largest=name == "max")
 
 
-def of_two(name: str, one: Momentum, two: Momentum, collection: str | None) -> Value:
+def pair_quantity(name: str, first: Momentum, second: Momentum, collection: str | None) -> Value:
     """Distance, angle or transverse mass of two objects.
 
     Args:
@@ -72,13 +72,13 @@ def of_two(name: str, one: Momentum, two: Momentum, collection: str | None) -> V
         one, two: the objects; differences are those of the first from the second.
         collection: of which one of them goes through all objects, if it does.
     """
-    known = one.known & two.known
+    defined = first.defined & second.defined
     if name == "mT":
-        return number(transverse_mass(one["pt"], one["phi"], two["pt"], two["phi"]), known, collection)
-    values = one["eta"] - two["eta"] if name != "delta_phi" else delta_phi(one["phi"], two["phi"])
+        return number(transverse_mass(first["pt"], first["phi"], second["pt"], second["phi"]), defined, collection)
+    values = first["eta"] - second["eta"] if name != "delta_phi" else delta_phi(first["phi"], second["phi"])
     if name == "delta_r":
-        values = np.sqrt(values**2 + delta_phi(one["phi"], two["phi"]) ** 2)
-    return number(values, known, collection)
+        values = np.sqrt(values**2 + delta_phi(first["phi"], second["phi"]) ** 2)
+    return number(values, defined, collection)
 
 
 def _per_event(flags: NDArray[np.bool_], collection: Collection) -> NDArray[np.int64]:
@@ -90,7 +90,7 @@ def _per_event(flags: NDArray[np.bool_], collection: Collection) -> NDArray[np.i
 def _extreme(value: Value, collection: Collection, largest: bool) -> Value:
     """The largest or smallest known number among the objects of each event; unknown without any."""
     empty = -np.inf if largest else np.inf
-    filled = np.where(value.known, np.broadcast_to(value.values, value.known.shape), empty)
+    filled = np.where(value.defined, np.broadcast_to(value.values, value.defined.shape), empty)
     extremes = np.full(len(collection.counts), empty)
     occupied = collection.counts > 0
     if occupied.any():

@@ -82,22 +82,22 @@ def near(name: str, names: Iterable[str], others: dict[str, str] | None = None) 
         names: that there are.
         others: what is meant by other words, which are in small letters and without underscores.
     """
-    known = list(dict.fromkeys(names))
+    candidates = list(dict.fromkeys(names))
     wanted = _plain(name)
-    if same := [candidate for candidate in known if _plain(candidate) == wanted]:
+    if same := [candidate for candidate in candidates if _plain(candidate) == wanted]:
         return same
     for word in (wanted, name.lower().replace("_", "")):
-        if others is not None and others.get(word) in known:
+        if others is not None and others.get(word) in candidates:
             return [others[word]]
-    by_plain = {_plain(candidate): candidate for candidate in reversed(known)}
+    by_plain = {_plain(candidate): candidate for candidate in reversed(candidates)}
     return [by_plain[match] for match in difflib.get_close_matches(wanted, list(by_plain), n=3, cutoff=0.6)]
 
 
 def meant(name: str, names: Iterable[str], others: dict[str, str] | None = None) -> str:
     """The names that may be meant, or all there are, for an error message."""
-    known = list(names)
-    close = near(name, known, others)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+    candidates = list(names)
+    close = near(name, candidates, others)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(candidates)}"
 
 
 def quantity_of(name: str, collections: Iterable[str], quantities: Iterable[str]) -> str | None:
@@ -105,8 +105,8 @@ def quantity_of(name: str, collections: Iterable[str], quantities: Iterable[str]
     match = re.fullmatch(r"(?:(leading|lead|subleading)_?)?([A-Za-z]+?)s?_?(\d*)[_.]([A-Za-z]+)", name)
     if match is None:
         return None
-    place, word, number, what = match.groups()
-    collection, quantity = collection_of(word, collections), _only(what, quantities, QUANTITIES)
+    place, word, number, suffix = match.groups()
+    collection, quantity = collection_of(word, collections), _only(suffix, quantities, QUANTITIES)
     if collection is None or quantity is None:
         return None
     index = {"leading": 0, "lead": 0, "subleading": 1}.get(place or "") if not number else max(int(number[:3]) - 1, 0)
@@ -126,10 +126,10 @@ def numbered(name: str, collections: Iterable[str]) -> str | None:
 
 
 def _only(name: str, names: Iterable[str], others: dict[str, str]) -> str | None:
-    wanted, known = _plain(name), list(names)
-    same = [candidate for candidate in known if _plain(candidate) == wanted]
+    wanted, candidates = _plain(name), list(names)
+    same = [candidate for candidate in candidates if _plain(candidate) == wanted]
     other = others.get(wanted) or others.get(name.lower())
-    return same[0] if same else other if other in known else None
+    return same[0] if same else other if other in candidates else None
 
 
 def _plain(name: str) -> str:
@@ -163,12 +163,16 @@ def unknown_name(
         objects = ", ".join(f"{collection}.{name}" for collection in ("jet", "lepton", "object"))
         return f"{wrong}{name} of what? There are {objects} and others, as in jet.{name}[0]"
     same = [candidate for candidate in names if _plain(candidate) == _plain(name)]
-    known = list(collections)
+    collection_names = list(collections)
     if not same:
-        likely = quantity_of(name, known, quantities) or numbered(name, known) or collection_of(name, known)
+        likely = (
+            quantity_of(name, collection_names, quantities)
+            or numbered(name, collection_names)
+            or collection_of(name, collection_names)
+        )
         if likely is not None:
             return f"{wrong}did you mean {likely if likely.endswith(']') else likely + index}?"
-    elif index and same[0] in known:
+    elif index and same[0] in collection_names:
         return f"{wrong}did you mean {same[0]}{index}?"
     return wrong + meant(name, names, NAMES)
 
@@ -207,9 +211,9 @@ def unknown_function(
 
 def method(call: ast.Call, shown: Callable[[ast.AST], str], functions: Sequence[str]) -> str:
     """What is wrong with `jet.pt.max()`, `np.abs(HT)` or `jet.pt(0)`, and what is written instead."""
-    known = f"only functions can be called: {', '.join(functions)}"
+    only_functions = f"only functions can be called: {', '.join(functions)}"
     if not isinstance(call.func, ast.Attribute):
-        return known
+        return only_functions
     base, name = call.func.value, call.func.attr
     module = isinstance(base, ast.Name) and base.id in ("np", "numpy", "ak", "awkward", "math", "TMath")
     likely = _only(name, functions, FUNCTIONS)
@@ -219,4 +223,4 @@ def method(call: ast.Call, shown: Callable[[ast.AST], str], functions: Sequence[
         return f"a function stands in front: {likely}({shown(base)})"
     if isinstance(base, ast.Name) and len(call.args) == 1 and not module:
         return f"an index stands in square brackets: {shown(call.func)}[{shown(call.args[0])}]"
-    return known
+    return only_functions

@@ -97,10 +97,10 @@ class SelectionError(ValueError):
         what: what is wrong with it and what would be right.
     """
 
-    def __init__(self, expression: str, column: int, what: str) -> None:
+    def __init__(self, expression: str, column: int, problem: str) -> None:
         self.expression, self.column = expression, column
         line = "".join(letter if letter.isprintable() else " " for letter in expression)
-        super().__init__(f"{what}\n  {line}\n  {' ' * column}^")
+        super().__init__(f"{problem}\n  {line}\n  {' ' * column}^")
 
 
 class Token(NamedTuple):
@@ -129,8 +129,10 @@ def parse(text: str) -> ast.expr:
         SelectionError: the text is not in Python's grammar, or longer or deeper than any cut.
     """
     if len(text) > LONGEST:
-        what = f"a selection of {len(text)} characters, more than {LONGEST}; select longer lists by an array in Python"
-        raise SelectionError(text[:60], 0, what)
+        problem = (
+            f"a selection of {len(text)} characters, more than {LONGEST}; select longer lists by an array in Python"
+        )
+        raise SelectionError(text[:60], 0, problem)
     if not text.strip():
         raise SelectionError(text, 0, "the selection is empty; for all events leave it out")
     tokens = _tokens(text)
@@ -189,9 +191,9 @@ def _check(text: str, tokens: list[Token]) -> None:
     before: Token | None = None
     for at, token in enumerate(tokens):
         after = tokens[at + 1] if at + 1 < len(tokens) else None
-        what = _foreign(token, before, after) or _neighbours(token, before)
-        if what is not None:
-            raise SelectionError(text, token.column, what)
+        problem = _foreign(token, before, after) or _neighbours(token, before)
+        if problem is not None:
+            raise SelectionError(text, token.column, problem)
         if token.text in ("(", "[", "{"):
             listed = token.text != "(" or (before is not None and (before.closes or before.text == "in"))
             opened.append((token, listed))

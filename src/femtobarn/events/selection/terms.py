@@ -37,8 +37,8 @@ class Terms:
         self.text, self.columns = text, columns
         self.tree = parse(text)
 
-    def _error(self, node: ast.AST, what: str) -> SelectionError:
-        return SelectionError(self.text, column_of(self.text, node), what)
+    def _error(self, node: ast.AST, problem: str) -> SelectionError:
+        return SelectionError(self.text, column_of(self.text, node), problem)
 
     def _shown(self, node: ast.AST) -> str:
         return shown(self.text, node)
@@ -58,17 +58,17 @@ class Terms:
             raise self._bare(node)
         if value.category == category:
             return value
-        what = f"{user} needs a {category}, {self._shown(node)} is a {value.category}"
+        problem = f"{user} needs a {category}, {self._shown(node)} is a {value.category}"
         if value.category == "name" and user in ("and", "or"):
-            what += "; several names are compared by process in ('ttW', 'ttZ')"
-        raise self._error(node, what)
+            problem += "; several names are compared by process in ('ttW', 'ttZ')"
+        raise self._error(node, problem)
 
     def _bare(self, node: ast.expr) -> SelectionError:
         """An object where a number is needed."""
         name = self._shown(node)
         if isinstance(node, ast.Name):
-            what = f"{name} needs a quantity: {', '.join(f'{name}.{quantity}' for quantity in ATTRIBUTES)}"
-            return self._error(node, f"{what}; or count({name})")
+            problem = f"{name} needs a quantity: {', '.join(f'{name}.{quantity}' for quantity in ATTRIBUTES)}"
+            return self._error(node, f"{problem}; or count({name})")
         bare = f"({name})" if isinstance(node, ast.BinOp) else name
         return self._error(node, f"{name} needs a quantity, as {bare}.pt or {bare}.mass")
 
@@ -81,8 +81,8 @@ class Terms:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._error(node, f"{self._shown(node)} is neither a number nor a name in quotes")
         try:
-            whole = isinstance(value, int) and abs(value) <= np.iinfo(np.int64).max
-            constant = np.array(value, dtype=np.int64 if whole else np.float64)
+            fits_integer = isinstance(value, int) and abs(value) <= np.iinfo(np.int64).max
+            constant = np.array(value, dtype=np.int64 if fits_integer else np.float64)
         except OverflowError:
             constant = np.array(np.inf)
         if not np.isfinite(constant):
@@ -119,9 +119,9 @@ class Terms:
         if quantity not in momentum.quantities:
             if quantity in ATTRIBUTES:
                 raise self._error(node, f"a sum of objects has {', '.join(momentum.quantities)}, no {quantity}")
-            known = hints.unknown_quantity(self._shown(base), quantity, ATTRIBUTES, isinstance(base, ast.Name))
-            raise self._error(node, known)
-        return number(momentum[quantity], momentum.known, momentum.collection)
+            problem = hints.unknown_quantity(self._shown(base), quantity, ATTRIBUTES, isinstance(base, ast.Name))
+            raise self._error(node, problem)
+        return number(momentum[quantity], momentum.defined, momentum.collection)
 
     def _subscript(self, node: ast.Subscript, depth: int) -> Value | Momentum:
         index = node.slice
@@ -135,11 +135,11 @@ class Terms:
         if not isinstance(digit, ast.Constant) or type(digit.value) is not int:
             raise self._error(index, "an index is a whole number: [0] is the hardest object, [-1] the softest")
         places, present = place(sign * digit.value, self.columns.collection(value.collection))
-        known = present & taken(value.known, places, present)
+        defined = present & taken(value.defined, places, present)
         if isinstance(value, Momentum):
             momenta = value
-            return Momentum(lambda name: taken(momenta[name], places, present), known, None, momenta.quantities)
-        return of(taken(value.values, places, present), known)
+            return Momentum(lambda name: taken(momenta[name], places, present), defined, None, momenta.quantities)
+        return of(taken(value.values, places, present), defined)
 
 
 def a(category: str) -> str:

@@ -50,11 +50,11 @@ class Columns(Protocol):
 class Value(NamedTuple):
     """Numbers, conditions or names: of each event, of each object of a collection one after the other, or a constant.
 
-    `known` is False where there is no such number, as for the pT of a third lepton in an event with two.
+    `defined` is False where there is no such number, as for the pT of a third lepton in an event with two.
     """
 
     values: NDArray[Any]
-    known: NDArray[np.bool_]
+    defined: NDArray[np.bool_]
     collection: str | None = None
 
     @property
@@ -66,7 +66,7 @@ class Value(NamedTuple):
         """The value of each event, given to each of its objects."""
         if self.collection is not None or not self.values.ndim:
             return self
-        return Value(self.values[collection.rows], self.known[collection.rows] if self.known.ndim else self.known)
+        return Value(self.values[collection.rows], self.defined[collection.rows] if self.defined.ndim else self.defined)
 
 
 class Momentum:
@@ -74,7 +74,7 @@ class Momentum:
 
     Args:
         compute: the column of a quantity.
-        known: False where there is no such object.
+        defined: False where there is no such object.
         collection: name of the collection, where there is one momentum for each of its objects.
         quantities: the quantities that these momenta have.
     """
@@ -84,11 +84,11 @@ class Momentum:
     def __init__(
         self,
         compute: Callable[[str], NDArray[Any]],
-        known: NDArray[np.bool_],
+        defined: NDArray[np.bool_],
         collection: str | None = None,
         quantities: Sequence[str] = ATTRIBUTES,
     ) -> None:
-        self._compute, self.known, self.collection, self.quantities = compute, known, collection, tuple(quantities)
+        self._compute, self.defined, self.collection, self.quantities = compute, defined, collection, tuple(quantities)
         self._computed: dict[str, NDArray[Any]] = {}
 
     def __getitem__(self, quantity: str) -> NDArray[Any]:
@@ -101,19 +101,19 @@ class Momentum:
         if self.collection is not None:
             return self
         rows = collection.rows
-        return Momentum(lambda quantity: self[quantity][rows], self.known[rows], None, self.quantities)
+        return Momentum(lambda quantity: self[quantity][rows], self.defined[rows], None, self.quantities)
 
 
-def of(values: Any, known: Any, collection: str | None = None) -> Value:
+def of(values: Any, defined: Any, collection: str | None = None) -> Value:
     """A value; scalars become arrays, which numpy's functions do not return for them."""
-    return Value(np.asarray(values), np.asarray(known, dtype=np.bool_), collection)
+    return Value(np.asarray(values), np.asarray(defined, dtype=np.bool_), collection)
 
 
-def number(values: Any, known: Any = True, collection: str | None = None) -> Value:
+def number(values: Any, defined: Any = True, collection: str | None = None) -> Value:
     """A number, which is not known where it is infinite or none."""
     values = np.asarray(values)
     finite = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=np.bool_)
-    return of(values, finite & known, collection)
+    return of(values, finite & defined, collection)
 
 
 def condition(values: Any, collection: str | None = None) -> Value:
@@ -128,8 +128,8 @@ def contained(values: NDArray[Any], items: Sequence[NDArray[Any]]) -> NDArray[np
         return np.zeros(values.shape, dtype=np.bool_)
     if values.dtype.kind not in "iu":
         return np.isin(values, np.array([item.item() for item in items]))
-    whole = [int(item) for item in items if float(item).is_integer() and abs(float(item)) < 2.0**63]
-    return np.isin(values, np.array(whole, dtype=np.int64))
+    integers = [int(item) for item in items if float(item).is_integer() and abs(float(item)) < 2.0**63]
+    return np.isin(values, np.array(integers, dtype=np.int64))
 
 
 def place(index: int, collection: Collection) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -167,8 +167,8 @@ def total(momenta: Sequence[Momentum], collection: str | None) -> Momentum:
         pt = np.hypot(px, py)
         return np.asarray(pt if quantity == "pt" else np.arcsinh((plus - minus) / 2 / pt))
 
-    known = np.logical_and.reduce([part.known for part in momenta])
-    return Momentum(compute, known, collection, OF_SUMS)
+    defined = np.logical_and.reduce([part.defined for part in momenta])
+    return Momentum(compute, defined, collection, OF_SUMS)
 
 
 def delta_phi(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:

@@ -78,9 +78,9 @@ def read_checked_json(path: Path, remedy: str) -> CheckedJson:
     hidden = any(isinstance(value, dict) and set(value) == {"content", "files"} for value in content.values())
     if KEY not in content and not hidden:  # the key itself may be damaged
         return CheckedJson(content, {}, False)
-    told = content.pop(KEY, None)
-    files = told.get("files") if isinstance(told, dict) else None
-    if not isinstance(files, dict) or told.get("content") != content_checksum([content, files]):
+    recorded = content.pop(KEY, None)
+    files = recorded.get("files") if isinstance(recorded, dict) else None
+    if not isinstance(files, dict) or recorded.get("content") != content_checksum([content, files]):
         raise ValueError(f"{path} was changed or damaged after it was written (its SHA-256 differs); {remedy}")
     return CheckedJson(content, files, True)
 
@@ -115,6 +115,6 @@ def compare_checksums(folder: Path, files: Mapping[str, str], names: Iterable[st
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; {remedy}")
-        if name in files and (found := checksum(path)) != files[name]:
-            what = f"its SHA-256 is {found[:12]}..., not {str(files[name])[:12]}..."
-            raise ValueError(f"{path} was changed or damaged after it was written ({what}); {remedy}")
+        if name in files and (digest := checksum(path)) != files[name]:
+            difference = f"its SHA-256 is {digest[:12]}..., not {str(files[name])[:12]}..."
+            raise ValueError(f"{path} was changed or damaged after it was written ({difference}); {remedy}")

@@ -57,8 +57,8 @@ def _decompressed(file: BinaryIO, path: str | Path, size: int) -> Iterator[bytes
         try:
             chunk = member.decompress(packed, size)
         except zlib.error as error:
-            what = f"the compressed data are damaged ({error})"
-            raise EventError(path, what, remedy="copy or download it again") from error
+            problem = f"the compressed data are damaged ({error})"
+            raise EventError(path, problem, remedy="copy or download it again") from error
         if chunk:
             yield chunk
         if member.eof:
@@ -82,8 +82,8 @@ def refuse_utf16(path: str | Path, start: bytes) -> None:
     """
     zeros = [place for place, byte in enumerate(start[:4]) if not byte]
     if start.startswith(UTF16_MARKS) or zeros in ([1, 3], [0, 2]):
-        what = "is UTF-16 text (two bytes a character), as spreadsheets and PowerShell write it"
-        raise EventError(path, what, line=1, remedy="save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
+        problem = "is UTF-16 text (two bytes a character), as spreadsheets and PowerShell write it"
+        raise EventError(path, problem, line=1, remedy="save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
 
 
 def checksum(path: str | Path) -> str:
