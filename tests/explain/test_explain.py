@@ -165,7 +165,7 @@ def test_gradients_are_those_of_finite_differences(name):
 def test_networks_that_look_at_momenta_alone_share_nothing_out(name):
     found = explain_network(build(name), task().log_odds, events(30), tally(30), lambda step, done: None)
     assert found == {}
-    assert note({"label": name}).startswith(f"{name} styles at the momenta themselves")
+    assert note({"label": name}).startswith(f"{name} looks at the momenta themselves")
 
 
 def test_slopes_sum_to_nothing():
@@ -212,7 +212,7 @@ def test_attention_as_told_is_attention_as_used():
     q, k, v = (part.reshape(8, SLOTS, heads, width).transpose(1, 2) for part in projected.chunk(3, -1))
     fused = nn.functional.scaled_dot_product_attention(q, k, v, bias.transpose(0, 1)).transpose(1, 2).flatten(2)
     real = mask[:, None, :, None]
-    # nobody styles out of a padded slot
+    # nobody looks out of a padded slot
     told = torch.where(real, heard[0] @ v, 0.0).transpose(1, 2).flatten(2)
     torch.testing.assert_close(rows.pack(told), rows.pack(fused))
     torch.testing.assert_close(mixed, rows.pack(fused))

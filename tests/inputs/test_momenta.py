@@ -114,7 +114,7 @@ def test_real_jets_are_scored_with_all_digits_of_their_momenta(folder, data):
 
 @pytest.fixture
 def seen(monkeypatch) -> set[tuple[torch.dtype, torch.dtype]]:
-    """Precisions of the momenta and of the features of all batches that any network styles at."""
+    """Precisions of the momenta and of the features of all batches that any network looks at."""
     found: set[tuple[torch.dtype, torch.dtype]] = set()
     forward = Inputs.forward
 

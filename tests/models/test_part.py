@@ -91,7 +91,7 @@ def test_packed_and_padded_attention_are_one(monkeypatch):
     packed = self_attention(PackedRows(mask).pack(projected), PackedRows(mask), bias)
     flat = self_attention(
         PackedRows(mask).pack(projected), PackedRows(mask), bias[:, :, :1]
-    )  # the same U whoever styles
+    )  # the same U whoever looks
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     rows = PackedRows(mask)
     padded = rows.unpack(self_attention(rows.pack(projected), rows, bias))

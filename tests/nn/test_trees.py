@@ -23,7 +23,7 @@ NAMES: dict[TreeAlgorithm, Algorithm] = {"kt": "kt", "ca": "cambridge_aachen", "
 
 
 def jets(count: int = 60, most: int = 40, seed: int = 1, fewest: int = 0) -> tuple[Tensor, Tensor]:
-    momenta, mask = make_jets(count, most=most, seed=seed, fewest=fewest)
+    momenta, mask = make_jets(count, max_particles=most, seed=seed, fewest=fewest)
     return torch.from_numpy(momenta), torch.from_numpy(mask)
 
 

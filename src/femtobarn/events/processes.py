@@ -12,7 +12,7 @@ import time
 #: Option of prctl: signal that a process gets when its parent ends (linux/prctl.h).
 PR_SET_PDEATHSIG = 1
 
-#: Seconds between two styles at the parent where nothing reports its end.
+#: Seconds between two looks at the parent where nothing reports its end.
 PAUSE = 1.0
 
 

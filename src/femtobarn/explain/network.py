@@ -1,4 +1,4 @@
-"""What a network styles at: gradients, relevance, attention and U, averaged over events."""
+"""What a network looks at: gradients, relevance, attention and U, averaged over events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[str, int], None]
 def explain_network(
     network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress
 ) -> dict[str, Any]:
-    """Everything that is known of what a network styles at, as it stands in `explain.json`.
+    """Everything that is known of what a network looks at, as it stands in `explain.json`.
 
     Args:
         network: trained, on the processor.
@@ -39,7 +39,7 @@ def explain_network(
         progress: called with the step and the number of events done.
 
     Returns:
-        `gradient` for every network that styles at features (some look at the momenta alone), `relevance` for the
+        `gradient` for every network that looks at features (some look at the momenta alone), `relevance` for the
         convolutional one, `attention` and `bias` where there are any.
     """
     network = network.eval()

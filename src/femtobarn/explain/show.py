@@ -1,4 +1,4 @@
-"""What a model styles at as short tables for a terminal."""
+"""What a model looks at as short tables for a terminal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def note(found: Mapping[str, Any]) -> str:
     ]
     if not any(method in found for method in NAMES):
         said = [
-            f"{found['label']} styles at the momenta themselves: there are no features to share its answer out among"
+            f"{found['label']} looks at the momenta themselves: there are no features to share its answer out among"
         ]
     for method in ("relevance", "contributions"):
         if method in found:

@@ -116,7 +116,7 @@ class Scorer:
         """Columns `score` and `probability_<class>`, as `femtobarn evaluate` writes them.
 
         Raises:
-            ValueError: a jet tagger's events lack what it styles at.
+            ValueError: a jet tagger's events lack what it looks at.
         """
         pieces = (events[start : start + CHUNK] for start in range(0, len(events), CHUNK))
         parts = [self.predict(columns_of(piece, self.facts.features, self.facts.precision)) for piece in pieces]

@@ -177,7 +177,7 @@ def _merge(tree: Tree, rows: NDArray[np.int64], mask: Mask, width: int, power: i
             column[jets, i] = values
         state.hardness[jets, j] = np.inf
         closest[jets, j] = np.inf
-        # whoever was nearest to one of the two styles around again, the others only at what they made
+        # whoever was nearest to one of the two looks around again, the others only at what they made
         found = state.distances(jets, i)
         stale = (nearest[jets] == i[:, None]) | (nearest[jets] == j[:, None])
         stale[np.arange(len(jets)), i] = True

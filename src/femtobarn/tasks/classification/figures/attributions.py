@@ -147,14 +147,14 @@ def _attention(label: str, found: Found) -> FigureEntry:
         figure.subplots(1, len(groups), squeeze=False)[0], groups, values, errors, strict=True
     ):
         cells(axes, value, error, types, names, "PuOr", norm, ".2f")
-        axes.set(title=literal(group), ylabel="object that styles")
+        axes.set(title=literal(group), ylabel="object that looks")
         axes.set_xlabel("object that is looked at")
         axes.axvline(len(types) - 0.5, color="white", linewidth=4)
     return FigureEntry(
         PREFIX + "attention",
-        f"Who styles at whom in {label}",
+        f"Who looks at whom in {label}",
         "Attention weights, averaged over layers, heads, events and pairs of these types, in units of what an object "
-        "gives to each if it styles at all alike: above 1 is more, below 1 less. “itself”: what an object of the type "
+        "gives to each if it looks at all alike: above 1 is more, below 1 less. “itself”: what an object of the type "
         "gives to itself"
         + (", “read”: what it gets where the event is read out for the answer" if "readout" in attention else "")
         + ". Small: statistical errors, where they are not below 0.005. "

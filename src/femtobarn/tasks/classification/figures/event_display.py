@@ -56,7 +56,7 @@ def choose(scores: Scores) -> list[Chosen]:
 
 
 def draw_events(scores: Scores, events: Events) -> Figure:
-    """Three events that tell what the model styles for.
+    """Three events that tell what the model looks for.
 
     Raises:
         ValueError: the events chosen by their scores are not among `events`.
