@@ -165,7 +165,7 @@ def test_gradients_are_those_of_finite_differences(name):
 def test_networks_that_look_at_momenta_alone_share_nothing_out(name):
     found = explain_network(build(name), task().log_odds, events(30), tally(30), lambda step, done: None)
     assert found == {}
-    assert note({"label": name}).startswith(f"{name} looks at the momenta themselves")
+    assert note({"label": name}).startswith(f"{name} uses the momenta themselves")
 
 
 def test_slopes_sum_to_nothing():

@@ -10,16 +10,17 @@ import torch
 
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
-from femtobarn.models import model_spec, networks
-from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.models import Depth, model_spec, networks
+from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
 from tests.models.test_contract import INTERACTIONS, build
 from tests.support.sample import in_single, make_events
 
 pytest.importorskip("onnxscript")
 
+from femtobarn.export.columns import particle_columns, select_events
 from femtobarn.export.graph import Graph
-from femtobarn.export.proof import made
-from femtobarn.runs.export import write_proved
+from femtobarn.export.synthetic import synthetic_events
+from femtobarn.runs.export import write_validated
 
 #: More than `MIN_SLOTS`, fewer than the fullest event has objects, and no number of anything else.
 SLOTS = 19
@@ -32,6 +33,59 @@ CASES = [
 ]
 
 
+#: Depths of each network beside the outputs; one of them in every run, the others when slow.
+DEPTHS = [
+    pytest.param(name, depth, marks=() if name == "pfn" else pytest.mark.slow)
+    for name in networks()
+    for depth in model_spec(name).depths
+    if depth != "outputs"
+]
+
+
+def export_facts(name: str, task: Classifier, interactions: tuple[str, ...], depth: Depth = "outputs") -> Facts:
+    return Facts(
+        label=name,
+        model=name,
+        seed=1,
+        signal=task.signal,
+        background=task.background,
+        classes=tuple(task.names),
+        slots=SLOTS,
+        interactions=interactions,
+        temperature=float(task.temperature),
+        weights="",
+        data="",
+        version="",
+        types={},
+        units={},
+        depth=depth,
+    )
+
+
+@pytest.mark.parametrize(("name", "depth"), DEPTHS)
+def test_exported_depths_agree_with_pytorch(name, depth, tmp_path):
+    interactions = INTERACTIONS["pairs"] if model_spec(name).takes_pairs else ()
+    network = build(name, interactions, torch.float32)
+    events = in_single(make_events(60, seed=5, processes=("tttt", "ttH", "ttW"), first=SLOTS + 3))
+    task = ClassificationConfig(signal=("tttt",)).classifier(events)
+    facts, columns = export_facts(name, task, interactions, depth), Columns.of(events)
+    validation = write_validated(
+        Graph(network, task, SLOTS, depth), facts, tmp_path / "model.onnx", {"events": columns}
+    )
+    assert max(result.largest for result in validation) < 1e-3
+    scorer = Scorer.load(tmp_path / "model.onnx")
+    assert scorer.facts.depth == depth
+    with pytest.raises(ValueError, match=f"the file computes {depth}, not scores"):
+        scorer.score(events)
+    (array,) = scorer.predict(columns)
+    assert array.shape[:-1] == (columns.type.shape if depth == "objects" else columns.type.shape[:1])
+    assert array.reshape(-1, array.shape[-1]).std(0).max() > 1e-4
+    if depth == "objects":  # in the slots of the columns
+        order = np.random.default_rng(1).permutation(columns.type.shape[1])
+        moved = columns._replace(**{key: getattr(columns, key)[:, order] for key in particle_columns(columns)})
+        np.testing.assert_allclose(scorer.predict(moved)[0], array[:, order], atol=1e-4 * np.abs(array).max())
+
+
 @pytest.mark.parametrize(("name", "key"), CASES, ids=map("-".join, CASES))
 def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     """With cross-entropy for the pairs, with the focal loss without them; calibrated."""
@@ -40,37 +94,22 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     events = in_single(make_events(300, seed=5, processes=("tttt", "ttH", "ttW"), first=SLOTS + 3))
     task = ClassificationConfig(signal=("tttt",), **focal).classifier(events)
     task.temperature.fill_(1.7)
-    facts = Facts(
-        label=name,
-        model=name,
-        seed=1,
-        signal=task.signal,
-        background=task.background,
-        classes=task.names,
-        slots=SLOTS,
-        interactions=INTERACTIONS[key],
-        temperature=1.7,
-        weights="",
-        data="",
-        version="",
-        types={},
-        units={},
-    )
-    columns = {"events": Columns.of(events), "made-up": made(100, 25, np.random.default_rng(2))}
-    trials = write_proved(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx", columns)
+    facts = export_facts(name, task, INTERACTIONS[key])
+    columns = {"events": Columns.of(events), "synthetic": synthetic_events(100, 25, np.random.default_rng(2))}
+    validation = write_validated(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx", columns)
     scorer = Scorer.load(tmp_path / "model.onnx")
     assert scorer.facts == facts
 
-    said = scorer.score(events)
+    scores = scorer.score(events)
     with torch.no_grad():
         expected = task.scores(network(make_batch(events, SLOTS, model_spec(name).momenta_dtype)))
-    assert said.keys() == expected.keys()
-    for column in said:
-        np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
-    assert said["score"].std() > 1e-3  # or everything would be equal
+    assert scores.keys() == expected.keys()
+    for column in scores:
+        np.testing.assert_allclose(scores[column], expected[column], atol=2e-5, rtol=0)
+    assert scores["score"].std() > 1e-3  # or everything would be equal
 
-    nothing = scorer.run(Columns.of(events).part(slice(0)))  # an operator that cannot would end the process
+    nothing = scorer.run(select_events(Columns.of(events), slice(0)))  # an operator that cannot would end the process
     assert [len(each) for each in nothing] == [0, 0]
 
-    assert {trial.events for trial in trials} >= {1, 300, 2 * (SLOTS + 2)}
-    assert max(trial.worst for trial in trials) < 1e-5
+    assert {result.n_events for result in validation} >= {1, 300, 2 * (SLOTS + 2)}
+    assert max(result.largest for result in validation) < 1e-5

@@ -34,10 +34,10 @@ pytest.importorskip("onnxruntime")
 import onnx
 
 from femtobarn.export.checksum import PROPERTY, digest
-from femtobarn.export.proof import left, made, padded, shuffled
-from femtobarn.export.scorer import CACHED_OBJECTS, batch_end
-from femtobarn.runs.export import Published
-from femtobarn.runs.export import export as publish
+from femtobarn.export.scorer import MAX_BATCH_SLOTS, batch_end
+from femtobarn.export.synthetic import keep_particles, resize_slots, shuffle_particles, synthetic_events
+from femtobarn.runs.export import ExportResult
+from femtobarn.runs.export import export as export_run
 
 SLOTS = 9
 
@@ -74,13 +74,13 @@ def folder(data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def published(folder) -> Published:
-    return publish(folder)
+def exported(folder) -> ExportResult:
+    return export_run(folder)
 
 
 @pytest.fixture(scope="module")
-def scorer(published) -> Scorer:
-    return Scorer.load(published.model)
+def scorer(exported) -> Scorer:
+    return Scorer.load(exported.model)
 
 
 def call(*arguments: object, code: int = 0) -> str:
@@ -105,26 +105,26 @@ def test_the_file_is_calibrated(folder, scorer):
     assert scorer.facts.temperature == temperature
 
 
-def test_the_proof_covers_what_goes_wrong(published):
-    about = " ".join(trial.what for trial in published.trials)
+def test_the_proof_covers_what_goes_wrong(exported):
+    about = " ".join(result.description for result in exported.validation)
     for hostile in ("held-out", "without objects", "one object", f"more than {SLOTS}", "any order", "NaN", "alone"):
         assert hostile in about
-    assert max(trial.worst for trial in published.trials) < 1e-5
+    assert max(result.largest for result in exported.validation) < 1e-5
 
 
-def test_nothing_is_left_where_the_proof_fails(folder, published, tmp_path, monkeypatch):
+def test_nothing_is_left_where_the_proof_fails(folder, exported, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "femtobarn.runs.export.write", lambda graph, facts, path, **_: shutil.copy(published.model, path)
+        "femtobarn.runs.export.write", lambda graph, facts, path, **_: shutil.copy(exported.model, path)
     )
     with pytest.raises(ValueError, match="the file and PyTorch differ by"):
-        publish(folder, tmp_path / "model.onnx", tolerance=0.0)
+        export_run(folder, tmp_path / "model.onnx", tolerance=0.0)
     assert not list(tmp_path.iterdir())
 
 
 def test_batches_of_like_multiplicity_score_as_all_at_once(scorer):
-    columns = made(500, 2 * SLOTS, np.random.default_rng(6), fewest=0)
+    columns = synthetic_events(500, 2 * SLOTS, np.random.default_rng(6), min_particles=0)
     columns.type[7] = 0  # no object at all
-    mixed = shuffled(columns, np.random.default_rng(7))
+    mixed = shuffle_particles(columns, np.random.default_rng(7))
     for batched, whole in zip(scorer.predict(mixed), scorer.run(columns), strict=True):
         np.testing.assert_allclose(batched, whole, rtol=0, atol=1e-6)
 
@@ -139,12 +139,12 @@ def test_batches_cover_events_once_and_fit_the_cache(objects):
         sizes.append((stop - start) * min(max(int(filled[stop - 1]), 1), 128))
         start = stop
     assert start == len(filled)
-    assert max(sizes) <= CACHED_OBJECTS
+    assert max(sizes) <= MAX_BATCH_SLOTS
 
 
 def test_softer_objects_than_the_slots_change_nothing(scorer):
-    full = made(50, SLOTS, np.random.default_rng(4), fewest=SLOTS)
-    more = padded(full, SLOTS + 3)
+    full = synthetic_events(50, SLOTS, np.random.default_rng(4), min_particles=SLOTS)
+    more = resize_slots(full, SLOTS + 3)
     for name, value in (("pt", 5.0), ("eta", 0.3), ("phi", 1.0), ("E", 9.0), ("type", 2)):
         getattr(more, name)[:, SLOTS:] = value
     np.testing.assert_array_equal(scorer.run(more)[0], scorer.run(full)[0])
@@ -153,7 +153,7 @@ def test_softer_objects_than_the_slots_change_nothing(scorer):
 
 
 def test_impossible_events_have_no_score_and_spoil_no_other(scorer):
-    columns = made(6, 5, np.random.default_rng(4), fewest=5)
+    columns = synthetic_events(6, 5, np.random.default_rng(4), min_particles=5)
     right = scorer.run(columns)[0]
     columns.pt[0, 1] = np.nan
     columns.E[1, 0] = np.inf
@@ -168,24 +168,24 @@ def test_impossible_events_have_no_score_and_spoil_no_other(scorer):
 
 @pytest.mark.parametrize(("events", "objects"), [(0, 0), (0, 4), (1, 0), (1, 1), (3, 0), (2, 40)])
 def test_any_number_of_events_and_objects(scorer, events, objects):
-    columns = padded(made(events, 40, np.random.default_rng(4)), objects)
+    columns = resize_slots(synthetic_events(events, 40, np.random.default_rng(4)), objects)
     score, probabilities = scorer.run(columns)
     assert score.shape == (events,)
     assert probabilities.shape == (events, 5)
     assert np.isfinite(score).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     if events and not objects:
-        np.testing.assert_array_equal(score, scorer.run(left(padded(columns, 3), 0))[0])
+        np.testing.assert_array_equal(score, scorer.run(keep_particles(resize_slots(columns, 3), 0))[0])
 
 
-def test_the_file_does_not_tell_where_it_was_made(published):
-    content = published.model.read_bytes()
+def test_the_file_does_not_tell_where_it_was_made(exported):
+    content = exported.model.read_bytes()
     assert str(Path(femtobarn.__file__).parent).encode() not in content
     assert b"graph.py" not in content
 
 
-def test_the_card_is_written_from_the_run(folder, published, scorer):
-    card = published.card.read_text(encoding="utf-8")
+def test_the_card_is_written_from_the_run(folder, exported, scorer):
+    card = exported.card.read_text(encoding="utf-8")
     metrics = run.evaluate(folder)
     assert f"{metrics['auc']['total']['value']:.1f}" in card
     assert scorer.facts.weights in card
@@ -195,20 +195,20 @@ def test_the_card_is_written_from_the_run(folder, published, scorer):
     assert str(folder.parent) not in card
 
 
-def test_the_lines_on_the_card_run(published, monkeypatch, capsys):
-    codes = re.findall(r"```python\n(.*?)```", published.card.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_lines_on_the_card_run(exported, monkeypatch, capsys):
+    codes = re.findall(r"```python\n(.*?)```", exported.card.read_text(encoding="utf-8"), re.DOTALL)
     assert len(codes) == 2
-    monkeypatch.chdir(published.model.parent)
+    monkeypatch.chdir(exported.model.parent)
     names: dict[str, Any] = {}
     for code in codes:
         exec(code, names)
     assert 0 < float(names["score"][0]) < 1
-    assert names["checksum"] == digest(published.model.read_bytes())
+    assert names["checksum"] == digest(exported.model.read_bytes())
 
 
-def test_a_card_of_another_model_is_kept(published, folder):
+def test_a_card_of_another_model_is_kept(exported, folder):
     with pytest.raises(ValueError, match=r"describes another file than other\.onnx"):
-        publish(folder, published.model.parent / "other.onnx")
+        export_run(folder, exported.model.parent / "other.onnx")
 
 
 def test_trees_are_told_what_is_possible(data, tmp_path):
@@ -221,8 +221,8 @@ def test_trees_are_told_what_is_possible(data, tmp_path):
     np.testing.assert_array_equal(Scores.read(output).score, run.score(trees, read(data)).score)
 
 
-def test_flat_tables_are_scored_by_a_mapping(published, scorer, tmp_path):
-    columns = made(30, 6, np.random.default_rng(3), fewest=6)
+def test_flat_tables_are_scored_by_a_mapping(exported, scorer, tmp_path):
+    columns = synthetic_events(30, 6, np.random.default_rng(3), min_particles=6)
     table = {f"jet_{name}": list(getattr(columns, name).astype(float)) for name in ("pt", "eta", "phi")}
     table["jet_pt"] = [1000 * pt for pt in table["jet_pt"]]  # in MeV
     pq.write_table(
@@ -233,18 +233,18 @@ def test_flat_tables_are_scored_by_a_mapping(published, scorer, tmp_path):
         "MET: met\nphi_MET: met_phi\nprocess_name: ttH\n"
     )
     output = tmp_path / "scores.parquet"
-    call("score", tmp_path / "flat.parquet", published.model, "--mapping", tmp_path / "columns.yaml", "-o", output)
+    call("score", tmp_path / "flat.parquet", exported.model, "--mapping", tmp_path / "columns.yaml", "-o", output)
     energy = columns.pt * np.cosh(columns.eta)
     expected, _ = scorer.predict(columns._replace(E=energy, type=np.full(energy.shape, 1)))
     scores = pq.read_table(output)
     np.testing.assert_allclose(scores["score"].to_numpy(), expected, rtol=0, atol=1e-6)
     assert set(scores["process"].to_pylist()) == {"ttH"}
-    assert "mapping" in call("score", tmp_path / "flat.parquet", published.model, "-o", output, code=2)
+    assert "mapping" in call("score", tmp_path / "flat.parquet", exported.model, "-o", output, code=2)
 
 
-def test_run_folder_scores_files_as_its_exported_file(published, data, folder, tmp_path):
+def test_run_folder_scores_files_as_its_exported_file(exported, data, folder, tmp_path):
     scores = []
-    for model in (folder, published.model):
+    for model in (folder, exported.model):
         call("score", data, model, "-o", tmp_path / "scores.parquet")
         scores.append(Scores.read(tmp_path / "scores.parquet"))
     np.testing.assert_allclose(scores[0].score, scores[1].score, atol=2e-5, rtol=0)
@@ -252,13 +252,13 @@ def test_run_folder_scores_files_as_its_exported_file(published, data, folder, t
     assert "is no run folder" in call("score", data, tmp_path, "-o", tmp_path / "other.parquet", code=2)
 
 
-def test_scores_are_made_without_torch(published, data, folder, tmp_path):
+def test_scores_are_made_without_torch(exported, data, folder, tmp_path):
     code = (
         "import sys; from femtobarn.cli import app; "
         "app(sys.argv[1:], standalone_mode=False); sys.exit('torch' in sys.modules)"
     )
     output = tmp_path / "scores.parquet"
-    arguments = [sys.executable, "-c", code, "score", str(data), str(published.model), "-o", str(output)]
+    arguments = [sys.executable, "-c", code, "score", str(data), str(exported.model), "-o", str(output)]
     said = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     assert "tttt (signal)" in said.stdout
@@ -272,30 +272,30 @@ def test_scores_are_made_without_torch(published, data, folder, tmp_path):
     assert found.probabilities.keys() == expected.probabilities.keys()
 
 
-def test_text_and_parquet_score_alike(published, tmp_path):
+def test_text_and_parquet_score_alike(exported, tmp_path):
     events = make_events(50, seed=9)
     write_darkmachines(events, tmp_path / "a.csv.gz")
     write_parquet(events, tmp_path / "b.parquet")
     files = tmp_path / "a.csv.gz", tmp_path / "b.parquet"
     for file in files:
-        call("score", file, published.model, "-o", file.with_suffix(".scores"), "--luminosity", 200)
+        call("score", file, exported.model, "-o", file.with_suffix(".scores"), "--luminosity", 200)
     first, second = (pq.read_table(file.with_suffix(".scores")) for file in files)
     assert first["score"].to_pylist() == second["score"].to_pylist()
     # a text does not say its luminosity, a Parquet file does
     np.testing.assert_allclose(second["weight"].to_numpy(), 2 * first["weight"].to_numpy())
 
 
-def test_overfull_events_are_counted(published, tmp_path):
+def test_overfull_events_are_counted(exported, tmp_path):
     events = make_events(50, seed=9)
     write(events, tmp_path / "events.parquet")
     overfull = int((np.array([len(one) for one in events.particles]) > SLOTS).sum())
     assert 0 < overfull < 50
-    said = call("score", tmp_path / "events.parquet", published.model, "-o", tmp_path / "scores.parquet")
+    said = call("score", tmp_path / "events.parquet", exported.model, "-o", tmp_path / "scores.parquet")
     assert f"{overfull} events have more than the {SLOTS} objects" in said
 
 
-def test_one_flipped_bit_anywhere_is_noticed(published, tmp_path):
-    content, file = published.model.read_bytes(), tmp_path / "model.onnx"
+def test_one_flipped_bit_anywhere_is_noticed(exported, tmp_path):
+    content, file = exported.model.read_bytes(), tmp_path / "model.onnx"
     stated = PROPERTY.search(content)
     assert stated
     bits = [np.random.default_rng(1).integers(0, 8 * len(content), 300)]
@@ -311,8 +311,8 @@ def test_one_flipped_bit_anywhere_is_noticed(published, tmp_path):
 
 
 @pytest.mark.parametrize("n_mutants", N_MUTANTS)
-def test_damaged_files_are_refused(published, tmp_path, n_mutants):
-    original = published.model.read_bytes()
+def test_damaged_files_are_refused(exported, tmp_path, n_mutants):
+    original = exported.model.read_bytes()
 
     def load(path: Path) -> bytes:
         Scorer.load(path)
@@ -324,16 +324,16 @@ def test_damaged_files_are_refused(published, tmp_path, n_mutants):
     fuzz(load, original, tmp_path / "model.onnx", n_mutants, errors=(ValueError,), check=check)
 
 
-def test_checksum_is_that_of_the_bytes_with_its_own_digits_blanked(published, scorer):
-    content = published.model.read_bytes()
-    stated = onnx.load(published.model).metadata_props
+def test_checksum_is_that_of_the_bytes_with_its_own_digits_blanked(exported, scorer):
+    content = exported.model.read_bytes()
+    stated = onnx.load(exported.model).metadata_props
     (checksum,) = (entry.value for entry in stated if entry.key == "sha256")
     before, after = content.split(checksum.encode())
     assert hashlib.sha256(before + b"0" * 64 + after).hexdigest() == checksum == digest(content)
-    assert checksum in published.card.read_text(encoding="utf-8")
+    assert checksum in exported.card.read_text(encoding="utf-8")
 
 
-def test_wrong_files_are_named(published, data, tmp_path):
+def test_wrong_files_are_named(exported, data, tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     assert "is no ONNX file" in call("score", data, tmp_path / "text.onnx", code=2)
     assert "no model file" in call("score", data, tmp_path / "none.onnx", code=2)
@@ -346,16 +346,16 @@ def test_wrong_files_are_named(published, data, tmp_path):
     events = tmp_path / "gev.csv"
     write_darkmachines(make_events(20), events, unit="GeV")
     output = tmp_path / "scores.parquet"
-    assert "wrong unit" in call("score", events, published.model, "-o", output, code=2)
+    assert "wrong unit" in call("score", events, exported.model, "-o", output, code=2)
     assert not output.exists()
-    content = published.model.read_bytes()
+    content = exported.model.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[:-100])
     assert "cut.onnx is no ONNX file that can be run" in call("score", data, tmp_path / "cut.onnx", code=2)
     (tmp_path / "changed.onnx").write_bytes(content[:1000] + b"\0" + content[1001:])
     assert "is damaged or was changed: its SHA-256" in call("score", data, tmp_path / "changed.onnx", code=2)
     (tmp_path / "old.onnx").write_bytes(content.replace(b"sha256", b"sha255"))
     assert "has no checksum" in call("score", data, tmp_path / "old.onnx", code=2)
-    call("score", events, published.model, "-o", output, "--unit", "GeV")
+    call("score", events, exported.model, "-o", output, "--unit", "GeV")
     assert output.exists()
 
 
@@ -382,9 +382,9 @@ def test_mistakes_in_later_pieces_are_where_they_are_in_the_file(tmp_path):
         list(stream(tmp_path / "events.parquet", size=20))
 
 
-def test_a_study_exports_its_networks(data, folder, published, tmp_path, monkeypatch):
+def test_a_study_exports_its_networks(data, folder, exported, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "femtobarn.runs.export.write", lambda graph, facts, path, **_: shutil.copy(published.model, path)
+        "femtobarn.runs.export.write", lambda graph, facts, path, **_: shutil.copy(exported.model, path)
     )
     shutil.copytree(folder, tmp_path / "fcn", ignore=shutil.ignore_patterns("model.onnx", "MODEL.md"))
     trained(data, tmp_path / "bdt", {"name": "bdt", "n_estimators": 3})

@@ -18,8 +18,8 @@ pytest.importorskip("onnxscript")
 
 from femtobarn.export.columns import FORMS, AnyColumns, columns_of
 from femtobarn.export.graph import JetGraph
-from femtobarn.export.proof import left, made_jets
-from femtobarn.runs.export import write_proved
+from femtobarn.export.synthetic import keep_particles, synthetic_jets
+from femtobarn.runs.export import write_validated
 
 #: Fewer than the jets have constituents.
 SLOTS = 21
@@ -54,26 +54,26 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
         units={},
         features=features,
     )
-    made = made_jets(60, 30, np.random.default_rng(2), features=features)
-    events: dict[str, AnyColumns] = {"jets": columns_of(jets, features), "made-up": made}
-    trials = write_proved(JetGraph(tagger, task, SLOTS), facts, tmp_path / "model.onnx", events)
-    assert max(trial.worst for trial in trials) < 1e-5
+    synthetic = synthetic_jets(60, 30, np.random.default_rng(2), features=features)
+    events: dict[str, AnyColumns] = {"jets": columns_of(jets, features), "synthetic": synthetic}
+    validation = write_validated(JetGraph(tagger, task, SLOTS), facts, tmp_path / "model.onnx", events)
+    assert max(result.largest for result in validation) < 1e-5
     scorer = Scorer.load(tmp_path / "model.onnx")
     assert scorer.facts == facts
     assert [one.name for one in scorer.session.get_inputs()] == list(FORMS[features]._fields)
 
-    said = scorer.score(jets)
+    scores = scorer.score(jets)
     with torch.no_grad():
         expected = task.scores(tagger(make_batch(jets, SLOTS, model_spec(name).momenta_dtype)))
-    for column in said:
-        np.testing.assert_allclose(said[column], expected[column], atol=2e-5, rtol=0)
-    assert said["score"].std() > 1e-3  # or everything would be equal
+    for column in scores:
+        np.testing.assert_allclose(scores[column], expected[column], atol=2e-5, rtol=0)
+    assert scores["score"].std() > 1e-3  # or everything would be equal
 
-    wrong = made._replace(type=np.where(np.arange(60)[:, None] == 3, 11, made.type))
+    wrong = synthetic._replace(type=np.where(np.arange(60)[:, None] == 3, 11, synthetic.type))
     assert np.flatnonzero(np.isnan(scorer.run(wrong)[0])).tolist() == [3]
-    broken = made._replace(eta=np.where(np.arange(60)[:, None] == 4, np.nan, made.eta).astype(np.float32))
+    broken = synthetic._replace(eta=np.where(np.arange(60)[:, None] == 4, np.nan, synthetic.eta).astype(np.float32))
     assert np.flatnonzero(np.isnan(scorer.run(broken)[0])).tolist() == [4]
-    assert np.isfinite(scorer.run(left(made, 0))[0]).all()
+    assert np.isfinite(scorer.run(keep_particles(synthetic, 0))[0]).all()
 
 
 def test_columns_that_are_not_there_are_named():

@@ -23,8 +23,9 @@ pytest.importorskip("onnxscript")
 
 from femtobarn.export.columns import columns_of
 from femtobarn.export.graph import Graph
-from femtobarn.export.proof import ProofError, made
-from femtobarn.runs.export import write_proved
+from femtobarn.export.synthetic import synthetic_events
+from femtobarn.export.validation import ValidationError
+from femtobarn.runs.export import write_validated
 
 SLOTS = 9
 
@@ -48,7 +49,7 @@ def test_float64_columns_score_fast_events_as_the_run_does(tmp_path):
     for precision in ("float64", "float32"):
         facts = facts_of("lorentznet", task, precision)
         columns: dict[str, Any] = {"events": columns_of(events, "objects", precision)}
-        write_proved(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx", columns)
+        write_validated(Graph(network, task, SLOTS), facts, tmp_path / "model.onnx", columns)
         scorer = Scorer.load(tmp_path / "model.onnx")
         assert scorer.facts.precision == precision
         assert {value.type for value in scorer.session.get_inputs()} == {TYPES[precision], "tensor(int64)"}
@@ -59,25 +60,25 @@ def test_float64_columns_score_fast_events_as_the_run_does(tmp_path):
 def test_local_frames_are_found_in_float64_where_float32_is_not_close_enough(tmp_path, monkeypatch):
     written: list[bool] = []
 
-    def prove(*_: object) -> list[object]:
+    def validate(*_: object) -> list[object]:
         if not written[-1]:
-            raise ProofError("the file and PyTorch differ")
+            raise ValidationError("the file and PyTorch differ")
         return []
 
     monkeypatch.setattr("femtobarn.runs.export.write", lambda *_, double_frames=False: written.append(double_frames))
     monkeypatch.setattr("femtobarn.runs.export.Scorer.load", lambda path: None)
-    monkeypatch.setattr("femtobarn.runs.export.prove", prove)
+    monkeypatch.setattr("femtobarn.runs.export.validate_onnx", validate)
     events = make_events(20)
     task = ClassificationConfig(signal=("tttt",)).classifier(events)
-    columns: dict[str, Any] = {"made-up events": made(5, 5, np.random.default_rng(1))}
+    columns: dict[str, Any] = {"synthetic events": synthetic_events(5, 5, np.random.default_rng(1))}
 
     def write_small(name: str) -> None:
         network = build(name, (), torch.float32)
-        write_proved(Graph(network, task, SLOTS), facts_of(name, task, "float32"), tmp_path / "model.onnx", columns)
+        write_validated(Graph(network, task, SLOTS), facts_of(name, task, "float32"), tmp_path / "model.onnx", columns)
 
     write_small("lloca-particlenet")
     assert written == [False, True]
-    with pytest.raises(ProofError):
+    with pytest.raises(ValidationError):
         write_small("fcn")
     assert written == [False, True, False]
 

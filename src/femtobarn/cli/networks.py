@@ -17,25 +17,34 @@ if TYPE_CHECKING:
 def export(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a study for all networks in it.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="ONNX file, of a single run; RUN/model.onnx if not given.")
+        Path | None, typer.Option("--output", "-o", help="ONNX file of a single run (default RUN/model.onnx).")
     ] = None,
+    depth: Annotated[
+        Literal["outputs", "latent", "objects"],
+        typer.Option(help="Scores (outputs), a vector per event (latent) or a vector per particle (objects)."),
+    ] = "outputs",
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Largest difference from PyTorch in float64 that a score may have.")
-    ] = 1e-5,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Largest difference from PyTorch in float64: of a score (default 1e-5), or of a vector relative to "
+            "its largest number (default 1e-3).",
+        ),
+    ] = None,
     precision: Annotated[
         Literal["float32", "float64"],
         typer.Option(help="Precision of the input columns; float64 for networks that keep Lorentz symmetry."),
     ] = "float32",
 ) -> None:
-    """One ONNX file from raw objects to calibrated score, proved against PyTorch, with a model card.
+    """Write one ONNX file from raw particles to calibrated score, validated against PyTorch, with a model card.
 
     Example: femtobarn export runs/four-top-small/ParT_int/seed-1 -o part.onnx
     """
     with complaints():
         from femtobarn.evaluation.runs import run_folders
         from femtobarn.experiments.experiment import load
-        from femtobarn.runs.export import export as publish
-        from femtobarn.runs.export import proof
+        from femtobarn.runs.export import export as export_run
+        from femtobarn.runs.export import validation_table
 
         folders = run_folders(runs)
         if output is not None and len(folders) > 1:
@@ -46,9 +55,9 @@ def export(
                 err.print(f"{folder}: boosted trees are not exported", highlight=False, soft_wrap=True)
         for folder in networks or folders:
             with err.status(f"exporting {folder}"):
-                made = publish(folder, output, tolerance=tolerance, precision=precision)
-            out.print(proof(made.trials))
-            out.print(f"{made.model}, with its card {made.card}", highlight=False, soft_wrap=True)
+                result = export_run(folder, output, depth=depth, tolerance=tolerance, precision=precision)
+            out.print(validation_table(result.validation))
+            out.print(f"{result.model}, with its card {result.card}", highlight=False, soft_wrap=True)
 
 
 @app.command()

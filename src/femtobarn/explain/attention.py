@@ -34,7 +34,7 @@ def attention(network: Network, batch: Batch) -> Attention | None:
     batch = trim(batch)
     mask = batch.mask
     both = mask[:, :, None] & mask[:, None, :]
-    styles: list[Tensor] = []
+    weights_per_layer: list[Tensor] = []
     read: list[Tensor] = []
     biases: list[Tensor] = []
     apart: list[Tensor] = []
@@ -43,7 +43,7 @@ def attention(network: Network, batch: Batch) -> Attention | None:
     def listen(between: str, weights: Tensor, bias: Tensor | None) -> None:
         if between == "objects":
             weights = weights.mean(1)[:, :slots]  # layers may differ in their number of heads; tokens come last
-            styles.append(torch.where(both, weights[..., :slots], 0.0))
+            weights_per_layer.append(torch.where(both, weights[..., :slots], 0.0))
             apart.append(torch.where(mask, weights[..., slots:].sum(-1), 0.0))
             # without pairwise features U is one row, which closes padding and says nothing
             if bias is not None and bias.shape[2] > 1:
@@ -54,11 +54,11 @@ def attention(network: Network, batch: Batch) -> Attention | None:
 
     with record_attention(listen):
         network(batch)
-    if not styles and not read:
+    if not weights_per_layer and not read:
         return None
     blank = batch.momenta.new_zeros(len(mask), 0, 1, slots)
     return Attention(
-        objects=torch.stack(styles, dim=1) if styles else blank.expand(-1, -1, slots, -1),
+        objects=torch.stack(weights_per_layer, dim=1) if weights_per_layer else blank.expand(-1, -1, slots, -1),
         elsewhere=torch.stack(apart, dim=1) if apart else blank[:, :, 0],
         readout=torch.stack(read, dim=1) if read else blank,
         bias=torch.stack(biases).mean(0) if biases else blank.new_zeros(len(mask), 0, *both.shape[1:]),

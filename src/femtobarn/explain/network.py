@@ -1,4 +1,4 @@
-"""What a network looks at: gradients, relevance, attention and U, averaged over events."""
+"""What a network uses: gradients, relevance, attention and U, averaged over events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[str, int], None]
 def explain_network(
     network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress
 ) -> dict[str, Any]:
-    """Everything that is known of what a network looks at, as it stands in `explain.json`.
+    """Everything that is known of what a network uses, as it stands in `explain.json`.
 
     Args:
         network: trained, on the processor.
@@ -39,7 +39,7 @@ def explain_network(
         progress: called with the step and the number of events done.
 
     Returns:
-        `gradient` for every network that looks at features (some look at the momenta alone), `relevance` for the
+        `gradient` for every network with features (some networks use the momenta alone), `relevance` for the
         convolutional one, `attention` and `bias` where there are any.
     """
     network = network.eval()
@@ -106,7 +106,7 @@ def _relevance(network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, 
 
 def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
     """Attention in units of what looking at all objects alike would give, and U, by pairs of types."""
-    styles, biases, itself, readout, couplings = [], [], [], [], []
+    mean_weights, biases, itself, readout, couplings = [], [], [], [], []
     layers: list[Tensor] = []
     names = [name for name in network.inputs.interactions if name.startswith("sm_")]
     for chunk in _chunks(batch, "attention", progress):
@@ -128,8 +128,8 @@ def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress)
         matrices = [INTERACTIONS[name].value(chunk)[:, :slots, :slots].double() for name in names]
         stacked = torch.stack(matrices, dim=1) if matrices else found.bias.double()[:, :0]
         couplings.append(torch.einsum("nmij,nia,njb->nmab", stacked, flags, flags))
-        styles.append(torch.einsum("ij,nia,njb->nab", others, flags, flags))
-    pairs, counts = torch.cat(styles).numpy(), types(batch.kind, batch.mask).sum(1).double().numpy()
+        mean_weights.append(torch.einsum("ij,nia,njb->nab", others, flags, flags))
+    pairs, counts = torch.cat(mean_weights).numpy(), types(batch.kind, batch.mask).sum(1).double().numpy()
     result: dict[str, Any] = {"attention": {"types": TYPES}}
     by_layer = torch.cat(layers).numpy()
     if by_layer.shape[1]:

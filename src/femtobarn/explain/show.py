@@ -1,4 +1,4 @@
-"""What a model looks at as short tables for a terminal."""
+"""What a model uses as short tables for a terminal."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def note(found: Mapping[str, Any]) -> str:
         "an event (features)"
     ]
     if not any(method in found for method in NAMES):
-        said = [
-            f"{found['label']} looks at the momenta themselves: there are no features to share its answer out among"
-        ]
+        said = [f"{found['label']} uses the momenta themselves: there are no features to share its answer out among"]
     for method in ("relevance", "contributions"):
         if method in found:
             sums = next(iter(found[method]["sums"].values()))

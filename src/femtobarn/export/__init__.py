@@ -1,6 +1,6 @@
-"""Files that other programs run: raw objects in, calibrated score out.
+"""Files that other programs run: raw particles in, calibrated score out.
 
-What writes and proves them (`graph`, `proof`, `card`) needs torch; what is imported here runs them and does not.
+The modules that write and validate files (`graph`, `validation`, `card`) need torch; the names imported here do not.
 """
 
 from femtobarn.export.columns import Columns

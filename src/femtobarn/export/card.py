@@ -1,4 +1,4 @@
-"""Card: an exported model on one page, for whoever gets the file and nothing else."""
+"""Card: an exported model on one page, for users who have the file alone."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from femtobarn.evaluation.rounding import fixed, rounded
 from femtobarn.events.names import escape_markdown
 from femtobarn.export.columns import FORMS, MEANING
-from femtobarn.export.facts import Facts
-from femtobarn.export.proof import Trial
+from femtobarn.export.facts import OUTPUT_NAMES, Facts
+from femtobarn.export.validation import ValidationResult
 from femtobarn.models import model_spec
 from femtobarn.tasks.classification.sections import percent
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the page is written from.
+    """Contents of the page.
 
     Args:
         file: name of the ONNX file.
-        size: of it, in bytes.
-        checksum: its SHA-256, computed with the checksum itself blanked.
-        facts: what it says of itself.
+        size: size of the file in bytes.
+        checksum: SHA-256 of the file, computed with the checksum itself blanked.
+        facts: metadata of the file.
         meta: `meta.json` of the run.
-        metrics: `metrics.json` of the run, None if it was not judged.
-        events: which ones it was trained on.
-        trials: the proof.
-        tolerance: of the proof.
-        limits: sentences about what the model is not good for.
+        metrics: `metrics.json` of the run, None if it was not evaluated.
+        events: description of the training events.
+        validation: differences between the file and PyTorch.
+        tolerance: largest difference allowed.
+        limits: sentences about the limits of the model.
     """
 
     file: str
@@ -40,13 +40,13 @@ class Card:
     meta: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
     events: str
-    trials: Sequence[Trial]
+    validation: Sequence[ValidationResult]
     tolerance: float
     limits: Sequence[str]
 
 
 def card(about: Card) -> str:
-    """The page in Markdown."""
+    """Page in Markdown."""
     return "\n".join(_lines(about)) + "\n"
 
 
@@ -57,9 +57,14 @@ def _lines(about: Card) -> Iterator[str]:
     yield ""
     jets = facts.features != "objects"
     what, each = ("constituents of jets", "jet") if jets else ("objects of collision events", "event")
+    results = {
+        "outputs": f"a score for each {each}: close to 1 for {signal}, close to 0 for {background}",
+        "latent": f"the latent vector of each {each}, the input of the last layers of the network",
+        "objects": f"a vector for each particle of each {each}, from the last layer that has one",
+    }
     yield (
-        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {what} and gives each {each} a "
-        f"score: close to 1 for {signal}, close to 0 for {background}. It needs no other file and no preprocessing."
+        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {what} and returns {results[facts.depth]}. "
+        "It needs no other file and no preprocessing."
     )
     yield ""
     yield from _table(("", ""), _identity(about))
@@ -84,11 +89,14 @@ def _lines(about: Card) -> Iterator[str]:
     yield f"{each} = {{name: np.array(row, np.{facts.precision}) for name, row in rows.items()}}"
     kinds = "[[8, 7]])  # a charged hadron and a photon" if jets else "[[2, 5]])  # a b-jet and a muon"
     yield f'{each}["type"] = np.array({kinds}'
-    yield f"score, probabilities = session.run(None, {each})"
+    returned = ", ".join(OUTPUT_NAMES[facts.depth])
+    yield f"{returned}{',' if ', ' not in returned else ''} = session.run(None, {each})"
     yield "```"
     yield ""
-    yield f"Files of events: `femtobarn score EVENTS {shlex.quote(about.file)} -o scores.parquet`; no torch is needed."
-    yield ""
+    if facts.depth == "outputs":
+        file = shlex.quote(about.file)
+        yield f"Files of events: `femtobarn score EVENTS {file} -o scores.parquet`; no torch is needed."
+        yield ""
     yield from _table(("input", "shape", "type", "meaning"), _inputs(facts))
     yield ""
     yield from _table(("output", "shape", "type", "meaning"), _outputs(facts))
@@ -102,16 +110,20 @@ def _lines(about: Card) -> Iterator[str]:
     )
     yield ""
     yield from _check(about)
-    yield "## Proof"
+    yield "## Validation"
     yield ""
     yield (
-        "Largest differences between the file, run by onnxruntime, and PyTorch in float64; "
-        f"above {about.tolerance:g} there would be no file."
+        "Largest differences between the file, run by onnxruntime, and PyTorch in float64"
+        f"{'' if facts.depth == 'outputs' else ', relative to the largest number'}; the file was written because none "
+        f"is above {about.tolerance:g}."
     )
     yield ""
     yield from _table(
-        ("events", "number", "score", "probabilities"),
-        [(one.what, str(one.events), f"{one.score:.1e}", f"{one.probability:.1e}") for one in about.trials],
+        ("events", "number", *OUTPUT_NAMES[facts.depth]),
+        [
+            (result.description, str(result.n_events), *(f"{value:.1e}" for value in result.differences.values()))
+            for result in about.validation
+        ],
     )
     yield ""
     yield "## Limits"
@@ -121,12 +133,12 @@ def _lines(about: Card) -> Iterator[str]:
 
 
 def _check(about: Card) -> Iterator[str]:
-    """How anyone can see that the file is the one that was written."""
-    yield "## How to check that the file is whole"
+    """Instructions to check that the file is unchanged."""
+    yield "## How to check that the file is unchanged"
     yield ""
     yield (
         "The property `sha256` of its metadata is the SHA-256 of the file with 64 zeros in place of the property's own "
-        f"64 digits, `{about.checksum}`. `femtobarn score` refuses a file for which it is not. Without femtobarn:"
+        f"64 digits, `{about.checksum}`. `femtobarn score` refuses a file with another one. Without femtobarn:"
     )
     yield ""
     yield "```python"
@@ -144,22 +156,22 @@ def _check(about: Card) -> Iterator[str]:
 def _identity(about: Card) -> list[tuple[str, str]]:
     facts, meta = about.facts, about.meta
     events = meta["events"]
-    model = model_spec(facts.model)
+    spec = model_spec(facts.model)
     temperature = f"{facts.temperature:.3f}"
-    if found := meta.get("calibration"):
-        temperature += f", which took -ln(probability of the true class) from {found['before']:.4f} to "
-        temperature += f"{found['after']:.4f} on {found['events']} events"
+    if calibration := meta.get("calibration"):
+        temperature += f", which changed -ln(probability of the true class) from {calibration['before']:.4f} to "
+        temperature += f"{calibration['after']:.4f} on {calibration['events']} events"
     return [
-        ("architecture", f"{facts.model}, {meta['parameters']} parameters. {model.title} {model.paper}"),
+        ("architecture", f"{facts.model}, {meta['parameters']} parameters. {spec.title} {spec.paper}"),
         ("signal", ", ".join(map(escape_markdown, facts.signal))),
         ("background", ", ".join(map(escape_markdown, facts.background))),
         ("pairwise features", ", ".join(facts.interactions) or "none"),
         ("objects of an event", f"the {facts.slots} hardest"),
         ("classes", ", ".join(map(escape_markdown, facts.classes))),
         ("events", about.events),
-        ("of these for training", str(events["train"])),
+        ("for training", str(events["train"])),
         ("for the choice of the epoch and the calibration", str(events["validation"])),
-        ("for judging", str(events["test"])),
+        ("for evaluation", str(events["test"])),
         ("epochs, seed", f"{meta['epochs']}, {facts.seed}"),
         *([("began with", "{of}: {file}, SHA-256 `{sha256}`".format(**meta["start"]))] if "start" in meta else []),
         ("finished", meta["finished"]),
@@ -172,24 +184,24 @@ def _identity(about: Card) -> list[tuple[str, str]]:
 
 def _quality(metrics: Mapping[str, Any] | None) -> Iterator[str]:
     if metrics is None:
-        yield "It was not judged: `femtobarn evaluate` was not run before the export."
+        yield "It was not evaluated: `femtobarn evaluate` was not run before the export."
         return
     settings = metrics["settings"]
     numbers = [("AUC against all backgrounds", _number(metrics["auc"]["total"]))]
     numbers += [
-        (f"AUC against {escape_markdown(name)}", _number(one))
-        for name, one in metrics["auc"].items()
+        (f"AUC against {escape_markdown(name)}", _number(auc))
+        for name, auc in metrics["auc"].items()
         if name != "total"
     ]
     numbers += [("accuracy", _number(metrics["accuracy"]))] if "accuracy" in metrics else []
-    which, what = "background_efficiency", "background efficiency"
+    key, title = "background_efficiency", "background efficiency"
     if "rejection" in metrics:
-        which, what = "rejection", "1/ε_B"
-    for point, found in metrics[which].items():
-        numbers.append((f"{what} at {percent(point)} signal efficiency", _number(found["total"])))
+        key, title = "rejection", "1/ε_B"
+    for point, values in metrics[key].items():
+        numbers.append((f"{title} at {percent(point)} signal efficiency", _number(values["total"])))
     for point, cut in metrics.get("significance", {}).items():
-        what = f"s/√b at {percent(point)} signal efficiency, score > {fixed(cut['threshold'], 4)}"
-        numbers.append((f"{what}, {settings['luminosity']:g}/fb", _number(cut["plain"])))
+        title = f"s/√b at {percent(point)} signal efficiency, score > {fixed(cut['threshold'], 4)}"
+        numbers.append((f"{title}, {settings['luminosity']:g}/fb", _number(cut["plain"])))
     yield "On held-out events; value ± statistical error."
     yield ""
     yield from _table(("", ""), numbers)
@@ -214,6 +226,10 @@ def _inputs(facts: Facts) -> list[tuple[str, str, str, str]]:
 
 
 def _outputs(facts: Facts) -> list[tuple[str, str, str, str]]:
+    width = "(events, width)" if facts.depth == "latent" else "(events, objects, width)"
+    if facts.depth != "outputs":
+        meaning = "0 where there is no particle" if facts.depth == "objects" else "latent vector"
+        return [(f"`{facts.depth}`", width, "float32", meaning)]
     classes = ", ".join(map(escape_markdown, facts.classes))
     return [
         (

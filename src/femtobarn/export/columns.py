@@ -15,66 +15,66 @@ from femtobarn.physics.objects import KINDS, NAMES
 
 
 class Columns(NamedTuple):
-    """The inputs of an exported file, in its order; objects may stand anywhere and in any number.
+    """Inputs of an exported file, in its order; particles may be in any slots and in any number.
 
-    Energies and momenta in GeV, angles in radians, in the precision that the file was written with. float32 moves a
-    score by about 2e-6 at most, less than training in float32 does; that of a network that keeps Lorentz symmetry by
-    more, where momenta are nearly parallel: float64 does not.
+    Energies and momenta are in GeV, angles in radians, in the precision of the file. float32 changes a score by at most
+    2e-6, less than training in float32 does. Scores of Lorentz-equivariant networks change more where momenta are
+    nearly parallel; use float64 for them.
     """
 
-    pt: Float[np.ndarray, "events objects"]
-    eta: Float[np.ndarray, "events objects"]
-    phi: Float[np.ndarray, "events objects"]
-    E: Float[np.ndarray, "events objects"]
-    type: Int64[np.ndarray, "events objects"]  # codes of femtobarn.physics.objects; 0 is padding
-    MET: Float[np.ndarray, " events"]
-    phi_MET: Float[np.ndarray, " events"]
+    pt: Float[np.ndarray, "batch particles"]
+    eta: Float[np.ndarray, "batch particles"]
+    phi: Float[np.ndarray, "batch particles"]
+    E: Float[np.ndarray, "batch particles"]
+    type: Int64[np.ndarray, "batch particles"]  # codes of femtobarn.physics.objects; 0 is padding
+    MET: Float[np.ndarray, " batch"]
+    phi_MET: Float[np.ndarray, " batch"]
 
     @classmethod
     def of(cls, events: Events, precision: str = "float32") -> Columns:
-        """All objects of the events; how many of them count is for the file to say."""
-        missing = (np.asarray(events.context[name]).astype(precision) for name in ("MET", "phi_MET"))
-        return cls(*_objects(events, precision), *missing)
+        """Columns of events, with all their particles; the file drops the softest ones."""
+        met = (np.asarray(events.context[name]).astype(precision) for name in ("MET", "phi_MET"))
+        return cls(*_particles(events, precision), *met)
 
-    def part(self, where: slice) -> Columns:
+    def select_events(self, where: slice) -> Columns:
         """Some of the events."""
         return Columns(*(column[where] for column in self))
 
 
 class Kin(NamedTuple):
-    """The inputs of a jet tagger that sees momenta alone: one jet a row, its constituents along it."""
+    """Inputs of a jet tagger on momenta: one jet per row, its constituents in the slots."""
 
-    pt: Float[np.ndarray, "jets constituents"]
-    eta: Float[np.ndarray, "jets constituents"]
-    phi: Float[np.ndarray, "jets constituents"]
-    E: Float[np.ndarray, "jets constituents"]
-    type: Int64[np.ndarray, "jets constituents"]  # any code of femtobarn.physics.objects; 0 is padding
+    pt: Float[np.ndarray, "batch particles"]
+    eta: Float[np.ndarray, "batch particles"]
+    phi: Float[np.ndarray, "batch particles"]
+    E: Float[np.ndarray, "batch particles"]
+    type: Int64[np.ndarray, "batch particles"]  # any code of femtobarn.physics.objects; 0 is padding
 
 
 class KinPid(NamedTuple):
-    """The inputs of a jet tagger that sees momenta, types and charges."""
+    """Inputs of a jet tagger on momenta, types and charges."""
 
-    pt: Float[np.ndarray, "jets constituents"]
-    eta: Float[np.ndarray, "jets constituents"]
-    phi: Float[np.ndarray, "jets constituents"]
-    E: Float[np.ndarray, "jets constituents"]
-    type: Int64[np.ndarray, "jets constituents"]
-    charge: Float[np.ndarray, "jets constituents"]
+    pt: Float[np.ndarray, "batch particles"]
+    eta: Float[np.ndarray, "batch particles"]
+    phi: Float[np.ndarray, "batch particles"]
+    E: Float[np.ndarray, "batch particles"]
+    type: Int64[np.ndarray, "batch particles"]
+    charge: Float[np.ndarray, "batch particles"]
 
 
 class Full(NamedTuple):
-    """The inputs of a jet tagger that sees impact parameters too."""
+    """Inputs of a jet tagger on momenta, types, charges and impact parameters."""
 
-    pt: Float[np.ndarray, "jets constituents"]
-    eta: Float[np.ndarray, "jets constituents"]
-    phi: Float[np.ndarray, "jets constituents"]
-    E: Float[np.ndarray, "jets constituents"]
-    type: Int64[np.ndarray, "jets constituents"]
-    charge: Float[np.ndarray, "jets constituents"]
-    d0: Float[np.ndarray, "jets constituents"]
-    d0_error: Float[np.ndarray, "jets constituents"]
-    dz: Float[np.ndarray, "jets constituents"]
-    dz_error: Float[np.ndarray, "jets constituents"]
+    pt: Float[np.ndarray, "batch particles"]
+    eta: Float[np.ndarray, "batch particles"]
+    phi: Float[np.ndarray, "batch particles"]
+    E: Float[np.ndarray, "batch particles"]
+    type: Int64[np.ndarray, "batch particles"]
+    charge: Float[np.ndarray, "batch particles"]
+    d0: Float[np.ndarray, "batch particles"]
+    d0_error: Float[np.ndarray, "batch particles"]
+    dz: Float[np.ndarray, "batch particles"]
+    dz_error: Float[np.ndarray, "batch particles"]
 
 
 AnyColumns: TypeAlias = Columns | Kin | KinPid | Full
@@ -84,7 +84,7 @@ FORMS: dict[str, type[AnyColumns]] = {"objects": Columns, "kin": Kin, "kinpid": 
 
 
 def columns_of(events: Events, features: str, precision: str = "float32") -> AnyColumns:
-    """All objects of the events as the file of a network with these features takes them.
+    """Columns of events for the file of a network with these features, with all particles.
 
     Args:
         events: collisions or jets.
@@ -92,7 +92,7 @@ def columns_of(events: Events, features: str, precision: str = "float32") -> Any
         precision: of the numbers, `float32` or `float64`.
 
     Raises:
-        ValueError: the events have not what these features are made of, or hold types that the network does not know.
+        ValueError: the events lack columns for these features, or have types that the network does not support.
     """
     if features == "objects":
         unknown = [kind for kind in np.unique(ak.flatten(events.particles.kind)).tolist() if kind >= len(NAMES)]
@@ -108,25 +108,25 @@ def columns_of(events: Events, features: str, precision: str = "float32") -> Any
     if absent:
         raise ValueError(f"the model needs {', '.join(absent)} of every particle, which these events do not have")
     tracks = events.padded_tracks()[..., : len(needed)].astype(precision)
-    return form(*_objects(events, precision), *(tracks[..., index] for index in range(len(needed))))
+    return form(*_particles(events, precision), *(tracks[..., index] for index in range(len(needed))))
 
 
-def part(columns: AnyColumns, where: slice) -> AnyColumns:
-    """Some of the events."""
+def select_events(columns: AnyColumns, where: slice) -> AnyColumns:
+    """Rows of the columns."""
     return type(columns)(*(column[where] for column in columns))
 
 
-def trimmed(columns: AnyColumns, events: Int64[np.ndarray, " chosen"], places: int) -> AnyColumns:
-    """The chosen events, of their objects those in the first places."""
-    return type(columns)(*(column[events] if column.ndim == 1 else column[events, :places] for column in columns))
+def trim_columns(columns: AnyColumns, rows: Int64[np.ndarray, " rows"], slots: int) -> AnyColumns:
+    """Some events, with their first slots only."""
+    return type(columns)(*(column[rows] if column.ndim == 1 else column[rows, :slots] for column in columns))
 
 
-def of_objects(columns: AnyColumns) -> list[str]:
-    """Names of the columns with a number for each object."""
+def particle_columns(columns: AnyColumns) -> list[str]:
+    """Names of the columns with one number per particle."""
     return [name for name in columns._fields if name not in ("MET", "phi_MET")]
 
 
-def _objects(events: Events, precision: str) -> tuple[NDArray[Any], ...]:
+def _particles(events: Events, precision: str) -> tuple[NDArray[Any], ...]:
     objects = events.padded()
     numbers = (objects.pt, objects.eta, objects.phi, objects.E)
     pt, eta, phi, energy = (column.astype(precision) for column in numbers)

@@ -1,11 +1,14 @@
-"""Facts: what an exported file says of itself, so that nothing else is needed to use it."""
+"""Facts: metadata of an exported file, so that nothing else is needed to use it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Depth = Literal["objects", "latent", "outputs"]
 
 #: Key of the file's metadata that holds the facts as JSON.
 KEY = "femtobarn"
@@ -13,27 +16,35 @@ KEY = "femtobarn"
 #: Version of the inputs, outputs and facts.
 LAYOUT = 2
 
+#: Names of the outputs of a file, by the depth of the network that it computes.
+OUTPUT_NAMES: Mapping[Depth, tuple[str, ...]] = {
+    "outputs": ("score", "probabilities"),
+    "latent": ("latent",),
+    "objects": ("objects",),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a network was trained to tell apart, on what, and how it wants its events.
+    """Metadata of an exported file: processes, training data, and format of the inputs and outputs.
 
     Args:
         label: name of the model in tables and figures.
-        model: its architecture.
-        seed: of its training.
-        signal, background: processes that it tells apart.
+        model: name of the architecture.
+        seed: random seed of the training.
+        signal, background: processes that it separates.
         classes: names of the columns of `probabilities`, in their order.
-        slots: objects that count in an event, the hardest; softer ones are dropped inside the file.
+        slots: largest number of particles of an event; the file drops softer ones.
         interactions: pairwise features that it computes.
-        temperature: by which the logits are divided before they become probabilities; 1 is no calibration.
-        weights: SHA-256 of the weights that the training left.
-        data: SHA-256 of the events of the training.
-        version: of the femtobarn that wrote the file.
-        types: code of each object type.
-        units: of each input.
-        precision: of the columns of numbers, `float32` or `float64`.
-        features: of each object; other than `objects` it is a jet tagger and takes constituents.
+        temperature: calibration: logits are divided by it; 1 is no calibration.
+        weights: SHA-256 of the weights of the run.
+        data: SHA-256 of the training events.
+        version: version of femtobarn that wrote the file.
+        types: code of each particle type.
+        units: unit of each input.
+        precision: precision of the columns, `float32` or `float64`.
+        features: features of each particle; `objects` for collisions, other values for constituents of jets.
+        depth: depth of the network that the file computes: `outputs`, `latent` or `objects`.
         layout: version of inputs, outputs and these facts.
     """
 
@@ -53,18 +64,19 @@ class Facts:
     units: dict[str, str]
     precision: str = "float32"
     features: str = "objects"
+    depth: Depth = "outputs"
     layout: int = LAYOUT
 
     def json(self) -> str:
-        """The facts as they stand in the file."""
+        """Facts as JSON, as in the metadata of the file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
     def parse(cls, text: str, path: str) -> Facts:
-        """The facts in the metadata of a file.
+        """Read the facts from the metadata of a file.
 
         Raises:
-            ValueError: another layout, or facts that are not all there.
+            ValueError: another layout, or missing facts.
         """
         try:
             facts: dict[str, Any] = dict(json.loads(text))
@@ -78,10 +90,11 @@ class Facts:
             raise ValueError(
                 f"{path} was written by {when} femtobarn (layout {layout}); this one reads {LAYOUT}: {remedy}"
             )
+        facts.setdefault("depth", "outputs")  # absent in files of earlier versions
         names = [field.name for field in dataclasses.fields(cls)]
         absent = [name for name in names if name not in facts]
         if absent:
-            raise ValueError(f"{path} does not say its {', '.join(absent)}; export the run again")
+            raise ValueError(f"{path} has no {', '.join(absent)} in its metadata; export the run again")
         values: dict[str, Any] = {
             name: tuple(facts[name]) if isinstance(facts[name], list) else facts[name] for name in names
         }

@@ -1,4 +1,4 @@
-"""Graph: the whole function from named columns to the score, and its ONNX file."""
+"""Graph: the whole function from named columns to scores, latent vectors or vectors of particles, as ONNX file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import femtobarn
 from femtobarn.export.checksum import BLANK, CHECKSUM, write_checksum
 from femtobarn.export.columns import FORMS, MEANING
-from femtobarn.export.facts import KEY, Facts
+from femtobarn.export.facts import KEY, OUTPUT_NAMES, Depth, Facts
 from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.nn.frames import FrameNet
@@ -25,56 +25,59 @@ from femtobarn.physics import lorentz
 from femtobarn.physics.objects import KINDS, NAMES, PADDING
 from femtobarn.tasks.classification.classifier import Classifier
 
-OUTPUTS = ("score", "probabilities")
+#: Input of the graph, not of the file, whose length is the number of slots that are computed.
+PLACES = "places"
 
-#: Input of the graph, not of the file, that is as long as there are places; fewer than so many there never are, for
-#: torch's exporter takes every axis to be longer than 1.
-PLACES, MIN_BACKGROUND = "places", 2
+#: Minimum length of it: the exporter of torch takes every axis to be longer than 1.
+MIN_PLACES = 2
 
-#: Of the operators: understood by onnxruntime from 1.15 (2023) on.
+#: Version of the operators: supported by onnxruntime 1.15 (2023) and later.
 OPSET = 18
 
-Objects = Float[Tensor, "batch objects"]
-Event = Float[Tensor, " batch"]
+Column = Float[Tensor, "batch particles"]
+EventColumn = Float[Tensor, " batch"]
 
 
 class Graph(nn.Module):
-    """What an exported file computes: named columns in, calibrated score and class probabilities out.
+    """Function of an exported file: named columns to calibrated score and class probabilities, or to another depth.
 
-    The `slots` hardest objects of an event count, wherever they stand among padding; without so many, all. As many are
-    computed as the fullest event of the batch has. Momenta and the features made of them are float64 inside: the mass
-    of two light collinear objects is a small difference of large numbers. So are local frames, but for the network that
-    finds them. An event that holds NaN, infinity or a type that is not in `NAMES` has the score NaN.
+    The `slots` hardest particles of an event are used, in any slots of the columns. As many slots are computed as the
+    fullest event of the batch has particles. Momenta and the features made of them are float64 inside: the mass of two
+    light collinear particles is a small difference of large numbers. Local frames are float64 too, except for the
+    network that predicts them. An event with NaN, infinity or an unknown type gets NaN.
 
     Args:
-        network: raw objects to logits.
-        task: logits to score.
-        slots: objects that the network was trained with.
+        network: network from raw particles to logits.
+        task: task that turns logits into scores.
+        slots: number of particles that the network was trained with.
+        depth: depth that the file computes: `outputs` gives score and probabilities, `latent` one vector per event,
+            `objects` one vector per particle, in the slots of the columns.
     """
 
-    def __init__(self, network: Network, task: Classifier, slots: int) -> None:
+    def __init__(self, network: Network, task: Classifier, slots: int, depth: Depth = "outputs") -> None:
         super().__init__()
         self.network = network
         self.task = task
         self.slots = slots
+        self.depth = depth
 
     def forward(
         self,
         places: Shaped[Tensor, " places"],
-        pt: Objects,
-        eta: Objects,
-        phi: Objects,
-        E: Objects,
-        type: Int[Tensor, "batch objects"],
-        MET: Event,
-        phi_MET: Event,
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch classes"]]:
-        """Score and class probabilities of each event, in float32."""
+        pt: Column,
+        eta: Column,
+        phi: Column,
+        E: Column,
+        type: Int[Tensor, "batch particles"],
+        MET: EventColumn,
+        phi_MET: EventColumn,
+    ) -> tuple[Tensor, ...]:
+        """Outputs of the depth for each event, in float32."""
         finite = (pt.isfinite() & eta.isfinite() & phi.isfinite() & E.isfinite()) | (type == PADDING)
-        known = (type >= 0) & (type < len(NAMES))
-        wrong = ~(finite & known).all(1) | ~(MET.isfinite() & phi_MET.isfinite())
-        kind = torch.where(finite & known, type, PADDING)
-        pt, eta, phi, E, kind = self.hardest(places.shape[0], kind, pt, eta, phi, E)
+        is_type = (type >= 0) & (type < len(NAMES))
+        invalid = ~(finite & is_type).all(1) | ~(MET.isfinite() & phi_MET.isfinite())
+        kind = torch.where(finite & is_type, type, PADDING)
+        order, (pt, eta, phi, E, kind) = self.hardest(places.shape[0], kind, pt, eta, phi, E)
         batch = Batch(
             momenta=lorentz.from_ptetaphie(pt, eta, phi, E),
             kind=kind,
@@ -82,53 +85,69 @@ class Graph(nn.Module):
             context=torch.stack([MET, phi_MET], dim=-1).double(),
             tracks=pt[..., None][..., :0],
         )
-        logits = self.network(batch).double()  # float32 would tie events close to a score of 1
-        return self.said(logits, wrong)
+        return self.outputs(batch, order, type, invalid)
 
-    def said(
-        self, logits: Float[Tensor, "batch classes"], wrong: Bool[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch classes"]]:
-        """Score and class probabilities in float32, NaN for events that make no sense."""
+    def outputs(
+        self,
+        batch: Batch,
+        order: Int[Tensor, "batch places"],
+        type: Int[Tensor, "batch particles"],
+        invalid: Bool[Tensor, " batch"],
+    ) -> tuple[Tensor, ...]:
+        """Outputs of the depth in float32, NaN for invalid events.
+
+        Args:
+            batch: the hardest particles.
+            order: slot of each of them in the columns.
+            type: column of the types.
+            invalid: True for events with NaN, infinity or an unknown type.
+        """
+        if self.depth == "latent":
+            return (torch.where(invalid[:, None], torch.nan, self.network.latent(batch)).float(),)
+        if self.depth == "objects":
+            objects = self.network.objects(batch)
+            index = order[..., None].expand(-1, -1, objects.shape[-1])
+            slots = objects.new_zeros(type.shape[0], type.shape[1] + self.slots, objects.shape[-1])
+            in_columns = slots.scatter(1, index, objects)[:, : type.shape[1]]
+            return (torch.where(invalid[:, None, None], torch.nan, in_columns).float(),)
+        logits = self.network(batch).double()  # float32 would tie events close to a score of 1
         score, probabilities = self.task(logits), self.task.log_posterior(logits).exp()
-        score = torch.where(wrong, torch.nan, score)
-        probabilities = torch.where(wrong[:, None], torch.nan, probabilities)
+        score = torch.where(invalid, torch.nan, score)
+        probabilities = torch.where(invalid[:, None], torch.nan, probabilities)
         return score.float(), probabilities.float()
 
     def hardest(
-        self, places: int | torch.SymInt, kind: Int[Tensor, "batch objects"], *columns: Objects
-    ) -> tuple[Tensor, ...]:
-        """The hardest objects by falling pT in so many places, in float64 and zeros where there is no object."""
+        self, places: int | torch.SymInt, kind: Int[Tensor, "batch particles"], *columns: Column
+    ) -> tuple[Int[Tensor, "batch places"], tuple[Tensor, ...]]:
+        """Slots of the hardest particles by falling pT, and their columns in float64; 0 where there is no particle."""
         real = kind != PADDING
         filled = (torch.where(real, column, 0.0).double() for column in columns)
-        # as many empty slots as count behind the objects: events of any multiplicity, none included, fill up
+        # `slots` empty slots at the end: there are enough for any number of places, also in events without particles
         pt, *rest, kind = (nn.functional.pad(column, (0, self.slots)) for column in (*filled, kind))
         softness = torch.where(kind != PADDING, -pt, torch.inf)
-        chosen = softness.topk(places, dim=1, largest=False, sorted=True).indices
-        return tuple(column.gather(1, chosen) for column in (pt, *rest, kind))
+        order = softness.topk(places, dim=1, largest=False, sorted=True).indices
+        return order, tuple(column.gather(1, order) for column in (pt, *rest, kind))
 
 
 class JetGraph(Graph):
-    """What the exported file of a jet tagger computes: the named columns of constituents in, as for `Graph`.
-
-    A jet that holds NaN, infinity or a type that is not in `KINDS` has the score NaN.
-    """
+    """Function of an exported jet tagger: named columns of constituents, and outputs as of `Graph`."""
 
     def forward(
         self,
         places: Shaped[Tensor, " places"],
-        pt: Objects,
-        eta: Objects,
-        phi: Objects,
-        E: Objects,
-        type: Int[Tensor, "batch objects"],
-        *tracks: Objects,
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch classes"]]:
-        """Score and class probabilities of each jet, in float32."""
+        pt: Column,
+        eta: Column,
+        phi: Column,
+        E: Column,
+        type: Int[Tensor, "batch particles"],
+        *tracks: Column,
+    ) -> tuple[Tensor, ...]:
+        """Outputs of the depth for each jet, in float32."""
         numbers = (pt, eta, phi, E, *tracks)
         finite = torch.stack([column.isfinite() for column in numbers]).all(0) | (type == PADDING)
-        known = (type >= 0) & (type < len(KINDS))
-        kind = torch.where(finite & known, type, PADDING)
-        pt, eta, phi, E, *rest, kind = self.hardest(places.shape[0], kind, *numbers)
+        is_type = (type >= 0) & (type < len(KINDS))
+        kind = torch.where(finite & is_type, type, PADDING)
+        order, (pt, eta, phi, E, *rest, kind) = self.hardest(places.shape[0], kind, *numbers)
         batch = Batch(
             momenta=lorentz.from_ptetaphie(pt, eta, phi, E),
             kind=kind,
@@ -136,30 +155,30 @@ class JetGraph(Graph):
             context=torch.zeros_like(pt[:, :2]),
             tracks=torch.stack(rest, dim=-1) if rest else pt[..., None][..., :0],
         )
-        return self.said(self.network(batch).double(), ~(finite & known).all(1))
+        return self.outputs(batch, order, type, ~(finite & is_type).all(1))
 
 
 def has_frames(network: Network) -> bool:
-    """Whether a network finds a local frame for each object."""
+    """True if a network predicts a local frame for each particle."""
     return any(isinstance(module, FrameNet) for module in network.modules())
 
 
 def write(graph: Graph, facts: Facts, path: Path, *, double_frames: bool = False) -> None:
-    """Writes the graph as one ONNX file, with the facts and its own checksum in its metadata.
+    """Write the graph as one ONNX file, with the facts and its own checksum in its metadata.
 
     Args:
-        graph: what the file computes.
-        facts: what it says of itself.
-        path: of the file.
-        double_frames: local frames are found in float64, not in the float32 of the run: exact where directions are
+        graph: function of the file.
+        facts: metadata of the file.
+        path: path of the file.
+        double_frames: predict local frames in float64 instead of the float32 of the run: exact where directions are
             nearly parallel, and three times slower.
 
     Raises:
-        RuntimeError: the network does something that ONNX cannot express, or the packages for it are missing.
+        RuntimeError: ONNX cannot express the network, or its packages are missing.
     """
     try:
         from femtobarn.export.double import FUNCTIONS
-        from femtobarn.export.places import count_inside
+        from femtobarn.export.places import count_particles
     except ImportError:
         raise RuntimeError("onnx and onnxscript are missing; pip install 'femtobarn[export]'") from None
     graph = copy.deepcopy(graph).eval().requires_grad_(False)
@@ -174,25 +193,26 @@ def write(graph: Graph, facts: Facts, path: Path, *, double_frames: bool = False
                 graph,
                 example,
                 input_names=[PLACES, *names],
-                output_names=list(OUTPUTS),
+                output_names=list(OUTPUT_NAMES[graph.depth]),
                 opset_version=OPSET,
                 dynamo=True,
                 dynamic_shapes=_shapes(graph, example),
                 custom_translation_table=FUNCTIONS,
-                optimize=False,  # its rewriter drops what is added to a number if it is small
+                optimize=False,  # its rewriter drops small constants in sums
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
             raise RuntimeError(f"{facts.label} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
-    assert exported is not None  # as it is for dynamo=False
+    assert exported is not None  # None for dynamo=False
     model = exported.model
-    count_inside(model, PLACES, MIN_BACKGROUND, graph.slots)
+    count_particles(model, PLACES, MIN_PLACES, graph.slots)
     _tidy(model)
     model.producer_name, model.producer_version = "femtobarn", femtobarn.__version__
     model.metadata_props.clear()
     model.metadata_props[KEY] = facts.json()
     model.metadata_props[CHECKSUM] = BLANK.decode()
-    model.doc_string = f"{facts.label}: score of {', '.join(facts.signal)} against {', '.join(facts.background)}"
+    classes = f"{', '.join(facts.signal)} against {', '.join(facts.background)}"
+    model.doc_string = f"{facts.label}: {', '.join(OUTPUT_NAMES[graph.depth])} of {classes}"
     for value in model.graph.inputs:
         value.doc_string = MEANING[str(value.name)]
     exported.save(path, external_data=False)
@@ -200,33 +220,33 @@ def write(graph: Graph, facts: Facts, path: Path, *, double_frames: bool = False
 
 
 def _tidy(model: Any) -> None:
-    """Takes out what the exporter leaves behind: constants to be computed, copies, and where on this machine it ran."""
+    """Remove remains of the exporter: constants to be computed, duplicates, and paths of this machine."""
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
     optimizer.fold_constants(model)
     optimizer.remove_unused_nodes(model)
-    for tidy in (
+    for simplify in (
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.DeduplicateInitializersPass(),
         common.CommonSubexpressionEliminationPass(),
         common.ClearMetadataAndDocStringPass(),
     ):
-        tidy(model)
+        simplify(model)
 
 
 def _example(slots: int, names: Sequence[str], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Events to trace with: as many places as objects count, then the columns.
+    """Inputs to trace the graph with: the slots that are computed, then the columns.
 
-    No two axes have one length by chance, or they would count as the same axis; nor is a tensor given twice, or the two
-    inputs would count as the same input.
+    All axes have different lengths, because equal ones would count as the same axis; no tensor is passed twice, because
+    it would count as one input.
     """
-    places, events, objects = slots - 1 if _grows(slots) else slots, slots + 3, slots + 7
+    places, events, particles = slots - 1 if _grows(slots) else slots, slots + 3, slots + 7
     values = {"pt": 50.0, "eta": 0.5, "phi": 1.0, "E": 60.0, "MET": 80.0, "phi_MET": 2.0}
     values |= {"charge": -1.0, "d0": 0.1, "d0_error": 0.2, "dz": 0.3, "dz_error": 0.4}
-    shapes = {name: (events,) if name in ("MET", "phi_MET") else (events, objects) for name in names}
+    shapes = {name: (events,) if name in ("MET", "phi_MET") else (events, particles) for name in names}
     columns = (
-        torch.ones(events, objects, dtype=torch.long)
+        torch.ones(events, particles, dtype=torch.long)
         if name == "type"
         else torch.full(shapes[name], values[name], dtype=dtype)
         for name in names
@@ -235,15 +255,15 @@ def _example(slots: int, names: Sequence[str], dtype: torch.dtype) -> tuple[Tens
 
 
 def _grows(slots: int) -> bool:
-    """Whether the number of places follows the events: an axis that may have one length alone is fixed."""
-    return slots > MIN_BACKGROUND
+    """True if the number of places depends on the events; an axis with a single possible length is fixed."""
+    return slots > MIN_PLACES
 
 
 def _shapes(graph: Graph, example: Sequence[Tensor]) -> tuple[Any, ...]:
-    """The axes of the arguments that may have any length."""
-    events, objects = torch.export.Dim("events"), torch.export.Dim("objects")
-    places = {0: torch.export.Dim(PLACES, min=MIN_BACKGROUND, max=graph.slots)} if _grows(graph.slots) else {}
-    columns = [{0: events, 1: objects} if tensor.ndim == 2 else {0: events} for tensor in example[1:]]
+    """Axes of the arguments that may have any length."""
+    events, particles = torch.export.Dim("events"), torch.export.Dim("objects")
+    places = {0: torch.export.Dim(PLACES, min=MIN_PLACES, max=graph.slots)} if _grows(graph.slots) else {}
+    columns = [{0: events, 1: particles} if tensor.ndim == 2 else {0: events} for tensor in example[1:]]
     # the tracks of a jet's graph are one argument
     tracks = (tuple(columns[5:]),) if isinstance(graph, JetGraph) and columns[5:] else tuple(columns[5:])
     return (places, *columns[:5], *tracks)
@@ -251,7 +271,7 @@ def _shapes(graph: Graph, example: Sequence[Tensor]) -> tuple[Any, ...]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says about packages nobody needs and names that inputs share."""
+    """Suppress warnings of the exporter about optional packages and names that inputs share."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""Places: an exported file computes as many objects an event as the fullest event of a batch has.
+"""Places: an exported file computes as many slots per event as the fullest event of a batch has particles.
 
-A four-top event fills ten of eighteen slots, and pairs cost the slots squared. While a graph is exported the number of
-places is the length of an input; afterwards the file counts by itself, and nobody has to give it.
+A four-top event fills ten of eighteen slots, and the time for pairs grows with the square of the slots. While a graph
+is exported the number of places is the length of an input; afterwards the file counts the particles itself.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import onnx_ir as ir
 from femtobarn.physics.objects import PADDING
 
 
-def count_inside(model: ir.Model, given: str, fewest: int, most: int) -> None:
-    """Takes out the input whose length is the number of places, and counts objects in its stead.
+def count_particles(model: ir.Model, input_name: str, min_places: int, max_places: int) -> None:
+    """Replace the input whose length is the number of places by a count of the particles.
 
     Args:
-        model: as it was exported, changed in place; its input `type` has the objects.
-        given: name of the input that is taken out.
-        fewest, most: places that there are at least and at most.
+        model: exported model, changed in place; its input `type` has the particles.
+        input_name: name of the input that is removed.
+        min_places, max_places: smallest and largest number of places.
     """
     graph = model.graph
-    places = next(value for value in graph.inputs if value.name == given)
+    places = next(value for value in graph.inputs if value.name == input_name)
     kind = next(value for value in graph.inputs if value.name == "type")
     graph.inputs.remove(places)
     if not places.uses():
         return
     integer = int(ir.DataType.INT64)
-    padding, highest = _constant(graph, "padding", PADDING), _constant(graph, "most_places", most)
-    lowest, axis = _constant(graph, "fewest_places", [fewest]), _constant(graph, "objects_axis", [1])
+    padding, highest = _constant(graph, "padding", PADDING), _constant(graph, "most_places", max_places)
+    lowest, axis = _constant(graph, "fewest_places", [min_places]), _constant(graph, "objects_axis", [1])
     real = ir.node("Not", [(empty := ir.node("Equal", [kind, padding])).outputs[0]])
     counted = ir.node("Cast", real.outputs, {"to": integer})
     filled = ir.node("ReduceSum", [counted.outputs[0], axis], {"keepdims": 0})

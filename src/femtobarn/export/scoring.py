@@ -60,7 +60,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Summary:
-    """How the events of each process scored, and how many had more objects than the network looks at."""
+    """How the events of each process scored, and how many had more objects than the network uses."""
 
     processes: dict[str, Process]
     overfull: int

@@ -86,7 +86,7 @@ def append_global_token(event: Tokens, features: Features) -> Tokens:
     network is not affected, and rounding errors are smallest there.
     """
     n_visible = features.momenta.shape[1] + features.vectors.shape[1]
-    velocity = event_velocity(features, has_references=event.momenta.shape[1] != n_visible)
+    velocity = event_velocity(features, has_references=bool(event.momenta.shape[1] != n_visible))
     momenta = to_float64(event.momenta) @ lorentz.to_rest(velocity).transpose(1, 2)
     pad = torch.nn.functional.pad
     flag = event.scalars.new_zeros(1, event.scalars.shape[2] + 1)

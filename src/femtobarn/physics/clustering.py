@@ -22,8 +22,8 @@ POWERS: dict[str, int] = {"kt": 1, "cambridge_aachen": 0, "antikt": -1}
 #: Distances in memory at once.
 CHUNK = 2_000_000
 
-Momenta = Float[np.ndarray, "jets particles 4"]
-Mask = Bool[np.ndarray, "jets particles"]
+Momenta = Float[np.ndarray, "batch particles 4"]
+Mask = Bool[np.ndarray, "batch particles"]
 
 
 class Tree(NamedTuple):
@@ -33,18 +33,18 @@ class Tree(NamedTuple):
     constituents have fewer mergings; -1 stands behind their last.
     """
 
-    momenta: Float[np.ndarray, "jets nodes 4"]  # (px, py, pz, E) in GeV; zeros where there is no node
-    first: Int[np.ndarray, "jets mergings"]  # the two nodes of each merging
-    second: Int[np.ndarray, "jets mergings"]
-    mergings: Int[np.ndarray, " jets"]
-    root: Int[np.ndarray, " jets"]  # the whole jet; -1 where there are no constituents
+    momenta: Float[np.ndarray, "batch nodes 4"]  # (px, py, pz, E) in GeV; zeros where there is no node
+    first: Int[np.ndarray, "batch mergings"]  # the two nodes of each merging
+    second: Int[np.ndarray, "batch mergings"]
+    mergings: Int[np.ndarray, " batch"]
+    root: Int[np.ndarray, " batch"]  # the whole jet; -1 where there are no constituents
 
     @property
     def slots(self) -> int:
         """Slots of constituents; the nodes of mergings come behind."""
         return int(self.momenta.shape[1] - self.first.shape[1])
 
-    def parents(self, node: Int[np.ndarray, " jets"]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def parents(self, node: Int[np.ndarray, " batch"]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The two nodes that one node of each jet was made of; -1 for constituents and for no node."""
         if not self.first.shape[1]:
             return np.full_like(node, -1), np.full_like(node, -1)
@@ -53,14 +53,14 @@ class Tree(NamedTuple):
         rows = np.arange(len(node))
         return np.where(made, self.first[rows, step], -1), np.where(made, self.second[rows, step], -1)
 
-    def at(self, node: Int[np.ndarray, " jets"]) -> Float[np.ndarray, "jets 4"]:
+    def at(self, node: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 4"]:
         """Momentum of one node of each jet, zeros for -1."""
         if not self.momenta.shape[1]:
             return np.zeros((len(node), 4))
         chosen = self.momenta[np.arange(len(node)), np.maximum(node, 0)]
         return np.where((node >= 0)[:, None], chosen, 0.0)
 
-    def subjets(self, count: int) -> Float[np.ndarray, "jets subjets 4"]:
+    def subjets(self, count: int) -> Float[np.ndarray, "batch subjets 4"]:
         """The `count` exclusive subjets of each jet: its last count - 1 mergings undone; zeros where it has fewer."""
         found = np.full((len(self.root), count), -1, dtype=np.int64)
         found[:, 0] = self.root
@@ -177,7 +177,7 @@ def _merge(tree: Tree, rows: NDArray[np.int64], mask: Mask, width: int, power: i
             column[jets, i] = values
         state.hardness[jets, j] = np.inf
         closest[jets, j] = np.inf
-        # whoever was nearest to one of the two looks around again, the others only at what they made
+        # whoever was nearest to one of the two is compared with all again, the others only with the new node
         found = state.distances(jets, i)
         stale = (nearest[jets] == i[:, None]) | (nearest[jets] == j[:, None])
         stale[np.arange(len(jets)), i] = True

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from femtobarn.physics.clustering import Tree, distance2, rapidity
 
-Momentum = Float[np.ndarray, "jets 4"]
-Number = Float[np.ndarray, " jets"]
+Momentum = Float[np.ndarray, "batch 4"]
+Number = Float[np.ndarray, " batch"]
 
 
 class Groomed(NamedTuple):
     """Jets after grooming; z and delta_r are 0 where no splitting passed."""
 
     momentum: Momentum  # (px, py, pz, E) in GeV
-    passed: Bool[np.ndarray, " jets"]  # whether a splitting passed
+    passed: Bool[np.ndarray, " batch"]  # whether a splitting passed
     z: Number  # share of the softer branch in the sum of the two branches' pT
     delta_r: Number  # distance of the two branches in rapidity and azimuth
 
@@ -71,7 +71,7 @@ def mass_drop(tree: Tree, *, mu: float = 0.67, y_cut: float = 0.09) -> Groomed:
     return _walk(tree, passes, mass)
 
 
-def filtered(jets: Float[np.ndarray, "jets subjets 4"], count: int = 3) -> Momentum:
+def filtered(jets: Float[np.ndarray, "batch subjets 4"], count: int = 3) -> Momentum:
     """The second step of arXiv:0802.2470: the sum of the hardest of a jet's subjets, found with a smaller radius."""
     order = np.argsort(-transverse(jets), axis=1, kind="stable")[:, :count]
     return np.asarray(np.take_along_axis(jets, order[..., None], axis=1).sum(axis=1))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from femtobarn.physics.constants import TWO_PI
 
-Event: TypeAlias = Float[np.ndarray, " events"]
+Event: TypeAlias = Float[np.ndarray, " batch"]
 
 
 @runtime_checkable
@@ -37,12 +37,12 @@ class Objects(Protocol):
 class Chosen(NamedTuple):
     """Some of the objects of every event, hardest first, in no more slots than they need; zeros behind them."""
 
-    pt: Float[np.ndarray, "events objects"]
-    eta: Float[np.ndarray, "events objects"]
-    phi: Float[np.ndarray, "events objects"]
-    E: Float[np.ndarray, "events objects"]
-    kind: Int[np.ndarray, "events objects"]
-    mask: Bool[np.ndarray, "events objects"]
+    pt: Float[np.ndarray, "batch particles"]
+    eta: Float[np.ndarray, "batch particles"]
+    phi: Float[np.ndarray, "batch particles"]
+    E: Float[np.ndarray, "batch particles"]
+    kind: Int[np.ndarray, "batch particles"]
+    mask: Bool[np.ndarray, "batch particles"]
 
 
 def choose(objects: Objects, kinds: tuple[int, ...], most: int | None = None) -> Chosen:
@@ -130,12 +130,12 @@ def total_mass(objects: Objects) -> Event:
     return invariant_mass(*(component.sum(axis=1) for component in _components(objects)))
 
 
-def pair_mass(objects: Objects) -> Float[np.ndarray, "events objects objects"]:
+def pair_mass(objects: Objects) -> Float[np.ndarray, "batch particles particles"]:
     """Invariant mass in GeV of every pair of objects, as in `femtobarn.physics.pairwise.mass2`."""
     return invariant_mass(*(component[:, :, None] + component[:, None, :] for component in _components(objects)))
 
 
-def pair_distance(objects: Objects) -> Float[np.ndarray, "events objects objects"]:
+def pair_distance(objects: Objects) -> Float[np.ndarray, "batch particles particles"]:
     """ΔR in pseudorapidity and azimuth of every pair of objects."""
     around = np.abs(objects.phi[:, :, None] - objects.phi[:, None, :]) % TWO_PI
     around = np.minimum(around, TWO_PI - around)

@@ -18,9 +18,9 @@ from femtobarn.physics.clustering import CHUNK, cluster, distance2, rapidity
 from femtobarn.physics.grooming import mass, mass_drop, soft_drop, transverse
 from femtobarn.physics.objects import CHARGED, ELECTRONS, MUONS, NEUTRAL, PHOTON
 
-Momenta = Float[np.ndarray, "jets particles 4"]
-Mask = Bool[np.ndarray, "jets particles"]
-Number = Float[np.ndarray, " jets"]
+Momenta = Float[np.ndarray, "batch particles 4"]
+Mask = Bool[np.ndarray, "batch particles"]
+Number = Float[np.ndarray, " batch"]
 
 #: Types of constituent that count as different in the entropy of the types.
 SORTS = ((CHARGED,), (NEUTRAL,), (PHOTON,), ELECTRONS, MUONS)
@@ -95,7 +95,9 @@ def kinematic(momenta: Momenta, mask: Mask, radius: float = 0.8) -> dict[str, ND
     }
 
 
-def identified(momenta: Momenta, mask: Mask, kind: Int[np.ndarray, "jets particles"]) -> dict[str, NDArray[np.float64]]:
+def identified(
+    momenta: Momenta, mask: Mask, kind: Int[np.ndarray, "batch particles"]
+) -> dict[str, NDArray[np.float64]]:
     """The observables of the types of the constituents: `IDENTIFIED`."""
     z = shares(momenta, mask)
     by_sort = [np.where(np.isin(kind, sort), z, 0.0).sum(axis=1) for sort in SORTS]
@@ -112,7 +114,7 @@ def identified(momenta: Momenta, mask: Mask, kind: Int[np.ndarray, "jets particl
 
 
 def charges(
-    momenta: Momenta, mask: Mask, charge: Float[np.ndarray, "jets particles"]
+    momenta: Momenta, mask: Mask, charge: Float[np.ndarray, "batch particles"]
 ) -> dict[str, NDArray[np.float64]]:
     """The jet charge for three powers of the momentum: `CHARGED_ONLY`."""
     return {
@@ -121,7 +123,7 @@ def charges(
 
 
 def n_subjettiness(
-    momenta: Momenta, mask: Mask, axes: Float[np.ndarray, "jets axes 4"], *, radius: float = 0.8
+    momenta: Momenta, mask: Mask, axes: Float[np.ndarray, "batch axes 4"], *, radius: float = 0.8
 ) -> Number:
     r"""How far the constituents lie from the nearest of N axes: small for a jet of N prongs.
 
@@ -209,7 +211,7 @@ def fragmentation_entropy(momenta: Momenta, mask: Mask) -> Number:
     return value
 
 
-def jet_charge(momenta: Momenta, mask: Mask, charge: Float[np.ndarray, "jets particles"], *, kappa: float) -> Number:
+def jet_charge(momenta: Momenta, mask: Mask, charge: Float[np.ndarray, "batch particles"], *, kappa: float) -> Number:
     r"""Momentum-weighted charge, :math:`\sum_i z_i^\kappa Q_i`.
 
     Source: Field and Feynman, Nucl. Phys. B136 (1978) 1; Krohn, Lin, Schwartz and Waalewijn, arXiv:1209.2421.
@@ -219,7 +221,7 @@ def jet_charge(momenta: Momenta, mask: Mask, charge: Float[np.ndarray, "jets par
     return value
 
 
-def shares(momenta: Momenta, mask: Mask) -> Float[np.ndarray, "jets particles"]:
+def shares(momenta: Momenta, mask: Mask) -> Float[np.ndarray, "batch particles"]:
     """Share of each constituent in the scalar sum of pT; 0 in padded slots."""
     pt = np.where(mask, transverse(np.where(mask[..., None], momenta, 0.0)), 0.0)
     total = pt.sum(axis=1, keepdims=True)

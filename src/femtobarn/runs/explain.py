@@ -1,4 +1,4 @@
-"""Explanation: what the model of a run looks at, found on held-out events and written into its folder."""
+"""Explanation: what the model of a run uses, found on held-out events and written into its folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def explain(
     seed: int = 1,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """What a trained model looks at, on held-out events; written as `explain.json` into its run folder.
+    """What a trained model uses, on held-out events; written as `explain.json` into its run folder.
 
     Args:
         folder: of a trained run.

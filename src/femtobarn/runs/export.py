@@ -1,4 +1,4 @@
-"""Publish: a trained network as one file that other programs run, with its proof and its card."""
+"""Export: a trained network as one file that other programs run, with its validation and its card."""
 
 from __future__ import annotations
 
@@ -22,53 +22,68 @@ from femtobarn.export.card import Card, card
 from femtobarn.export.checksum import digest
 from femtobarn.export.columns import FORMS, UNITS, AnyColumns, columns_of
 from femtobarn.export.graph import Graph, JetGraph, has_frames, write
-from femtobarn.export.proof import TOLERANCE, ProofError, Trial, made, made_jets, prove
+from femtobarn.export.synthetic import synthetic_events, synthetic_jets
+from femtobarn.export.validation import TOLERANCES, ValidationError, ValidationResult, validate_onnx
 from femtobarn.inputs import OBJECTS
-from femtobarn.models import BDT
+from femtobarn.models import BDT, Depth, check_depth
 from femtobarn.physics.objects import KINDS, NAMES
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.provenance import write_text
 from femtobarn.runs.splits import prepare
 
-#: Of the columns of numbers that an exported file takes.
+#: Precision of the columns that an exported file takes.
 Precision = Literal["float32", "float64"]
 
-MODEL, CARD = "model.onnx", "MODEL.md"
+#: Names of the file and of its card, by depth.
+FILE_NAMES: Mapping[Depth, tuple[str, str]] = {
+    "outputs": ("model.onnx", "MODEL.md"),
+    "latent": ("latent.onnx", "LATENT.md"),
+    "objects": ("objects.onnx", "OBJECTS.md"),
+}
 
-#: Held-out events that a file is proved on, evenly spread; made-up events beside them.
-PROVED, MADE = 5000, 500
+#: Held-out events that a file is validated on, evenly spread.
+N_HELD_OUT_EVENTS = 5000
+
+#: Synthetic events that a file is validated on.
+N_SYNTHETIC_EVENTS = 500
 
 
-class Published(NamedTuple):
-    """The files of an exported run, and how closely the model agrees with PyTorch."""
+class ExportResult(NamedTuple):
+    """Files of an exported run, and their validation."""
 
     model: Path
     card: Path
-    trials: list[Trial]
+    validation: list[ValidationResult]
 
 
 def export(
     folder: str | Path,
     output: str | Path | None = None,
     *,
-    tolerance: float = TOLERANCE,
+    depth: Depth = "outputs",
+    tolerance: float | None = None,
     precision: Precision = "float32",
-) -> Published:
-    """Writes the network of a run as ONNX, proves the file against PyTorch in float64 and writes its card.
+) -> ExportResult:
+    """Write the network of a run as ONNX, validate the file against PyTorch in float64 and write its card.
 
-    The file is the whole function from objects to calibrated score. It appears only once it is proved, on held-out
-    events of the run (where its data are at hand), on made-up ones and on hostile versions of them.
+    The file is the whole function from particles to calibrated score. It is written only if it agrees with PyTorch on
+    held-out events of the run (if its data are available), on synthetic events and on edge cases of them.
 
     Args:
-        folder: of a trained run.
-        output: the file to write; `model.onnx` in the run's folder if not given. The card is `MODEL.md` beside it.
-        tolerance: largest difference of a score or probability that is allowed.
-        precision: of the columns that the file takes. Networks that keep Lorentz symmetry compute with momenta in
-            float64; with `float64` the file gets them as finely as the run does.
+        folder: folder of a trained run.
+        output: file to write; default: `model.onnx`, `latent.onnx` or `objects.onnx` in the run's folder. The card,
+            `MODEL.md`, `LATENT.md` or `OBJECTS.md`, is written beside it.
+        depth: depth that the file computes: `outputs` (score and probabilities), `latent` (one vector per event) or
+            `objects` (one vector per particle).
+        tolerance: largest difference of a score or probability that is allowed; for other depths relative to the
+            largest number. Default: 1e-5 for `outputs`, otherwise 1e-3.
+        precision: precision of the columns that the file takes. Lorentz-equivariant networks compute with momenta in
+            float64; with `float64` the file gets the same momenta as the run.
 
     Raises:
-        ValueError: no trained run, boosted trees, or file and PyTorch differ by more than the tolerance.
-        RuntimeError: the packages for ONNX are missing, or the network does what ONNX cannot express.
+        ValueError: no trained run, boosted trees, a depth that the model lacks, or the file and PyTorch differ by more
+            than the tolerance.
+        RuntimeError: the packages for ONNX are missing, or ONNX cannot express the network.
     """
     folder = Path(folder)
     trained = Trained.load(folder)
@@ -78,60 +93,63 @@ def export(
             f"{folder} holds boosted trees, and only networks are exported; LightGBM itself reads {folder}/trees.txt, "
             "and `femtobarn.score` scores events with it"
         )
-    path = Path(output) if output is not None else folder / MODEL
-    about = path.parent / CARD
-    _free(about, path)
-    facts = facts_of(trained, folder, precision)
+    check_depth(trained.experiment.model.name, depth)
+    tolerance = TOLERANCES[depth] if tolerance is None else tolerance
+    file_name, card_name = FILE_NAMES[depth]
+    path = Path(output) if output is not None else folder / file_name
+    card_path = path.parent / card_name
+    _check_card(card_path, path)
+    facts = export_facts(trained, folder, precision, depth)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as half:
-        form = Graph if facts.features == OBJECTS else JetGraph
-        graph = form(network.cpu(), trained.task.cpu(), facts.slots)
-        events = events_of(trained, precision)
-        trials = write_proved(graph, facts, half, events, tolerance)
-        content = half.read_bytes()
+    with atomic_path(path) as partial:
+        graph_class = Graph if facts.features == OBJECTS else JetGraph
+        graph = graph_class(network.cpu(), trained.task.cpu(), facts.slots, depth)
+        events = validation_events(trained, precision)
+        validation = write_validated(graph, facts, partial, events, tolerance)
+        content = partial.read_bytes()
     metrics = read_metrics(folder).content if (folder / METRICS).is_file() else None
-    known = Card(
+    contents = Card(
         file=path.name,
         size=len(content),
         checksum=digest(content),
         facts=facts,
         meta=trained.meta,
         metrics=metrics,
-        events=_which(trained.experiment.data),
-        trials=trials,
+        events=_describe_data(trained.experiment.data),
+        validation=validation,
         tolerance=tolerance,
         limits=_limits(trained, events),
     )
-    write_text(about, card(known))
-    return Published(path, about, trials)
+    write_text(card_path, card(contents))
+    return ExportResult(path, card_path, validation)
 
 
-def write_proved(
-    graph: Graph, facts: Facts, path: Path, events: Mapping[str, AnyColumns], tolerance: float = TOLERANCE
-) -> list[Trial]:
-    """Write a file and prove it; where local frames in float32 are not close enough, with frames in float64.
+def write_validated(
+    graph: Graph, facts: Facts, path: Path, events: Mapping[str, AnyColumns], tolerance: float | None = None
+) -> list[ValidationResult]:
+    """Write a file and validate it; if local frames in float32 are not close enough, write frames in float64.
 
     Raises:
-        ProofError: file and PyTorch differ by more than the tolerance all the same.
+        ValidationError: the file and PyTorch differ by more than the tolerance.
         RuntimeError: as `femtobarn.export.graph.write`.
     """
     write(graph, facts, path)
     try:
-        return prove(Scorer.load(path), graph.network, graph.task, events, tolerance)
-    except ProofError:
+        return validate_onnx(Scorer.load(path), graph.network, graph.task, events, tolerance)
+    except ValidationError:
         if not has_frames(graph.network):
             raise
     write(graph, facts, path, double_frames=True)
-    return prove(Scorer.load(path), graph.network, graph.task, events, tolerance)
+    return validate_onnx(Scorer.load(path), graph.network, graph.task, events, tolerance)
 
 
 @dataclass(frozen=True, eq=False)
 class RunScorer:
-    """A run in place of an exported file: networks by PyTorch, boosted trees by LightGBM.
+    """A run in place of an exported file: networks with PyTorch, boosted trees with LightGBM.
 
     Args:
         trained: the run.
-        facts: what an exported file of it would say of itself.
+        facts: metadata that an exported file of it would have.
     """
 
     trained: Trained
@@ -139,33 +157,35 @@ class RunScorer:
 
     @classmethod
     def load(cls, folder: str | Path) -> RunScorer:
-        """The trained run in a folder.
+        """Load the trained run in a folder.
 
         Raises:
             ValueError: no trained run in the folder, or one that is damaged.
         """
         trained = Trained.load(folder)
-        return cls(trained, facts_of(trained, Path(folder)))
+        return cls(trained, export_facts(trained, Path(folder)))
 
     def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
         """Columns `score` and `probability_<class>` of events of any process.
 
         Raises:
-            ValueError: the events lack what the features of the model are made of.
+            ValueError: the events lack columns for the features of the model.
         """
         return self.trained.score(events)
 
 
-def proof(trials: Sequence[Trial]) -> Table:
-    """The proof for a terminal."""
-    shown = Table("events", "number", "largest difference of a score", "of a probability", box=None, pad_edge=False)
-    for trial in trials:
-        shown.add_row(trial.what, str(trial.events), f"{trial.score:.1e}", f"{trial.probability:.1e}")
-    return shown
+def validation_table(validation: Sequence[ValidationResult]) -> Table:
+    """Largest differences between the file and PyTorch, for a terminal."""
+    names = [f"largest difference: {name}" for name in validation[0].differences]
+    table = Table("events", "number", *names, box=None, pad_edge=False)
+    for result in validation:
+        differences = (f"{value:.1e}" for value in result.differences.values())
+        table.add_row(result.description, str(result.n_events), *differences)
+    return table
 
 
-def facts_of(trained: Trained, folder: Path, precision: Precision = "float32") -> Facts:
-    """What the file of a run says of itself."""
+def export_facts(trained: Trained, folder: Path, precision: Precision = "float32", depth: Depth = "outputs") -> Facts:
+    """Metadata of the exported file of a run."""
     task = trained.task
     features = trained.experiment.inputs.features
     return Facts(
@@ -185,55 +205,55 @@ def facts_of(trained: Trained, folder: Path, precision: Precision = "float32") -
         units={name: UNITS[name] for name in FORMS[features]._fields},
         precision=precision,
         features=features,
+        depth=depth,
     )
 
 
-def events_of(trained: Trained, precision: Precision = "float32") -> dict[str, AnyColumns]:
-    """Events to prove a file on: held-out ones if the data of the run are at hand, and made-up ones."""
+def validation_events(trained: Trained, precision: Precision = "float32") -> dict[str, AnyColumns]:
+    """Events to validate a file on: held-out events if the data of the run are available, and synthetic events."""
     slots = trained.experiment.inputs.slots
     features = trained.experiment.inputs.features
-    random, most = np.random.default_rng(0), slots + slots // 2
+    random, max_particles = np.random.default_rng(0), slots + slots // 2
+    synthetic: AnyColumns
     if features == OBJECTS:
-        some: AnyColumns = made(MADE, most, random, precision=precision)
+        synthetic = synthetic_events(N_SYNTHETIC_EVENTS, max_particles, random, precision=precision)
     else:
-        some = made_jets(MADE, most, random, features=features, precision=precision)
-    found: dict[str, AnyColumns] = {"made-up events": some}
+        synthetic = synthetic_jets(N_SYNTHETIC_EVENTS, max_particles, random, features=features, precision=precision)
     try:
         events = prepare(trained.experiment).test.head().events
-    except (ValueError, OSError):  # files that were moved: the card says so
-        return found
-    return {"held-out events of the run": columns_of(events[:: -(-len(events) // PROVED)], features, precision)} | found
+    except (ValueError, OSError):  # files that were moved: the card has a note
+        return {"synthetic events": synthetic}
+    held_out = columns_of(events[:: -(-len(events) // N_HELD_OUT_EVENTS)], features, precision)
+    return {"held-out events of the run": held_out, "synthetic events": synthetic}
 
 
 def _limits(trained: Trained, events: Mapping[str, AnyColumns]) -> list[str]:
-    """What the numbers of the card do not say."""
+    """Limits of the model, for the card."""
     notes = [
-        f"It knows events like those it was trained on: {_which(trained.experiment.data)}. On others its score is "
-        "a number without a meaning.",
+        f"It was trained on {_describe_data(trained.experiment.data)}. On other events its results have no meaning.",
         "Its probabilities hold for simulated events; real detectors differ from the simulation, and no systematic "
-        "uncertainty is in them.",
+        "uncertainty is included.",
         f"Objects beyond the {trained.experiment.inputs.slots} hardest of an event are dropped inside the file.",
-        "Types outside the codes above, NaN and infinity make the score NaN; negative or impossible energies are not "
-        "noticed.",
+        "Types outside the codes above, NaN and infinity give NaN; negative or impossible energies are not detected.",
     ]
     if len(events) < 2:
-        notes.append("The data of the run were not at hand when the file was proved: made-up events stood in.")
+        notes.append("The data of the run were not available when the file was validated: only synthetic events were.")
     return notes
 
 
-def _which(data: DataConfig) -> str:
+def _describe_data(data: DataConfig) -> str:
     names = (Path(pattern).name for patterns in _patterns(data) for pattern in patterns)
-    what = f"the sample {data.sample} of femtobarn" if data.sample else ", ".join(names)
+    name = f"the sample {data.sample} of femtobarn" if data.sample else ", ".join(names)
     if data.prepared:
-        what = f"the prepared events {Path(data.prepared).name}"
-    return f"{what}, {data.selection}" if data.selection else what
+        name = f"the prepared events {Path(data.prepared).name}"
+    return f"{name}, {data.selection}" if data.selection else name
 
 
 def _patterns(data: DataConfig) -> Iterable[tuple[str, ...]]:
     return data.files.values() if isinstance(data.files, dict) else [data.files]
 
 
-def _free(about: Path, path: Path) -> None:
-    """Refuses to overwrite the card of another model."""
-    if about.is_file() and path.name not in about.read_text(encoding="utf-8"):
-        raise ValueError(f"{about} describes another file than {path.name}; write to another folder")
+def _check_card(card_path: Path, path: Path) -> None:
+    """Refuse to overwrite the card of another model."""
+    if card_path.is_file() and path.name not in card_path.read_text(encoding="utf-8"):
+        raise ValueError(f"{card_path} describes another file than {path.name}; write to another folder")

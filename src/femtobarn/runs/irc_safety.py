@@ -55,7 +55,7 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
 def _safety(trained: Trained, folder: Path, events: int, seed: int) -> dict[str, Any]:
     seen = trained.experiment.inputs
     if seen.features == OBJECTS:
-        raise ValueError(f"{folder}: only jet taggers are tested; this model looks at the objects of events")
+        raise ValueError(f"{folder}: only jet taggers are tested; this model uses the objects of events")
     held_out = trained.sample(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
     suits(chosen, seen.features)
