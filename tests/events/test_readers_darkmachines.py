@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from femtobarn.events import EventError, Events, read_darkmachines, write_darkmachines
 from femtobarn.events.faults import MAX_ENERGY
-from femtobarn.events.formats import darkmachines as module
 from femtobarn.events.formats.darkmachines_columns import _thousandth
 from femtobarn.events.formats.darkmachines_lines import careful
 from femtobarn.events.storage.files import MAX_LINE_BYTES
@@ -252,16 +251,15 @@ def test_the_first_fault_is_reported_whatever_its_sort(tmp_path):
     assert caught.value.line == 2
 
 
-def test_line_numbers_hold_across_blocks_and_blank_lines(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 256)
+def test_line_numbers_hold_across_blocks_and_blank_lines(tmp_path):
     lines = [GOOD.replace("7;", f"{number};", 1) for number in range(50)]
     path = tmp_path / "events.csv"
     path.write_text("\n" + "".join(lines))
-    assert len(read_darkmachines(path)) == 50
+    assert len(read_darkmachines(path, block_bytes=256)) == 50
     path.write_text("\n" + "".join(lines) + lines[20])
     with pytest.raises(EventError, match=r"csv:52: event 20 of tttt was on line 22 already"):
-        read_darkmachines(path)
-    assert len(read_darkmachines(path, tolerant=True)) == 50
+        read_darkmachines(path, block_bytes=256)
+    assert len(read_darkmachines(path, tolerant=True, block_bytes=256)) == 50
 
 
 def test_the_same_number_in_another_process_is_no_duplicate(tmp_path):

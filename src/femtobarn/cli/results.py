@@ -50,14 +50,14 @@ def shifts(
     """
     with complaints():
         from femtobarn.evaluation.runs import run_folders
-        from femtobarn.events import SHIFTS
+        from femtobarn.events import VARIATIONS
         from femtobarn.runs import systematics
         from femtobarn.studies.progress import line
         from femtobarn.tasks.classification.systematics import NOTE
         from femtobarn.tasks.classification.systematics_table import shift_table
 
         with line(err) as shown:
-            found = systematics.shift_runs(run_folders(runs), only or SHIFTS, progress=shown)
+            found = systematics.shift_runs(run_folders(runs), only or VARIATIONS, progress=shown)
         out.print(shift_table(found))
         out.print(NOTE, highlight=False, soft_wrap=True)
 

@@ -14,10 +14,10 @@ from femtobarn.events.reader_settings import ReaderSettings
 from femtobarn.events.record import Events, Padded, concatenate
 from femtobarn.events.selection.cuts import SelectionError, Step, cutflow, select
 from femtobarn.events.split import Split, split, subset
-from femtobarn.events.systematics import SHIFTS, shift
+from femtobarn.events.systematics import VARIATIONS, vary
 
 __all__ = [
-    "SHIFTS",
+    "VARIATIONS",
     "EventError",
     "Events",
     "Inspection",
@@ -40,11 +40,11 @@ __all__ = [
     "read_quark_gluon",
     "read_top_tagging",
     "select",
-    "shift",
     "show",
     "split",
     "stream",
     "subset",
+    "vary",
     "write",
     "write_darkmachines",
     "write_parquet",

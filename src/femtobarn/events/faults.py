@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from femtobarn.physics.objects import KINDS
 
 #: E may lie this far below |p|, relatively: numbers of four digits pass, swapped columns and mixed units do not.
-ROUNDING = 1e-3
+ROUNDING_TOLERANCE = 1e-3
 
 #: Largest energy in GeV: its fourth power, which pairs of four-momenta make, still fits into float32.
 MAX_ENERGY = 1e9
@@ -20,7 +20,7 @@ MAX_ENERGY = 1e9
 MAX_ETA = 50.0
 
 #: Largest impact parameter in mm and error of one.
-MAX_TRACK = 1e9
+MAX_IMPACT_PARAMETER = 1e9
 
 
 def wrap_phi(phi: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -47,8 +47,9 @@ def object_faults(
             "negative pT": pt < 0,
             f"energy above {MAX_ENERGY:g} GeV, too large for networks": finite & (np.maximum(energy, pt) > MAX_ENERGY),
             "unknown object": (kind < 1) | (kind >= len(KINDS)),
-            "energy below |p| (swapped columns, mixed units?)": finite & (energy < pt * np.cosh(eta) * (1 - ROUNDING)),
-            "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING),
+            "energy below |p| (swapped columns, mixed units?)": finite
+            & (energy < pt * np.cosh(eta) * (1 - ROUNDING_TOLERANCE)),
+            "phi outside ±2π (degrees?)": finite & (np.abs(phi) > 2 * np.pi + ROUNDING_TOLERANCE),
             f"|eta| above {MAX_ETA:g}": finite & (np.abs(eta) > MAX_ETA),
         }
     return {fault: mask for fault, mask in masks.items() if mask.any()}
@@ -59,8 +60,8 @@ def track_faults(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bo
     masks = {f"{name} is NaN or infinite": ~np.isfinite(column) for name, column in columns.items()}
     with np.errstate(invalid="ignore"):
         for name, column in columns.items():
-            masks[f"{name} is above {MAX_TRACK:g}, too large for networks"] = (
-                np.abs(column) > MAX_TRACK
+            masks[f"{name} is above {MAX_IMPACT_PARAMETER:g}, too large for networks"] = (
+                np.abs(column) > MAX_IMPACT_PARAMETER
             ) & np.isfinite(column)
         if "charge" in columns:
             charge = columns["charge"]
@@ -77,6 +78,6 @@ def event_faults(
         "MET or phi_MET is NaN or infinite": ~(np.isfinite(met) & np.isfinite(phi)),
         "negative MET": met < 0,
         f"MET above {MAX_ENERGY:g} GeV, too large for networks": np.isfinite(met) & (met > MAX_ENERGY),
-        "phi_MET outside ±2π (degrees?)": np.isfinite(phi) & (np.abs(phi) > 2 * np.pi + ROUNDING),
+        "phi_MET outside ±2π (degrees?)": np.isfinite(phi) & (np.abs(phi) > 2 * np.pi + ROUNDING_TOLERANCE),
     }
     return {fault: mask for fault, mask in masks.items() if mask.any()}

@@ -19,7 +19,7 @@ from femtobarn.events.reader_settings import ReaderSettings
 from femtobarn.events.record import Events
 
 #: Rows of a table that are counted at a time.
-N_ROWS = 1 << 17
+ROWS_PER_BATCH = 1 << 17
 
 
 class FileStream:
@@ -95,7 +95,9 @@ class FileStream:
         try:
             with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
                 scale = self.settings.luminosity / luminosity_of(path)
-                for rows in file.iter_batches(batch_size=N_ROWS, columns=["process", "weight", "number", "hard"]):
+                for rows in file.iter_batches(
+                    batch_size=ROWS_PER_BATCH, columns=["process", "weight", "number", "hard"]
+                ):
                     columns = [rows.column(name).to_numpy(zero_copy_only=False) for name in ("number", "hard")]
                     number, hard = (np.asarray(column, dtype=np.int64) for column in columns)
                     weight = np.asarray(rows.column("weight").to_numpy(zero_copy_only=False), np.float64) * scale
@@ -108,7 +110,7 @@ class FileStream:
                         more = tally(weight[where], number[where], hard[where])
                         sums[name] = sums[name] + more if name in sums else more
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-            for _ in self.reader.pieces(path, N_ROWS):  # says what is wrong, and where
+            for _ in self.reader.pieces(path, ROWS_PER_BATCH):  # says what is wrong, and where
                 pass
             raise
         return sums

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,11 +18,11 @@ from femtobarn.events.faults import event_faults, object_faults, track_faults
 from femtobarn.events.record import Events
 from femtobarn.physics.objects import KINDS, NAMES, SLOTS
 
-#: Objects that a network of the reference analysis sees of one event; softer ones are dropped.
-HARDEST = 18
+#: Objects of one event that a network of the reference analysis receives; softer ones are dropped.
+N_HARDEST_SLOTS = 18
 
-#: What those models see that have slots for each kind of object (FCN, BDT).
-BY_KIND = sum(most for _, most in SLOTS.values())
+#: Objects that models with slots for each type of object receive (FCN, BDT).
+N_TYPE_SLOTS = sum(count for _, count in SLOTS.values())
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Sort:
+class ProcessSummary:
     """The events of one process.
 
     Args:
@@ -91,7 +91,7 @@ class Inspection:
     """
 
     luminosity: float
-    processes: dict[str, Sort]
+    processes: dict[str, ProcessSummary]
     generated: dict[str, dict[str, Any]]
     files: list[dict[str, Any]]
     problems: list[str]
@@ -105,7 +105,7 @@ def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
     """What is in a sample, at a luminosity in 1/fb, and what looks wrong with it."""
     weight = events.expected(luminosity)
     files = [dict(file) for file in events.provenance.get("files", [])]
-    sorts: dict[str, Sort] = {}
+    sorts: dict[str, ProcessSummary] = {}
     for name in events.processes:
         where = events.process == name
         holders = sum(name in file.get("processes", ()) for file in files)
@@ -173,57 +173,70 @@ def problems(events: Events) -> list[str]:
 
 def tables(inspection: Inspection) -> list[Table]:
     """An inspection as tables for a terminal: yields, objects, objects without a slot, ranges, generation, cut flow."""
-    yields = _table(
+    summaries = inspection.processes
+    present = [name for name in KINDS[1:] if any(name in summary.objects for summary in summaries.values())]
+    objects = _table("Objects per event", ["process", *present, "most"])
+    ranges = _table("Ranges: min/median/max, in GeV", ["process", *_RANGES])
+    for name, summary in summaries.items():
+        means = (f"{summary.objects.get(object_name, 0):.2f}" for object_name in present)
+        objects.add_row(name, *means, str(summary.most))
+        ranges.add_row(name, *(_span(summary.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
+    generation = [_generation_table(inspection.generated)] if inspection.generated else []
+    flows = [
+        _flow_table(name, record["cut_flow"]) for name, record in inspection.generated.items() if record.get("cut_flow")
+    ]
+    return [_yield_table(inspection), objects, _dropped_table(summaries), ranges, *generation, *flows]
+
+
+def _yield_table(inspection: Inspection) -> Table:
+    table = _table(
         f"Events and expected yield at {inspection.luminosity:g} /fb",
         ["process", "files", "events", "expected", "effective", "w < 0", "hard events", "repeated"],
     )
-    present = [name for name in KINDS[1:] if any(name in sort.objects for sort in inspection.processes.values())]
-    objects = _table("Objects per event", ["process", *present, "most"])
-    shares = [f"{HARDEST} hardest: lost", "in events", f"{BY_KIND} by kind: lost", "in events"]
-    dropped = _table("Objects without a slot", ["process", *shares])
-    ranges = _table("Ranges: min/median/max, in GeV", ["process", *_RANGES])
-    for name, sort in inspection.processes.items():
-        yields.add_row(
+    for name, summary in inspection.processes.items():
+        table.add_row(
             name,
-            str(sort.files or ""),
-            str(sort.events),
-            f"{sort.expected:.4g}",
-            f"{sort.effective:.0f}",
-            f"{sort.negative:.1%}",
-            str(sort.hard),
-            str(sort.repeated),
+            str(summary.files or ""),
+            str(summary.events),
+            f"{summary.expected:.4g}",
+            f"{summary.effective:.0f}",
+            f"{summary.negative:.1%}",
+            str(summary.hard),
+            str(summary.repeated),
         )
-        objects.add_row(name, *(f"{sort.objects.get(kind, 0):.2f}" for kind in present), str(sort.most))
-        lost = (sort.beyond_hardest, sort.beyond_kinds)
-        dropped.add_row(
-            name,
-            *(
-                text
-                for dropped_objects in lost
-                for text in (str(dropped_objects.objects), f"{dropped_objects.events / max(sort.events, 1):.2%}")
-            ),
-        )
-        ranges.add_row(name, *(_span(sort.ranges[quantity], digits) for quantity, digits in _RANGES.items()))
-    out = [yields, objects, dropped, ranges]
-    if inspection.generated:
-        origin = _table("Generation", ["process", r"cross section \[pb]", "generated", "combined", "efficiency"])
-        for name, record in inspection.generated.items():
-            section, error = _number(record.get("cross_section_pb")), record.get("cross_section_error_pb")
-            section += f" ± {error:.2g}" if error else ""
-            combined = {"average": "average of {}", "add": "sum of {}"}.get(record.get("combine", ""), "")
-            combined = combined.format(len(record.get("samples", ())))
-            origin.add_row(name, section, _number(record.get("generated")), combined, _number(record.get("efficiency")))
-        out.append(origin)
-    for name, record in inspection.generated.items():
-        if record.get("cut_flow"):
-            flow = _table(f"Cut flow of {name}", ["cut", "events", "expected", "of those before"])
-            before = 0.0
-            for step in record["cut_flow"]:
-                share = f"{step['yield'] / before:.1%}" if before else ""
-                flow.add_row(step["cut"], str(step["events"]), f"{step['yield']:.4g}", share)
-                before = step["yield"]
-            out.append(flow)
-    return out
+    return table
+
+
+def _dropped_table(summaries: Mapping[str, ProcessSummary]) -> Table:
+    shares = [f"{N_HARDEST_SLOTS} hardest: lost", "in events", f"{N_TYPE_SLOTS} by kind: lost", "in events"]
+    table = _table("Objects without a slot", ["process", *shares])
+    for name, summary in summaries.items():
+        row: list[str] = []
+        for dropped in (summary.beyond_hardest, summary.beyond_kinds):
+            row += [str(dropped.objects), f"{dropped.events / max(summary.events, 1):.2%}"]
+        table.add_row(name, *row)
+    return table
+
+
+def _generation_table(generated: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table("Generation", ["process", r"cross section \[pb]", "generated", "combined", "efficiency"])
+    for name, record in generated.items():
+        section, error = _number(record.get("cross_section_pb")), record.get("cross_section_error_pb")
+        section += f" ± {error:.2g}" if error else ""
+        combined = {"average": "average of {}", "add": "sum of {}"}.get(record.get("combine", ""), "")
+        combined = combined.format(len(record.get("samples", ())))
+        table.add_row(name, section, _number(record.get("generated")), combined, _number(record.get("efficiency")))
+    return table
+
+
+def _flow_table(process: str, flow: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(f"Cut flow of {process}", ["cut", "events", "expected", "of those before"])
+    before = 0.0
+    for step in flow:
+        share = f"{step['yield'] / before:.1%}" if before else ""
+        table.add_row(step["cut"], str(step["events"]), f"{step['yield']:.4g}", share)
+        before = step["yield"]
+    return table
 
 
 def show(inspection: Inspection, console: Console | None = None) -> None:
@@ -244,11 +257,11 @@ def show(inspection: Inspection, console: Console | None = None) -> None:
         console.print("no problems found")
 
 
-#: Quantities whose ranges are told, and with how many decimals.
+#: Quantities whose ranges are shown, and their number of decimals.
 _RANGES = {"pT": 0, "eta": 1, "mass": 1, "MET": 0}
 
 
-def _sort(events: Events, weight: NDArray[np.float64], files: int) -> Sort:
+def _sort(events: Events, weight: NDArray[np.float64], files: int) -> ProcessSummary:
     particles = events.particles
     counts = ak.to_numpy(ak.num(particles.pt))
     kind = ak.to_numpy(ak.flatten(particles.kind))
@@ -260,7 +273,7 @@ def _sort(events: Events, weight: NDArray[np.float64], files: int) -> Sort:
         squared = float(np.sum(np.bincount(copy, weight) ** 2))
         effective = float(np.sum(weight)) ** 2 / squared if squared > 0 else 0.0
     values = (pt, eta, mass, ak.to_numpy(events.context["MET"]))
-    return Sort(
+    return ProcessSummary(
         events=len(events),
         expected=float(weight.sum()),
         effective=effective,
@@ -274,7 +287,7 @@ def _sort(events: Events, weight: NDArray[np.float64], files: int) -> Sort:
             if code and (code < len(NAMES) or (kind == code).any())
         },
         most=int(counts.max(initial=0)),
-        beyond_hardest=_dropped(counts, np.minimum(counts, HARDEST)),
+        beyond_hardest=_dropped(counts, np.minimum(counts, N_HARDEST_SLOTS)),
         beyond_kinds=_dropped(counts, _slotted(particles)),
         ranges={name: _range(column) for name, column in zip(_RANGES, values, strict=True)},
     )
@@ -283,7 +296,7 @@ def _sort(events: Events, weight: NDArray[np.float64], files: int) -> Sort:
 def _slotted(particles: ak.Array) -> NDArray[np.integer[Any]]:
     """How many objects of each event have one of the slots by kind."""
     order = ak.argsort(particles.pt, ascending=False, stable=True)
-    kind = particles.kind[order][:, :HARDEST]
+    kind = particles.kind[order][:, :N_HARDEST_SLOTS]
     return sum(
         (np.minimum(ak.to_numpy(ak.sum(kind == code, axis=1)), limit) for code, limit in SLOTS.values()),
         start=np.zeros(len(particles), dtype=np.int64),

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 #: Most characters of a name.
-MAX_LENGTH = 200
+MAX_NAME_LENGTH = 200
 
 #: Names that Windows keeps for devices, whatever their suffix.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -38,8 +38,8 @@ def check_name(name: str) -> str:
     """
     if not name.strip():
         raise ValueError("a name is empty")
-    if len(name) > MAX_LENGTH:
-        raise ValueError(f"the name {name[:20]!r}… has {len(name)} characters; at most {MAX_LENGTH} are allowed")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(f"the name {name[:20]!r}… has {len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
     if not is_printable(name):
         raise ValueError(f"the name {name!r} has characters that can't be printed")
     return name
@@ -54,8 +54,8 @@ def check_folder_name(name: str) -> str:
     check_name(name)
     if name.split(".")[0].lower() in DEVICES:
         raise ValueError(f"{name!r} is no folder on Windows; choose another label")
-    if len(name.encode()) > MAX_LENGTH:
-        raise ValueError(f"the label has {len(name.encode())} bytes; at most {MAX_LENGTH} are allowed")
+    if len(name.encode()) > MAX_NAME_LENGTH:
+        raise ValueError(f"the label has {len(name.encode())} bytes; at most {MAX_NAME_LENGTH} are allowed")
     return name
 
 

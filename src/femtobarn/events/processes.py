@@ -13,7 +13,7 @@ import time
 PR_SET_PDEATHSIG = 1
 
 #: Seconds between two looks at the parent where nothing reports its end.
-PAUSE = 1.0
+POLL_INTERVAL = 1.0
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -33,7 +33,7 @@ def end_with_parent(parent: int | None = None) -> None:
             process.join()
         else:
             while os.getppid() == number:
-                time.sleep(PAUSE)
+                time.sleep(POLL_INTERVAL)
         os._exit(1)
 
     if number is None:

@@ -117,36 +117,38 @@ def tag_efficiency(events: Events, sigmas: float, flavours: tuple[int, ...]) -> 
     return replace(events, weight=events.weight * product)
 
 
-class Source(NamedTuple):
+class Systematic(NamedTuple):
     """A source of systematic uncertainty: what it is called, and what it does to events."""
 
     title: str
-    shift: Callable[[Events, float], Events]
-    moves: bool  # objects or MET, so that a model must look again; otherwise weights alone
+    vary: Callable[[Events, float], Events]
+    changes_objects: bool  # objects or MET, so that a model must look again; otherwise weights alone
 
 
 #: What can be shifted, by name.
-SOURCES = {
-    "jes": Source("jet energy scale", jet_energy_scale, True),
-    "btag": Source("b-tag of b-jets", lambda events, size: tag_efficiency(events, size, (BOTTOM,)), False),
-    "ctag": Source("b-tag of c- and τ-jets", lambda events, size: tag_efficiency(events, size, (CHARM, TAU)), False),
-    "mistag": Source("b-tag of light jets", lambda events, size: tag_efficiency(events, size, (LIGHT,)), False),
-    "met": Source("soft term of MET", soft_term, True),
+SYSTEMATICS = {
+    "jes": Systematic("jet energy scale", jet_energy_scale, True),
+    "btag": Systematic("b-tag of b-jets", lambda events, size: tag_efficiency(events, size, (BOTTOM,)), False),
+    "ctag": Systematic(
+        "b-tag of c- and τ-jets", lambda events, size: tag_efficiency(events, size, (CHARM, TAU)), False
+    ),
+    "mistag": Systematic("b-tag of light jets", lambda events, size: tag_efficiency(events, size, (LIGHT,)), False),
+    "met": Systematic("soft term of MET", soft_term, True),
 }
 DIRECTIONS = {"up": 1.0, "down": -1.0}
 
 #: All shifts: `jes_up`, `jes_down`, `btag_up`, ...
-SHIFTS = tuple(f"{source}_{direction}" for source in SOURCES for direction in DIRECTIONS)
+VARIATIONS = tuple(f"{source}_{direction}" for source in SYSTEMATICS for direction in DIRECTIONS)
 
 
-def shift(events: Events, name: str, *, size: float = 1.0) -> Events:
+def vary(events: Events, name: str, *, size: float = 1.0) -> Events:
     """Events as they would look with one source of uncertainty off by one standard deviation.
 
     Objects stand by falling pT; processes, event numbers and hard numbers are kept, and so are weights, unless b-tags
     are shifted. Nothing is selected again.
 
     Args:
-        name: one of `SHIFTS`.
+        name: one of `VARIATIONS`.
         size: in standard deviations; 0 changes nothing.
 
     Raises:
@@ -154,22 +156,22 @@ def shift(events: Events, name: str, *, size: float = 1.0) -> Events:
 
     Example:
         >>> import femtobarn
-        >>> shift(femtobarn.four_top(), "jes_up").select("n_jet >= 7")  # doctest: +SKIP
+        >>> vary(femtobarn.four_top(), "jes_up").select("n_jet >= 7")  # doctest: +SKIP
     """
-    source, direction = parts(name)
-    return source.shift(events, DIRECTIONS[direction] * size)
+    source, direction = parse_variation(name)
+    return source.vary(events, DIRECTIONS[direction] * size)
 
 
-def parts(name: str) -> tuple[Source, str]:
+def parse_variation(name: str) -> tuple[Systematic, str]:
     """Source and direction of a shift.
 
     Raises:
         ValueError: no such shift.
     """
-    if name not in SHIFTS:
-        raise ValueError(f"no shift is called {name!r}; there are {', '.join(SHIFTS)}")
+    if name not in VARIATIONS:
+        raise ValueError(f"no variation is called {name!r}; there are {', '.join(VARIATIONS)}")
     source, _, direction = name.rpartition("_")
-    return SOURCES[source], direction
+    return SYSTEMATICS[source], direction
 
 
 def _flat(events: Events) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:

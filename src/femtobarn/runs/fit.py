@@ -16,7 +16,7 @@ from femtobarn.evaluation.bootstrap import bootstrap_std
 from femtobarn.evaluation.runs import predictions_file
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.events.storage.files import checksum
-from femtobarn.events.systematics import DIRECTIONS, SOURCES
+from femtobarn.events.systematics import DIRECTIONS, SYSTEMATICS
 from femtobarn.runs import provenance
 from femtobarn.tasks.classification.comparison import FIT, load_run
 from femtobarn.tasks.classification.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
@@ -96,7 +96,7 @@ def variations(folder: Path, filled: Histogram) -> Variations:
     """
     told = (read_systematics(folder) or {"shifts": ()})["shifts"]
     found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
-    for source in SOURCES:
+    for source in SYSTEMATICS:
         names = [f"{source}_{direction}" for direction in DIRECTIONS]
         if any(name not in told for name in names):
             continue

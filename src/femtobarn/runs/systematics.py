@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from femtobarn.evaluation.comparison import by_model
 from femtobarn.evaluation.runs import predictions_file
-from femtobarn.events import SHIFTS, Events, select, shift
+from femtobarn.events import VARIATIONS, Events, select, vary
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.events.storage.files import checksum
-from femtobarn.events.systematics import parts
+from femtobarn.events.systematics import parse_variation
 from femtobarn.inputs import OBJECTS, Batch, make_batch
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.provenance import alone
@@ -49,7 +49,7 @@ class Shifted(NamedTuple):
 
 
 def shift_runs(
-    folders: Sequence[Path], names: Sequence[str] = SHIFTS, *, progress: Progress = lambda step: None
+    folders: Sequence[Path], names: Sequence[str] = VARIATIONS, *, progress: Progress = lambda step: None
 ) -> dict[str, list[Mapping[str, Any]]]:
     """What `shift_run` finds for each of some runs, by model."""
     models = by_model([load_run(folder) for folder in folders])  # an unfinished run is told first
@@ -64,13 +64,13 @@ def shift_runs(
 
 
 def shift_run(
-    folder: str | Path, names: Sequence[str] = SHIFTS, *, progress: Progress = lambda step: None
+    folder: str | Path, names: Sequence[str] = VARIATIONS, *, progress: Progress = lambda step: None
 ) -> Mapping[str, Any]:
     """What shifts of the detector change in the judgement of a trained run; found before, the numbers are read back.
 
     Args:
         folder: of a judged run.
-        names: from `femtobarn.events.SHIFTS`.
+        names: from `femtobarn.events.VARIATIONS`.
 
     Returns:
         what `shifts.json` holds: see `femtobarn.tasks.classification.systematics.evaluate_systematics`; and `cuts`, the
@@ -82,7 +82,7 @@ def shift_run(
     """
     folder = Path(folder)
     for name in names:
-        parts(name)
+        parse_variation(name)
     run = load_run(folder)
     settings = ClassificationEvaluationConfig.model_validate(run.metrics["settings"])
     told = read_systematics(folder)
@@ -127,15 +127,15 @@ def region(sample: Sample, selection: str | None) -> dict[str, tuple[str, ...]]:
     return cuts
 
 
-@lru_cache(maxsize=2 * len(SHIFTS))
+@lru_cache(maxsize=2 * len(VARIATIONS))
 def _shifted(
     sample: Sample, name: str, seen: tuple[int, torch.dtype], cuts: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> Shifted:
     events = sample.test.events
-    after = shift(events, name)
+    after = vary(events, name)
     known = events.weight != 0
     factor = np.divide(after.weight, events.weight, out=np.ones(len(events)), where=known)
-    if not parts(name)[0].moves:
+    if not parse_variation(name)[0].changes_objects:
         return Shifted(factor, None)
     for process, expressions in cuts:
         mine = np.flatnonzero(events.process == process)

@@ -230,7 +230,7 @@ def reconstruct(particles: ak.Array, generator: np.random.Generator, responses: 
         return electromagnetic_resolution(flat(candidates.E), flat(candidates.eta))
 
     electrons = lepton(11, LEPTON_PT, electron_efficiency, of_energy)
-    muons = lepton(13, LEPTON_PT, muon_efficiency, lambda found: muon_resolution(flat(found.pt), flat(found.eta)))
+    muons = lepton(13, LEPTON_PT, muon_efficiency, lambda muon: muon_resolution(flat(muon.pt), flat(muon.eta)))
     photons = lepton(22, PHOTON_PT, photon_efficiency, of_energy)
     jets = scaled(jets, smear(generator, jet_resolution(flat(jets.pt), flat(jets.eta))))
     jets = jets[jets.pt > JET_PT]

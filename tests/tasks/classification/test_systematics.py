@@ -197,7 +197,7 @@ def test_missing_truth_and_changed_events_are_told(shipped, tmp_path):
     assert "truth column 'truth_id'" in call("shifts", folder, code=2)
     assert not (folder / "shifts.json").exists()
     assert json.loads(json.dumps(systematics.shift_run(folder, ["met_up"])))["shifts"].keys() == {"met_up"}
-    assert "no shift is called 'jer_up'" in call("shifts", folder, "--only", "jer_up", code=2)
+    assert "no variation is called 'jer_up'" in call("shifts", folder, "--only", "jer_up", code=2)
     write(concatenate([bare[:-5]]), tmp_path / "events.parquet")
     assert "events have changed" in call("shifts", folder, "--only", "jes_up", code=2)
     (folder / "metrics.json").unlink()

@@ -79,8 +79,8 @@ class ColumnReader:
             EventError: no such column, a missing value, or no numbers.
         """
         array = self._complete(name)
-        kind = array.type
-        if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
+        dtype = array.type
+        if pa.types.is_integer(dtype) or (pa.types.is_decimal(dtype) and dtype.scale == 0):
             return integers(array, name, self.checks)
         return numbers(array, name, self.checks, truth=True)
 
@@ -116,19 +116,19 @@ def _resolve(name: str, types: dict[str, pa.DataType]) -> tuple[str, ...] | None
     return None
 
 
-def fields(kind: pa.DataType) -> dict[str, pa.DataType]:
+def fields(dtype: pa.DataType) -> dict[str, pa.DataType]:
     """Fields of a record, or of a list of records, by name."""
-    if is_list(kind):
-        kind = kind.value_type
-    return {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
+    if is_list(dtype):
+        dtype = dtype.value_type
+    return {field.name: field.type for field in dtype} if pa.types.is_struct(dtype) else {}
 
 
 def names(schema: pa.Schema) -> tuple[str, ...]:
     """Names of all columns, with the fields of records as `record.field`."""
 
     def walk(types: dict[str, pa.DataType], prefix: str = "") -> Iterator[str]:
-        for name, kind in types.items():
-            inner = fields(kind)
+        for name, dtype in types.items():
+            inner = fields(dtype)
             yield from walk(inner, f"{prefix}{name}.") if inner else [prefix + name]
 
     return tuple(walk({field.name: field.type for field in schema}))
@@ -139,14 +139,14 @@ def listed(columns: tuple[str, ...]) -> str:
     return ", ".join(columns[:MAX_NAMES]) + (", ..." if len(columns) > MAX_NAMES else "") or "none"
 
 
-def is_list(kind: pa.DataType) -> bool:
+def is_list(dtype: pa.DataType) -> bool:
     """Whether a type holds lists, of any or of a fixed size."""
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    return bool(pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype))
 
 
-def value_type(kind: pa.DataType) -> pa.DataType:
+def value_type(dtype: pa.DataType) -> pa.DataType:
     """Type of the values of a column, of lists that of their entries."""
-    return kind.value_type if is_list(kind) else kind
+    return dtype.value_type if is_list(dtype) else dtype
 
 
 def plain_encoding(array: pa.Array) -> pa.Array:
@@ -192,16 +192,16 @@ def numbers(
     Raises:
         EventError: a column of another type than numbers.
     """
-    kind = array.type
-    if pa.types.is_null(kind):
+    dtype = array.type
+    if pa.types.is_null(dtype):
         return np.full(len(array), np.nan)
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)) and not (
-        truth and pa.types.is_boolean(kind)
+    if not (pa.types.is_floating(dtype) or pa.types.is_integer(dtype) or pa.types.is_decimal(dtype)) and not (
+        truth and pa.types.is_boolean(dtype)
     ):
         raise wrong_type(array, name, checks, row, "no numbers")
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(dtype):
         array = array.cast(pa.int8())
-    elif pa.types.is_integer(kind) and not array.null_count:
+    elif pa.types.is_integer(dtype) and not array.null_count:
         exact: NDArray[Any] = array.to_numpy(zero_copy_only=False)
         return exact.astype(np.float64)
     values: NDArray[Any] = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -214,14 +214,14 @@ def integers(array: pa.Array, name: str, checks: RowChecks, row: Row = None) -> 
     Raises:
         EventError: a value that is no integer, or a column of another type.
     """
-    kind = array.type
-    if pa.types.is_null(kind):
+    dtype = array.type
+    if pa.types.is_null(dtype):
         return np.zeros(len(array), dtype=np.int64)
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(dtype):
         return _whole_decimals(array, name, checks, row)
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+    if not (pa.types.is_floating(dtype) or pa.types.is_integer(dtype)):
         raise wrong_type(array, name, checks, row, "no integers")
-    if pa.types.is_float16(kind):
+    if pa.types.is_float16(dtype):
         array = array.cast(pa.float64(), safe=False)
     complete = pc.fill_null(array, pa.scalar(0, array.type)) if array.null_count else array
     return conversion.integers(complete.to_numpy(zero_copy_only=False), name, checks, row)
@@ -241,10 +241,10 @@ def texts(array: pa.Array, name: str, checks: RowChecks, *, numbers: bool) -> ND
     Raises:
         EventError: bytes that are no UTF-8, or a column of another type.
     """
-    kind = array.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    dtype = array.type
+    text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
+    binary = pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype) or pa.types.is_fixed_size_binary(dtype)
+    number = pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype)
     if not (text or binary or (numbers and number)):
         raise wrong_type(array, name, checks, None, "no names" if numbers else "no text")
     encoded = array.dictionary_encode()

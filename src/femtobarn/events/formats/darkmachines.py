@@ -30,7 +30,7 @@ from femtobarn.events.storage.atomic import atomic_write
 from femtobarn.events.storage.files import MAX_LINE_BYTES, UTF8_MARK, checksum, chunks, refuse_utf16
 
 #: Bytes read at once: what stays in the cache of a processor while it becomes columns.
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def read_darkmachines(
@@ -41,6 +41,7 @@ def read_darkmachines(
     luminosity: float = 100.0,
     tolerant: bool = False,
     progress: Callable[[int], object] | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Events:
     """Events of a Dark Machines text file, plain or .gz, in GeV.
 
@@ -53,7 +54,8 @@ def read_darkmachines(
         process: name for all events, in place of the file's process ID.
         luminosity: integrated luminosity that the weights in the file are for, in 1/fb.
         tolerant: leave out bad lines and count them under `skipped` of the file in the provenance.
-        progress: is told the number of bytes of text done, again and again.
+        progress: called with the number of further bytes of text that were read.
+        block_bytes: bytes read at once.
 
     Raises:
         EventError: an empty or truncated file, a truncated line, a wrong unit, an unknown object, NaN, a negative or
@@ -62,7 +64,7 @@ def read_darkmachines(
     """
     blocks: list[Block] = []
     skipped = 0
-    for text, line in _blocks(path, tolerant):
+    for text, line in _blocks(path, tolerant, block_bytes):
         block = fast(text, line, unit)
         if block is None:
             block, bad = careful(text, line, path, unit, tolerant)
@@ -168,8 +170,8 @@ def _in_mev(value: float) -> str:
     return format(shifted, "f") if 1e-6 < abs(value) < 1e12 else str(shifted)
 
 
-def _blocks(path: str | Path, tolerant: bool) -> Iterator[tuple[bytes, int]]:
-    """Whole lines, about `BLOCK` bytes at a time, each with the number of its first line; blank blocks are left out.
+def _blocks(path: str | Path, tolerant: bool, size: int = BLOCK_BYTES) -> Iterator[tuple[bytes, int]]:
+    """Whole lines, about `size` bytes at a time, each with the number of its first line; blank blocks are left out.
 
     Raises:
         EventError: a line has no end for too long, or the file is no text of one byte a character.
@@ -177,7 +179,7 @@ def _blocks(path: str | Path, tolerant: bool) -> Iterator[tuple[bytes, int]]:
     """
     line = 1
     rest = b""
-    pieces = chunks(path, BLOCK)
+    pieces = chunks(path, size)
     while True:
         try:
             chunk = next(pieces, None)

@@ -16,7 +16,7 @@ from femtobarn.events.reader_settings import Unit
 from femtobarn.physics.objects import PADDING
 
 #: Decimal numbers of this many digits are told apart by a float64.
-DIGITS = 15
+MAX_DIGITS = 15
 
 #: Arrow reads such numbers, which the format does not have.
 HEXADECIMAL = re.compile(rb"0[xX]")
@@ -97,7 +97,7 @@ def _objects(raw: NDArray[np.uint8], unit: Unit | None) -> _Objects:
         nothing = np.zeros(0)
         return _Objects(nothing.astype(np.int8), nothing, nothing, nothing, nothing)
     energy = pt = None
-    if unit == "GeV" or _longest_energy(raw) <= DIGITS:
+    if unit == "GeV" or _longest_energy(raw) <= MAX_DIGITS:
         word, *columns = _table(raw, (NAME, number, number, number, number))
         energy, pt = (column.to_numpy() for column in columns[:2])
         if unit != "GeV":
@@ -140,7 +140,7 @@ def _thousandth(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     for places in range(7):
         power = 10.0**places
         integer = np.rint(values * power)
-        if not (np.abs(integer) < 10.0**DIGITS).all():
+        if not (np.abs(integer) < 10.0**MAX_DIGITS).all():
             return None
         if (integer / power == values).all():
             divided: NDArray[np.float64] = integer / (power * 1000)

@@ -29,10 +29,10 @@ WORDS = {
 CODES = {word: code for code, word in WORDS.items()}
 
 #: An event whose hardest object has less pT than this (in GeV, read as MeV) was written in GeV.
-SOFTEST = 1.0
+MIN_HARDEST_PT = 1.0
 
 #: An event with an object of more pT than this (in GeV, read as GeV) was written in MeV.
-HARDEST = 50_000.0
+MAX_HARDEST_PT = 50_000.0
 
 FIELDS = ("event ID", "process ID", "weight", "MET", "phi_MET")
 VALUES = ("object", "E", "pT", "eta", "phi")
@@ -137,12 +137,12 @@ def faults(block: Block, unit: Unit | None) -> list[Fault]:
         listed.append(Fault(problem, owner[where], np.flatnonzero(where)))
     hardest = np.zeros(len(block.counts))
     np.maximum.at(hardest, owner, block.pt)
-    if unit is None and ((hardest > 0) & (hardest < SOFTEST)).any():
+    if unit is None and ((hardest > 0) & (hardest < MIN_HARDEST_PT)).any():
         problem = "wrong unit: its hardest object has a pT below 1000, too little for MeV"
-        listed.append(Fault(problem, np.flatnonzero((hardest > 0) & (hardest < SOFTEST)), None))
-    if unit == "GeV" and (hardest > HARDEST).any():
+        listed.append(Fault(problem, np.flatnonzero((hardest > 0) & (hardest < MIN_HARDEST_PT)), None))
+    if unit == "GeV" and (hardest > MAX_HARDEST_PT).any():
         problem = "wrong unit: its hardest object has a pT above 50000, too much for GeV"
-        listed.append(Fault(problem, np.flatnonzero(hardest > HARDEST), None))
+        listed.append(Fault(problem, np.flatnonzero(hardest > MAX_HARDEST_PT), None))
     return listed
 
 

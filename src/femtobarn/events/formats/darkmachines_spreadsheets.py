@@ -16,7 +16,9 @@ ROUNDED = re.compile(r"[+-]?[0-9]+[.,][0-9]+[eE]\+?[0-9]+")
 HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F.]+(?:[pP][+-]?[0-9]+)?")
 
 #: Fields of an event, and values of an object with and without a decimal comma in each number.
-N_FIELDS, N_VALUES, N_COMMA_VALUES = 5, 5, 9
+N_FIELDS = 5
+N_VALUES = 5
+N_COMMA_VALUES = 9
 
 DELETE = "delete the line, or leave out and count such lines with data.tolerant: true (--tolerant)"
 POINT = "write numbers with a decimal point: set the language of the spreadsheet to English before it exports"

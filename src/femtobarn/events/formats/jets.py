@@ -18,7 +18,8 @@ from femtobarn.events.storage.files import checksum
 from femtobarn.physics.constants import TINY_PT
 
 #: Name of each class of top-tagging and quark/gluon data, by its label.
-TOP, QUARK = ("QCD", "top"), ("gluon", "quark")
+TOP_NAMES = ("QCD", "top")
+QUARK_NAMES = ("gluon", "quark")
 
 #: Remedy where the energies are too large for GeV.
 UNIT_REMEDY = "if the file is in MeV, read it with --unit MeV (data.unit: MeV)"

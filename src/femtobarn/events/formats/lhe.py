@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError
-from femtobarn.events.faults import MAX_ENERGY, ROUNDING, event_faults, object_faults, wrap_phi
+from femtobarn.events.faults import MAX_ENERGY, ROUNDING_TOLERANCE, event_faults, object_faults, wrap_phi
 from femtobarn.events.formats.lhe_events import HardEvents, Head
 from femtobarn.events.numbers import row_numbers
 from femtobarn.events.record import Events
@@ -254,7 +254,7 @@ def _faults(contents: _Contents, detected: bool) -> dict[str, NDArray[np.bool_]]
         size = np.hypot(np.hypot(px, py), pz)
     masks = {
         "negative energy": energy < 0,
-        "energy below |p|": energy < size * (1 - ROUNDING),
+        "energy below |p|": energy < size * (1 - ROUNDING_TOLERANCE),
         f"energy above {MAX_ENERGY:g} GeV": energy > MAX_ENERGY,
     }
     if detected:

@@ -15,13 +15,16 @@ from femtobarn.events.formats.lhe_rows import Words, number, whole
 PARTICLE = re.compile(rb"(?:[+-]?[0-9]+ ){6}(?:[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?: |$)){7}")
 
 #: Columns of integers, and what stands for columns that matter little where they are missing or no numbers.
-PARTICLE_INTEGERS, PARTICLE_DEFAULTS = range(6), {11: b"0.", 12: b"9."}
-EVENT_INTEGERS, EVENT_DEFAULTS = range(2), {4: b"-1.", 5: b"-1."}
-BEAM_INTEGERS, BEAM_DEFAULTS = (0, 1, 4, 5, 6, 7, 8, 9), {4: b"0", 5: b"0", 6: b"-1", 7: b"-1"}
+PARTICLE_INTEGERS = range(6)
+PARTICLE_DEFAULTS = {11: b"0.", 12: b"9."}
+EVENT_INTEGERS = range(2)
+EVENT_DEFAULTS = {4: b"-1.", 5: b"-1."}
+BEAM_INTEGERS = (0, 1, 4, 5, 6, 7, 8, 9)
+BEAM_DEFAULTS = {4: b"0", 5: b"0", 6: b"-1", 7: b"-1"}
 PROCESS_INTEGERS: tuple[int, ...] = (3,)
 
 #: Lines of a header that would be taken for the block of that name.
-BLOCK = re.compile(rb"</?(?:init|event)[\s>]")
+BLOCK_TAG = re.compile(rb"</?(?:init|event)[\s>]")
 
 
 def rewrite_lhe(path: str | Path, target: str | Path) -> None:
@@ -37,7 +40,7 @@ def rewrite_lhe(path: str | Path, target: str | Path) -> None:
     events = HardEvents(path)
     head = events.head
     beams, *processes = head.rows
-    header = [line for line in COMMENT.sub(b"", head.raw).splitlines() if line.strip() and not BLOCK.search(line)]
+    header = [line for line in COMMENT.sub(b"", head.raw).splitlines() if line.strip() and not BLOCK_TAG.search(line)]
     with open(target, "wb") as file:
         lines = [_one_line(head.root), *header, b"<init>", _row(beams, BEAM_INTEGERS, BEAM_DEFAULTS, path)]
         lines += [_row(process, PROCESS_INTEGERS, {}, path) for process in processes]

@@ -24,7 +24,8 @@ from femtobarn.events.formats.lhe_rows import (
 from femtobarn.events.storage.files import CHUNK_BYTES, chunks
 
 #: Columns of the two sorts of lines of `<init>`.
-BEAM_COLUMNS, PROCESS_COLUMNS = 10, 4
+BEAM_COLUMNS = 10
+PROCESS_COLUMNS = 4
 
 #: How MadGraph's header promises the number of events.
 MADGRAPH_BLOCK = re.compile(rb"<MGGenerationInfo\s*>(.*?)</MGGenerationInfo\s*>", re.DOTALL)

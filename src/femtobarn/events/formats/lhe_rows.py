@@ -12,7 +12,9 @@ from femtobarn.events.formats.lhe_markup import DAMAGED
 
 #: Columns of the line of an event and of the line of a particle (arXiv:hep-ph/0609017); the last two of a particle,
 #: lifetime and spin, may be missing.
-EVENT_COLUMNS, PARTICLE_COLUMNS, MIN_PARTICLE_COLUMNS = 6, 13, 11
+EVENT_COLUMNS = 6
+PARTICLE_COLUMNS = 13
+MIN_PARTICLE_COLUMNS = 11
 
 #: Status codes of the format: incoming, final, spacelike and timelike intermediate, documentation, beam.
 STATUS_CODES = (-1, 1, -2, 2, 3, -9)

@@ -29,11 +29,13 @@ from femtobarn.events.record import TRACKS, Events
 from femtobarn.events.storage.atomic import atomic_write
 from femtobarn.events.storage.files import checksum
 
-#: Steps of the values in a compact file: relative for transverse momenta, absolute for the rest.
-MANTISSA, ANGLE, MASS = 2.0**11, 2.0**11, 2.0**6
+#: Steps of the values in a compact file: of the mantissa of transverse momenta, per radian, and per GeV of mass.
+PT_MANTISSA_STEPS = 2.0**11
+ANGLE_STEPS = 2.0**11
+MASS_STEPS = 2.0**6
 
 #: Steps of the mantissa of impact parameters and their errors in a compact file.
-IMPACT = 2.0**7
+IMPACT_MANTISSA_STEPS = 2.0**7
 
 
 def write_parquet(events: Events, path: str | Path, *, compact: bool = False) -> None:
@@ -245,7 +247,7 @@ def _grid(values: NDArray[Any], steps: float) -> NDArray[np.float32]:
     return (np.rint(values * steps) / steps).astype(np.float32)
 
 
-def _mantissa(values: NDArray[Any], steps: float = 2 * MANTISSA) -> NDArray[np.float32]:
+def _mantissa(values: NDArray[Any], steps: float = 2 * PT_MANTISSA_STEPS) -> NDArray[np.float32]:
     """Values with their mantissa rounded, to 12 bits."""
     mantissa, exponent = np.frexp(values)
     return np.ldexp(_grid(mantissa, steps), exponent).astype(np.float32)
@@ -257,20 +259,20 @@ def _rounded(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         quantity = name.removeprefix("jet_")  # of a jet, whose constituents are the objects
         if quantity in ("eta", "phi", "phi_MET"):
             # the last step inside of ±π, so that rounding never leaves the range
-            edge = np.floor(np.pi * ANGLE) / ANGLE if quantity != "eta" else np.inf
-            out[name] = np.clip(_grid(values, ANGLE), -edge, edge).astype(np.float32)
+            edge = np.floor(np.pi * ANGLE_STEPS) / ANGLE_STEPS if quantity != "eta" else np.inf
+            out[name] = np.clip(_grid(values, ANGLE_STEPS), -edge, edge).astype(np.float32)
         elif quantity in ("pt", "MET", "mass"):
             out[name] = _mantissa(values)
         elif name == "charge":
             out[name] = values.astype(np.int8)
         elif name in TRACKS:
-            out[name] = _mantissa(values, IMPACT)
+            out[name] = _mantissa(values, IMPACT_MANTISSA_STEPS)
     return out
 
 
 def _compact(lists: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Object columns as float32 on the detector's grid, with the mass in place of the energy."""
     mass2 = lists["E"] ** 2 - (lists["pt"] * np.cosh(lists["eta"])) ** 2
-    mass = _grid(np.sqrt(np.maximum(mass2, 0)), MASS)
+    mass = _grid(np.sqrt(np.maximum(mass2, 0)), MASS_STEPS)
     kept = {name: values for name, values in lists.items() if name != "E"}
     return _rounded(kept) | {"mass": mass}

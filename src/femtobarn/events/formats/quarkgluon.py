@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.formats.conversion import plain, whole
-from femtobarn.events.formats.jets import NAME_IT, QUARK, all_named, jets, names_of
+from femtobarn.events.formats.jets import NAME_IT, QUARK_NAMES, all_named, jets, names_of
 from femtobarn.events.formats.padding import first_entries, pt_padding, real_entries
 from femtobarn.events.formats.pdg import particles
 from femtobarn.events.formats.row_checks import RowChecks
@@ -23,7 +23,7 @@ from femtobarn.events.reader_settings import Unit
 from femtobarn.events.record import Events
 
 #: Bytes of the header of an array at most; those of numbers have 128.
-MAX_HEADER = 10_000
+MAX_HEADER_BYTES = 10_000
 
 
 def read_quark_gluon(
@@ -50,7 +50,7 @@ def read_quark_gluon(
         remedy = "X is (jets, particles, 4) with pt, y, phi, pdgid, and y is (jets)"
         raise EventError(path, shapes, remedy=remedy)
     checks = RowChecks(path, len(x), tolerant=tolerant)
-    names = names_of(checks, arrays["y"], QUARK) if process is None else all_named(process, len(x))
+    names = names_of(checks, arrays["y"], QUARK_NAMES) if process is None else all_named(process, len(x))
     entries = x.reshape(-1, 4)
     entry_counts = np.full(len(x), x.shape[1], dtype=np.int64)
     pt, *others = entries.astype(np.float64).T
@@ -115,7 +115,7 @@ def _array(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, na
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, dtype = read_header[version](member, max_header_size=MAX_HEADER)
+        shape, _, dtype = read_header[version](member, max_header_size=MAX_HEADER_BYTES)
         n_values = 1
         for size in shape:
             n_values *= size
@@ -125,5 +125,5 @@ def _array(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, na
             check_size(path, f"array {name!r}", abs(n_values) * dtype.itemsize, info.compress_size)
             raise ValueError(f"array {name!r} has the shape {shape}, and the file ends before")
     with archive.open(info) as member:
-        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False, max_header_size=MAX_HEADER)
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False, max_header_size=MAX_HEADER_BYTES)
         return array

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.faults import event_faults, object_faults, track_faults, wrap_phi
-from femtobarn.events.formats.darkmachines_lines import HARDEST
+from femtobarn.events.formats.darkmachines_lines import MAX_HARDEST_PT
 from femtobarn.events.record import TRACKS, Events
 
 #: Remedy for a bad row, where the reader can leave rows out.
@@ -179,10 +179,10 @@ def _check_unit(raw: Raw, checks: RowChecks, remedy: str) -> None:
     if "jet_pt" in raw.context:
         columns.append(("jet_pt", raw.context["jet_pt"], np.arange(len(raw.counts))))
     for name, values, row in columns:
-        above = (values > HARDEST) & ~checks.bad[row]
+        above = (values > MAX_HARDEST_PT) & ~checks.bad[row]
         if above.any():
             at = int(np.argmax(above))
-            problem = f"wrong unit: {name} {values[at]:g}, too much for GeV (above {HARDEST:g})"
+            problem = f"wrong unit: {name} {values[at]:g}, too much for GeV (above {MAX_HARDEST_PT:g})"
             raise EventError(checks.path, problem, row=checks.row(at, row), remedy=remedy)
 
 

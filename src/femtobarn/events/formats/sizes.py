@@ -7,10 +7,10 @@ from pathlib import Path
 from femtobarn.events.errors import EventError
 
 #: Bytes that need no check: what any machine has.
-FREE_BYTES = 1 << 28
+UNCHECKED_BYTES = 1 << 28
 
 #: No file of events is compressed by more: padded jets take a tenth, text a fifth.
-MAX_COMPRESSION = 200
+MAX_COMPRESSION_RATIO = 200
 
 
 def check_size(path: str | Path, name: str, promised: int, stored: int) -> None:
@@ -25,7 +25,7 @@ def check_size(path: str | Path, name: str, promised: int, stored: int) -> None:
     Raises:
         EventError: more bytes than any compression of events saves.
     """
-    if promised > FREE_BYTES and promised > MAX_COMPRESSION * stored:
+    if promised > UNCHECKED_BYTES and promised > MAX_COMPRESSION_RATIO * stored:
         problem = f"{name} would take {readable(promised)}, and the file holds {readable(stored)} for that"
         raise EventError(
             path, problem, remedy="its header is damaged, or the file is hostile: make or download it again"

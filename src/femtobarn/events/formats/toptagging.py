@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.errors import EventError, shorten
 from femtobarn.events.formats.conversion import context, floats, plain
-from femtobarn.events.formats.jets import NAME_IT, TOP, all_named, jets, names_of
+from femtobarn.events.formats.jets import NAME_IT, TOP_NAMES, all_named, jets, names_of
 from femtobarn.events.formats.padding import cartesian_padding, first_entries, real_entries
 from femtobarn.events.formats.row_checks import RowChecks
 from femtobarn.events.formats.sizes import check_size
@@ -75,7 +75,7 @@ def read_top_tagging(
         np.bincount(row, minlength=n_jets).astype(np.int64),
         {"px": px[real], "py": py[real], "pz": pz[real], "E": energy[real]},
         np.full(len(row), PARTICLE, dtype=np.int8),
-        names_of(checks, columns[label], TOP) if process is None else all_named(process, n_jets),
+        names_of(checks, columns[label], TOP_NAMES) if process is None else all_named(process, n_jets),
         context={"ttv": context(columns["ttv"], "ttv", checks)} if "ttv" in columns else None,
         unit=unit,
     )

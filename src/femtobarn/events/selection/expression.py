@@ -14,7 +14,7 @@ from femtobarn.events.selection.functions import (
     CONDITIONS,
     EXAMPLES,
     FUNCTIONS,
-    NEEDED,
+    NEEDED_QUANTITIES,
     NUMBERS,
     OBJECTS,
     pair_quantity,
@@ -24,7 +24,7 @@ from femtobarn.events.selection.terms import Terms, a
 from femtobarn.events.selection.values import (
     ATTRIBUTES,
     MISSING,
-    OF_MISSING,
+    MISSING_ATTRIBUTES,
     Momentum,
     Value,
     arithmetic,
@@ -237,7 +237,7 @@ class Expression(Terms):
             if isinstance(momentum, Value):
                 angles = " or two angles" if name == "delta_phi" else ""
                 raise self._error(part, f"{name} takes objects{angles}, as in {EXAMPLES[name]}")
-            lacking = [quantity for quantity in NEEDED[name] if quantity not in momentum.quantities]
+            lacking = [quantity for quantity in NEEDED_QUANTITIES[name] if quantity not in momentum.quantities]
             if lacking:
                 raise self._error(part, f"{MISSING} has pT and phi alone; {name} needs {lacking[0]} too")
             momenta.append(momentum)
@@ -255,7 +255,7 @@ class Expression(Terms):
             assert phi is not None
             columns = {"pt": np.asarray(met, dtype=np.float64), "phi": np.asarray(phi, dtype=np.float64)}
             is_finite = np.isfinite(columns["pt"]) & np.isfinite(columns["phi"])
-            return Momentum(columns.__getitem__, is_finite, None, OF_MISSING)
+            return Momentum(columns.__getitem__, is_finite, None, MISSING_ATTRIBUTES)
         value = self._value(node, depth)
         return value if isinstance(value, Momentum) else self._expect(node, value, "number", name)
 

@@ -13,7 +13,8 @@ from femtobarn.events.selection.values import Momentum, Value, condition, delta_
 from femtobarn.physics.object_arrays import transverse_mass
 
 #: Functions of a condition on objects, of a quantity of objects, of any number, and of objects.
-CONDITIONS, QUANTITIES = ("count", "any", "all"), ("sum", "min", "max")
+CONDITIONS = ("count", "any", "all")
+QUANTITIES = ("sum", "min", "max")
 NUMBERS: dict[str, Callable[[Any], Any]] = {
     "abs": np.abs,
     **{name: getattr(np, name) for name in ("sqrt", "exp", "log", "log10")},
@@ -36,7 +37,7 @@ EXAMPLES = {
 }
 
 #: Quantities of its objects that a function needs.
-NEEDED = {
+NEEDED_QUANTITIES = {
     "mass": ("pt", "eta", "phi", "E"),
     "delta_r": ("eta", "phi"),
     "delta_eta": ("eta",),

@@ -144,6 +144,7 @@ def unknown_name(
     collections: Iterable[str],
     quantities: Sequence[str],
     functions: Sequence[str],
+    *,
     index: str = "",
 ) -> str:
     """What is wrong with a name that is none, and what may be meant.

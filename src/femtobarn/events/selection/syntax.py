@@ -14,7 +14,9 @@ import warnings
 from typing import NamedTuple
 
 #: Limits of a selection: characters, brackets or operations inside each other, operations in all.
-LONGEST, DEEPEST, MOST_OPERATIONS = 10_000, 100, 1000
+MAX_CHARACTERS = 10_000
+MAX_DEPTH = 100
+MAX_OPERATIONS = 1000
 
 #: Stands for a backslash, which Python would take for an escape; no control character is allowed in a selection.
 BACKSLASH = "\x01"
@@ -128,10 +130,9 @@ def parse(text: str) -> ast.expr:
     Raises:
         SelectionError: the text is not in Python's grammar, or longer or deeper than any cut.
     """
-    if len(text) > LONGEST:
-        problem = (
-            f"a selection of {len(text)} characters, more than {LONGEST}; select longer lists by an array in Python"
-        )
+    if len(text) > MAX_CHARACTERS:
+        problem = f"a selection of {len(text)} characters, more than {MAX_CHARACTERS}"
+        problem += "; select longer lists by an array in Python"
         raise SelectionError(text[:60], 0, problem)
     if not text.strip():
         raise SelectionError(text, 0, "the selection is empty; for all events leave it out")
@@ -139,8 +140,8 @@ def parse(text: str) -> ast.expr:
     _check(text, tokens)
     tree = _tree(text, tokens)
     operations = [node for node in ast.walk(tree) if isinstance(node, ast.expr) and not _is_leaf(node)]
-    if len(operations) > MOST_OPERATIONS:
-        raise SelectionError(text, 0, f"{len(operations)} operations in a selection, more than {MOST_OPERATIONS}")
+    if len(operations) > MAX_OPERATIONS:
+        raise SelectionError(text, 0, f"{len(operations)} operations in a selection, more than {MAX_OPERATIONS}")
     return tree
 
 
@@ -197,8 +198,8 @@ def _check(text: str, tokens: list[Token]) -> None:
         if token.text in ("(", "[", "{"):
             listed = token.text != "(" or (before is not None and (before.closes or before.text == "in"))
             opened.append((token, listed))
-            if len(opened) > DEEPEST:
-                raise SelectionError(text, token.column, f"more than {DEEPEST} brackets inside each other")
+            if len(opened) > MAX_DEPTH:
+                raise SelectionError(text, token.column, f"more than {MAX_DEPTH} brackets inside each other")
         elif token.text in (")", "]", "}"):
             if not opened or opened[-1][0].text + token.text not in ("()", "[]", "{}"):
                 raise SelectionError(text, token.column, f"no bracket was opened for this {token.text}")
@@ -206,8 +207,8 @@ def _check(text: str, tokens: list[Token]) -> None:
         elif token.text == "," and not (opened and opened[-1][1]):
             raise SelectionError(text, token.column, _comma(token, before, after))
         prefixes = prefixes + 1 if token.text in ("-", "+", "not") else 0
-        if prefixes > DEEPEST:
-            raise SelectionError(text, token.column, f"more than {DEEPEST} signs in a row")
+        if prefixes > MAX_DEPTH:
+            raise SelectionError(text, token.column, f"more than {MAX_DEPTH} signs in a row")
         before = token
     if opened:
         raise SelectionError(text, opened[-1][0].column, f"this {opened[-1][0].text} is never closed")

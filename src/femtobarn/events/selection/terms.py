@@ -8,7 +8,7 @@ import numpy as np
 
 from femtobarn.events.selection import hints as hints
 from femtobarn.events.selection.functions import CONDITIONS, FUNCTIONS, QUANTITIES
-from femtobarn.events.selection.syntax import BACKSLASH, DEEPEST, SelectionError, column_of, parse, shown
+from femtobarn.events.selection.syntax import BACKSLASH, MAX_DEPTH, SelectionError, column_of, parse, shown
 from femtobarn.events.selection.values import (
     ATTRIBUTES,
     COLLECTIONS,
@@ -44,8 +44,8 @@ class Terms:
         return shown(self.text, node)
 
     def _value(self, node: ast.expr, depth: int) -> Value | Momentum:
-        if depth > DEEPEST:
-            raise self._error(node, f"more than {DEEPEST} brackets or operations inside each other")
+        if depth > MAX_DEPTH:
+            raise self._error(node, f"more than {MAX_DEPTH} brackets or operations inside each other")
         work = getattr(self, f"_{type(node).__name__.lower()}", None)
         if work is None:
             raise self._error(node, f"{self._shown(node)} is not understood in a selection")
@@ -102,7 +102,7 @@ class Terms:
 
     def _unknown_name(self, node: ast.expr, name: str, index: str = "") -> SelectionError:
         names = [*self.columns.names(), *COLLECTIONS]
-        return self._error(node, hints.unknown_name(name, names, COLLECTIONS, ATTRIBUTES, FUNCTIONS, index))
+        return self._error(node, hints.unknown_name(name, names, COLLECTIONS, ATTRIBUTES, FUNCTIONS, index=index))
 
     def _is_known(self, node: ast.Name) -> bool:
         return node.id in COLLECTIONS or node.id in self.columns.names()

@@ -27,7 +27,8 @@ COLLECTIONS: dict[str, tuple[int, ...]] = {
 
 #: Quantities of each object of a collection, of a sum of objects, and of the missing momentum.
 ATTRIBUTES = ("pt", "eta", "phi", "E", "mass", "charge")
-OF_SUMS, OF_MISSING = ATTRIBUTES[:-1], ("pt", "phi")
+SUM_ATTRIBUTES = ATTRIBUTES[:-1]
+MISSING_ATTRIBUTES = ("pt", "phi")
 
 #: What a name in the arguments of a function of objects must be to stand for the missing momentum.
 MISSING = "MET"
@@ -168,7 +169,7 @@ def total(momenta: Sequence[Momentum], collection: str | None) -> Momentum:
         return np.asarray(pt if quantity == "pt" else np.arcsinh((plus - minus) / 2 / pt))
 
     defined = np.logical_and.reduce([part.defined for part in momenta])
-    return Momentum(compute, defined, collection, OF_SUMS)
+    return Momentum(compute, defined, collection, SUM_ATTRIBUTES)
 
 
 def delta_phi(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
@@ -178,9 +179,9 @@ def delta_phi(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def arithmetic(work: Callable[[Any, Any], Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """A sum, difference, product or remainder; exact for integers, where float64 knows only 53 bits of them."""
+    """A sum, difference, product or remainder; exact for integers, where float64 has only 53 bits of them."""
     values = np.asarray(work(left.astype(np.float64), right.astype(np.float64)))
-    if left.dtype.kind not in "iu" or right.dtype.kind not in "iu" or work not in EXACT:
+    if left.dtype.kind not in "iu" or right.dtype.kind not in "iu" or work not in EXACT_OPERATIONS:
         return values
     if not np.isfinite(values).all() or np.abs(values).max(initial=0) >= 2.0**62:
         return values
@@ -188,4 +189,4 @@ def arithmetic(work: Callable[[Any, Any], Any], left: NDArray[Any], right: NDArr
 
 
 #: Operations that have whole results of whole numbers.
-EXACT = (np.add, np.subtract, np.multiply, np.remainder)
+EXACT_OPERATIONS = (np.add, np.subtract, np.multiply, np.remainder)

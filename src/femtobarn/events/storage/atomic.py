@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 #: Ending of partial files and folders.
-SUFFIX = ".partial"
+PARTIAL_SUFFIX = ".partial"
 
 #: Characters of the target's name in the name of a partial file: file systems take 255 bytes.
-MAX_NAME = 80
+MAX_NAME_LENGTH = 80
 
 #: Errors of a full disk, which the operating system reports without the name of the file.
-FULL = (errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else []))
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else []))
 
 
 def unchecked() -> None:
@@ -80,12 +80,14 @@ def atomic_write_bytes(path: str | Path, content: bytes, *, check: Callable[[], 
 
 def partial_path(path: Path) -> Path:
     """A new name beside a file or folder, for its content until it is complete."""
-    return path.with_name(f".{path.name[:MAX_NAME]}.{_host()}-{os.getpid()}-{secrets.token_hex(6)}{SUFFIX}")
+    return path.with_name(
+        f".{path.name[:MAX_NAME_LENGTH]}.{_host()}-{os.getpid()}-{secrets.token_hex(6)}{PARTIAL_SUFFIX}"
+    )
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the partial files and folders that killed processes of this machine left in a folder."""
-    pattern = re.compile(rf"\..+\.{re.escape(_host())}-(\d+)-[0-9a-f]{{12}}{re.escape(SUFFIX)}")
+    pattern = re.compile(rf"\..+\.{re.escape(_host())}-(\d+)-[0-9a-f]{{12}}{re.escape(PARTIAL_SUFFIX)}")
     for entry in list(os.scandir(folder)):
         match = pattern.fullmatch(entry.name)
         if match is None or _is_alive(int(match[1])):
@@ -115,7 +117,7 @@ def _partial(target: Path, check: Callable[[], object], durable: bool) -> Iterat
             partial.unlink(missing_ok=True)
             raise
     except OSError as error:
-        if error.filename == str(partial) or (error.filename is None and error.errno in FULL):
+        if error.filename == str(partial) or (error.filename is None and error.errno in DISK_FULL_ERRORS):
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise
 

@@ -17,7 +17,8 @@ CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 23
 
 #: First bytes of a gzip file (RFC 1952), and `zlib`'s number for its format.
-GZIP_MAGIC, GZIP_FORMAT = b"\x1f\x8b", 31
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_FORMAT = 31
 
 #: First bytes of UTF-16 text, as spreadsheets and PowerShell write it.
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from femtobarn.evaluation.table import Table
-from femtobarn.events.systematics import SOURCES
+from femtobarn.events.systematics import SYSTEMATICS
 from femtobarn.report.style import WIDTH, PlotStyle, literal
 from femtobarn.tasks.classification.comparison import Comparison
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
@@ -75,7 +75,7 @@ def _lost(found: Found, names: Sequence[str]) -> list[Table]:
 def draw_shifts(found: Found, styles: Mapping[str, PlotStyle]) -> Figure:
     """Area and background under each shift: a column a source, a line a model, up filled and down hollow."""
     names = common(found)
-    sources = [source for source in SOURCES if any(name.startswith(f"{source}_") for name in names)]
+    sources = [source for source in SYSTEMATICS if any(name.startswith(f"{source}_") for name in names)]
     columns = changes(next(iter(found.values()))[0]["settings"])
     told = [columns[0], [change for change in columns if change.metric.name == "background"][-1]]
     figure = Figure(
@@ -109,7 +109,7 @@ def draw_shifts(found: Found, styles: Mapping[str, PlotStyle]) -> Figure:
             axes.tick_params(axis="y", length=0)
             axes.grid(visible=False, axis="y")
             if change is told[0]:
-                axes.set_title(SOURCES[source].title, fontsize=9)
+                axes.set_title(SYSTEMATICS[source].title, fontsize=9)
         middle = line[len(line) // 2]
         middle.set_xlabel(_axis(change))
     return figure

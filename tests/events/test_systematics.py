@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import femtobarn
-from femtobarn.events import SHIFTS, Events, shift
+from femtobarn.events import VARIATIONS, Events, vary
 from femtobarn.events.systematics import SOFT_TERM, jet_energy_scale, tag_efficiency
 from femtobarn.physics.jets import b_tag_efficiency, b_tag_uncertainty, energy_uncertainty
 from femtobarn.physics.objects import BJET, JETS
@@ -75,14 +75,14 @@ def test_uncertainties_pass_through_the_quoted_values():
             assert ((shifted > 0) & (shifted < 1)).all()
 
 
-@pytest.mark.parametrize("name", SHIFTS)
+@pytest.mark.parametrize("name", VARIATIONS)
 def test_variation_of_zero_changes_nothing(events, name):
-    assert_same(shift(events, name, size=0.0), events)
+    assert_same(vary(events, name, size=0.0), events)
 
 
-@pytest.mark.parametrize("name", SHIFTS)
+@pytest.mark.parametrize("name", VARIATIONS)
 def test_variation_leaves_other_columns_alone(events, name):
-    shifted = shift(events, name)
+    shifted = vary(events, name)
     kept = ("process", "number", "hard")
     for column in kept if "tag" in name else (*kept, "weight"):
         np.testing.assert_array_equal(getattr(shifted, column), getattr(events, column))
@@ -143,12 +143,12 @@ def test_up_then_down_is_nothing_to_second_order(events):
         np.testing.assert_allclose(after, before, rtol=2 * 0.055**2)
     once = np.abs(missing(jet_energy_scale(events, 1.0)) - missing(events))
     assert np.abs(missing(back) - missing(events)).mean() < 0.05 * once.mean()
-    again = shift(shift(events, "btag_up"), "btag_down").weight / events.weight
-    assert np.abs(again - 1).mean() < 0.1 * np.abs(shift(events, "btag_up").weight / events.weight - 1).mean()
+    again = vary(vary(events, "btag_up"), "btag_down").weight / events.weight
+    assert np.abs(again - 1).mean() < 0.1 * np.abs(vary(events, "btag_up").weight / events.weight - 1).mean()
 
 
 def test_soft_term_gets_longer_along_itself(events):
-    before, up, down = (-total(part) for part in (events, shift(events, "met_up"), shift(events, "met_down")))
+    before, up, down = (-total(part) for part in (events, vary(events, "met_up"), vary(events, "met_down")))
     length = np.hypot(*before)
     np.testing.assert_allclose(up, before * (1 + SOFT_TERM / length), atol=1e-8)
     np.testing.assert_allclose(up + down, 2 * before, atol=1e-8)
@@ -156,13 +156,13 @@ def test_soft_term_gets_longer_along_itself(events):
     balanced = replace(balanced, context=ak.zip({"MET": np.array([40.0]), "phi_MET": balanced.particles.phi[:, 0]}))
     opposite = replace(balanced, context=ak.zip({"MET": np.array([0.0]), "phi_MET": np.array([0.0])}))
     for soft_term in (balanced, opposite):
-        assert np.isfinite(missing(shift(soft_term, "met_down"))).all()
+        assert np.isfinite(missing(vary(soft_term, "met_down"))).all()
 
 
 @pytest.mark.parametrize(("name", "flavour"), [("btag_up", 5), ("btag_down", 5), ("ctag_up", 4), ("mistag_up", 0)])
 def test_tags_of_the_shipped_events_follow_the_shifted_efficiency(shipped, name, flavour):
     """In events with two tags besides, the selection says nothing about the tag of a jet."""
-    shifted = shift(shipped, name)
+    shifted = vary(shipped, name)
     particles = shipped.particles
     tagged = particles.kind == BJET
     free = is_jet(shipped) & (ak.sum(tagged, axis=1) - tagged >= 2) & (abs(particles.eta) < 2.5)
@@ -207,12 +207,12 @@ def test_weights_of_all_tags_together_are_one():
 
 def test_missing_truth_and_unknown_shifts_are_named():
     with pytest.raises(ValueError, match="truth column 'truth_id'"):
-        shift(make_events(5), "btag_up")
-    with pytest.raises(ValueError, match="no shift is called 'jer_up'; there are jes_up"):
-        shift(make_events(5), "jer_up")
-    shift(make_events(5), "jes_up")
+        vary(make_events(5), "btag_up")
+    with pytest.raises(ValueError, match="no variation is called 'jer_up'; there are jes_up"):
+        vary(make_events(5), "jer_up")
+    vary(make_events(5), "jes_up")
 
 
-@pytest.mark.parametrize("name", SHIFTS)
+@pytest.mark.parametrize("name", VARIATIONS)
 def test_no_events_stay_no_events(events, name):
-    assert len(shift(events[:0], name)) == 0
+    assert len(vary(events[:0], name)) == 0
