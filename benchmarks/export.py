@@ -31,7 +31,7 @@ from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import Network, model_spec
 from femtobarn.runs import provenance
 from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
-from femtobarn.training.feeds import outputs
+from femtobarn.training.inference import predict_outputs
 
 SLOTS = 18
 
@@ -109,7 +109,8 @@ def measure(case: Case, events: Events, rounds: int, threads: int, folder: Path)
     scorer = Scorer.load(path, threads=threads)
 
     def by_torch() -> np.ndarray:
-        return task.scores(outputs(network, make_batch(events, SLOTS, model_spec(case.model).momenta_dtype)))["score"]
+        batch = make_batch(events, SLOTS, model_spec(case.model).momenta_dtype)
+        return task.scores(predict_outputs(network, batch))["score"]
 
     def by_file() -> np.ndarray:
         return scorer.score(events)["score"]

@@ -9,8 +9,8 @@ to 16 are real, with 11 features, or 128 slots of which 20 to 60 are real, with 
 which have to be the same up to rounding. Then they are timed in alternation, each in a process of its own: a training
 step (forward, backward, fused AdamW), and scoring in evaluation mode without gradient, both from features and momenta
 on, so with the pairwise features. Ratios are medians over the rounds of the ratio within a round. On processors our
-trainings let the C library keep memory that is freed (`femtobarn.training.devices.memory_kept`), which weaver-core does
-not; a second ratio, "both kept", is to weaver-core with its memory kept as well.
+trainings let the C library keep memory that is freed (`femtobarn.training.devices.retain_freed_memory`), which
+weaver-core does not; a second ratio, "both kept", is to weaver-core with its memory kept as well.
 
 The arithmetic of a training step is that of its matrix products over real objects and pairs (torch's own counter; the
 products within the attention, which see padding, are left out), in units of what a product of two matrices of 2048 x
@@ -46,7 +46,7 @@ from femtobarn.models.network import trim
 from femtobarn.nn import products
 from femtobarn.physics import lorentz, pairwise
 from femtobarn.runs import provenance
-from femtobarn.training.devices import Precision, arithmetic, memory_kept
+from femtobarn.training.devices import Precision, matmul_precision, retain_freed_memory
 
 PAIRS = ("kt", "z", "delta", "mass2")  # in weaver's order
 
@@ -234,8 +234,8 @@ def serve(
     steps: dict[bool, Callable[[int], float]] = {}
     # on GPUs weaver-core has mixed precision of its own (--use-amp); on processors it has none
     with (
-        arithmetic(precision if mine or device.type == "cuda" else "fp32", device),
-        memory_kept(device) if kept else nullcontext(),
+        matmul_precision(precision if mine or device.type == "cuda" else "fp32", device),
+        retain_freed_memory(device) if kept else nullcontext(),
     ):
         while asked := pipe.recv():
             train, seed = asked

@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,16 @@ import torch
 
 import femtobarn
 from femtobarn.events import Events
-from femtobarn.events.shards.index import fingerprint_of, write_shards
-from femtobarn.events.shards.source import Source
+from femtobarn.events.shards.index import fingerprint_of
+from femtobarn.events.shards.sharded_split import ShardedSplit
+from femtobarn.events.shards.writing import write_shards
 from femtobarn.inputs import Batch
-from femtobarn.inputs.stream import Stream
+from femtobarn.inputs.datasets import ShardedDataset
+from femtobarn.inputs.event_columns import EventColumns
 from femtobarn.runs import provenance
 from femtobarn.training import TrainingConfig, fit
+from femtobarn.training.dataloader import make_loader
+from femtobarn.training.task import NetworkCall
 
 SLOTS, BATCH = 18, 512
 
@@ -88,13 +92,19 @@ def copies(count: int) -> Iterator[Events]:
 
 def ours(folder: Path, cache: Path | None) -> Iterator[int]:
     """Sizes of the batches of one epoch after the other."""
-    source = Source.open(folder, "train", SLOTS, cache=cache)
-    processes = len(source.index.processes)
-    stream = Stream(source, list(range(processes)), [1.0] * processes)
+    dataset = sharded(folder, "train")
+    settings = TrainingConfig(batch_size=BATCH, num_workers=0, cache=False if cache is None else str(cache))
+    loader = make_loader(dataset, ProcessOf(dataset.processes), settings, torch.device("cpu"), seed=1)
     for epoch in range(1, 1_000_000):
-        for batch, _, _ in stream.deal(BATCH, seed=1, epoch=epoch):
+        for batch, _ in loader.batches(epoch):
             yield len(batch)
         yield 0
+
+
+def sharded(folder: Path, name: str) -> ShardedDataset:
+    """Events of all processes in a folder of shards."""
+    split = ShardedSplit.open(folder, name, SLOTS)
+    return ShardedDataset(split, tuple(split.index.processes), {})
 
 
 def theirs(folder: Path) -> Iterator[int]:
@@ -207,29 +217,42 @@ class Tiny(torch.nn.Module):
         return logits
 
 
-def mean(outputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return (torch.nn.functional.cross_entropy(outputs, labels, reduction="none") * weights).mean()
+class ProcessOf:
+    """Task: one class per process, with the cross-entropy as loss."""
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, processes: Sequence[str]) -> None:
+        self.processes = processes
+
+    def weight_factors(self, absolute_weights: Mapping[str, float]) -> dict[str, float]:
+        return dict.fromkeys(self.processes, 1 / sum(absolute_weights.values()))
+
+    def targets(self, columns: EventColumns) -> tuple[torch.Tensor, ...]:
+        return torch.from_numpy(columns.process), torch.from_numpy(columns.weight).float()
+
+    def loss(self, network: NetworkCall, batch: Batch, targets: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        labels, weights = targets
+        losses = torch.nn.functional.cross_entropy(network(batch), labels, reduction="none")
+        return (losses * weights).mean()
 
 
 def trained(folder: Path, limit: float, readers: int) -> dict[str, float]:
     """An epoch on a folder of shards under a limit of memory: events, seconds, peaks of memory in MB."""
     torch.set_num_threads(1)
-    streams = {}
-    for side in ("train", "validation"):
-        source = Source.open(folder, side, SLOTS)
-        classes = len(source.index.processes)
-        factors = [1 / source.magnitude.sum()] * classes
-        streams[side] = Stream(source, list(range(classes)), factors, readers=readers if side == "train" else 0)
-    settings = TrainingConfig(epochs=1, batch_size=2048, threads=1, device="cpu")
+    train, valid = sharded(folder, "train"), sharded(folder, "validation")
+    settings = TrainingConfig(epochs=1, batch_size=2048, threads=1, device="cpu", num_workers=readers)
     begun = status("self")["VmRSS"]
     most = int(status("self")["VmData"] * 1024 + limit * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # readers inherit it
-    for epoch in fit(Tiny(classes), mean, streams["train"], streams["validation"], settings, seed=1):
-        hired = [status(str(process.pid))["VmHWM"] / 1024 for process in streams["train"].readers.processes]
+    task = ProcessOf(train.processes)
+    for epoch in fit(Tiny(len(train.processes)), task, train, valid, settings, seed=1):
+        children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+        worker_peaks = [status(pid)["VmHWM"] / 1024 for pids in children for pid in pids]
         seconds = epoch.seconds
     peak = status("self")["VmHWM"] / 1024
-    found = {"events": len(streams["train"]), "seconds": seconds, "begun": begun / 1024, "peak": peak}
-    return found | {"readers": sum(hired)}
+    found = {"events": len(train), "seconds": seconds, "begun": begun / 1024, "peak": peak}
+    return found | {"readers": sum(worker_peaks)}
 
 
 def status(process: str) -> dict[str, int]:

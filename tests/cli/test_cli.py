@@ -221,7 +221,7 @@ def test_a_report_is_made_without_the_events(data, study, tmp_path, monkeypatch)
     def gone(experiment):
         raise FileNotFoundError("no file matches 'events.parquet'")
 
-    monkeypatch.setattr("femtobarn.runs.splits.prepare", gone)
+    monkeypatch.setattr("femtobarn.runs.splits.load_splits", gone)
     page = tmp_path / "report.html"
     assert "no event displays: no file matches" in call("report", study[0], "-o", page)
     assert page.is_file()

@@ -14,7 +14,7 @@ from femtobarn.events.combine import Tally, tally
 from femtobarn.events.shards.index import Index
 from femtobarn.experiments.data import DataConfig
 from femtobarn.runs import prepare as preparation
-from femtobarn.runs import splits as sample
+from femtobarn.runs import splits
 from tests.support.sample import make_events
 
 SECTION = 0.5  # pb
@@ -147,9 +147,9 @@ def test_simulations_with_two_seeds_are_one_sample_in_memory_and_on_disk(tmp_pat
             np.concatenate([getattr(piece, column) for piece in pieces]), getattr(events, column)
         )
     data = DataConfig(files=tuple(map(str, files)), selection="n_jet >= 3")
-    index = preparation.prepare(data, tmp_path / "prepared")
-    in_memory = sample.everything(data)
-    stored = sample.everything(DataConfig(prepared=str(tmp_path / "prepared")))
+    index = preparation.prepare_shards(data, tmp_path / "prepared")
+    in_memory = splits.load_events(data)
+    stored = splits.load_events(DataConfig(prepared=str(tmp_path / "prepared")))
     ours, theirs = (np.lexsort((part.number, part.process)) for part in (in_memory, stored))
     np.testing.assert_array_equal(in_memory.weight[ours], stored.weight[theirs])
     np.testing.assert_array_equal(in_memory.number[ours], stored.number[theirs])

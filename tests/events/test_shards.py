@@ -16,19 +16,25 @@ from typer.testing import CliRunner
 
 from femtobarn.cli import app
 from femtobarn.events import EventError, Events, concatenate, read, split, subset, write_darkmachines, write_parquet
-from femtobarn.events.shards.epoch import BLOCK, Epoch
-from femtobarn.events.shards.index import Index, write_shards
-from femtobarn.events.shards.source import Source
+from femtobarn.events.shards.decode import Arrays
+from femtobarn.events.shards.index import Index
+from femtobarn.events.shards.prefetch import PrefetchWorkers
+from femtobarn.events.shards.sharded_split import ShardedSplit
+from femtobarn.events.shards.shuffle import GROUPS_PER_BLOCK, EpochSpec, ShufflePlan
+from femtobarn.events.shards.writing import write_shards
 from femtobarn.events.storage.atomic import partial_path
 from femtobarn.experiments import experiment
 from femtobarn.inputs import make_batch
-from femtobarn.inputs.batch import concatenate_batches
-from femtobarn.inputs.stream import Stream
-from femtobarn.runs import prepare as preparation
-from femtobarn.runs.splits import everything
+from femtobarn.inputs.batch import batch_from_arrays
+from femtobarn.inputs.datasets import ShardedDataset
+from femtobarn.runs.prepare import prepare_shards
+from femtobarn.runs.splits import load_events
+from femtobarn.training import TrainingConfig
+from femtobarn.training.dataloader import make_loader
 from tests.support.fuzzing import N_MUTANTS, fuzz
 from tests.support.jets import jet_events
 from tests.support.sample import make_events
+from tests.support.training_sample import Classify
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 SLOTS = 6  # fewer than many events have objects
@@ -45,18 +51,26 @@ def events() -> Events:
 def folder(events: Events, tmp_path_factory) -> Path:
     """Small row groups, so that there are many."""
     path: Path = tmp_path_factory.mktemp("prepared") / "set"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("femtobarn.events.shards.index.MOST", 37)
-        patch.setattr("femtobarn.events.shards.index.HELD", 100_000)
-        write_shards((events[at : at + 700] for at in range(0, len(events), 700)), path, SHARES, shards=5)
+    pieces = (events[at : at + 700] for at in range(0, len(events), 700))
+    write_shards(pieces, path, SHARES, shards=5, max_group_events=37, max_buffer_bytes=100_000)
     return path
 
 
-def stream(folder: Path, side: str = "train", readers: int = 0, **more) -> Stream:
-    rates = more.pop("rates", None)
-    source = Source.open(folder, side, SLOTS, **more)
-    processes = len(source.index.processes)
-    return Stream(source, list(range(processes)), [1.0] * processes, rates, readers=readers)
+def workers(folder: Path, name: str = "train", num_workers: int = 0, **more) -> PrefetchWorkers:
+    split = ShardedSplit.open(folder, name, SLOTS, **more)
+    return PrefetchWorkers(split, [1.0] * len(split.index.processes), num_workers)
+
+
+def read_batches(reading: PrefetchWorkers, size: int = 64, **spec) -> list[Arrays]:
+    batches = [arrays for arrays, _ in reading.batches(EpochSpec(size, **spec))]
+    reading.close()
+    return batches
+
+
+def same(first: list[Arrays], second: list[Arrays]) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(one[name], other[name]) for one, other in zip(first, second, strict=True) for name in one
+    )
 
 
 def key(process, number) -> list[tuple[str, int]]:
@@ -69,20 +83,20 @@ def test_every_event_is_on_its_side_and_in_its_subset_with_the_tensors_of_memory
     expected = getattr(split(events, SHARES), side)
     if side != "test":
         expected = subset(expected[expected.weight != 0], fraction)
-    source = Source.open(folder, side, SLOTS, fraction=1.0 if side == "test" else fraction)
-    names = np.array(source.index.processes)
-    found = list(Stream(source, [0] * len(names), [1.0] * len(names)).records(100))
-    order = {one: at for at, one in enumerate(key(expected.process, expected.number))}
-    which = [at for _, records in found for at in key(names[records.process], records.number)]
-    assert sorted(which) == sorted(order)
-    expected = expected[np.array([order[one] for one in which])]
-    batch = concatenate_batches([batch for batch, _ in found])
-    for values, column in zip(batch.tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
+    part = ShardedSplit.open(folder, side, SLOTS, fraction=1.0 if side == "test" else fraction)
+    names = np.array(part.index.processes)
+    batches = read_batches(PrefetchWorkers(part, [1.0] * len(names), 0), 100)
+    merged = {name: np.concatenate([arrays[name] for arrays in batches]) for name in batches[0]}
+    keys = key(names[merged["process"]], merged["number"])
+    order = {event: at for at, event in enumerate(key(expected.process, expected.number))}
+    assert sorted(keys) == sorted(order)
+    expected = expected[np.array([order[event] for event in keys])]
+    for values, column in zip(batch_from_arrays(merged).tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
         assert torch.equal(values, column)
-    assert np.array_equal(np.concatenate([records.weight for _, records in found]), expected.weight)
-    assert np.array_equal(np.concatenate([records.hard for _, records in found]), expected.hard)
+    assert np.array_equal(merged["weight"], expected.weight)
+    assert np.array_equal(merged["hard"], expected.hard)
     sums = [np.abs(expected.weight[expected.process == name]).sum() for name in names]
-    np.testing.assert_allclose(source.magnitude, sums, rtol=1e-12)
+    np.testing.assert_allclose(part.absolute_weights, sums, rtol=1e-12)
 
 
 def test_a_shard_is_a_file_of_events_like_any_other(events, folder):
@@ -105,84 +119,72 @@ def test_jets_keep_their_tracks_and_compact_files_their_resolution(tmp_path):
     write_shards([jets], tmp_path / "small", SHARES, compact=True)
     write_parquet(jets, tmp_path / "small.parquet", compact=True)
     for name, whole in (("jets", jets), ("small", read(tmp_path / "small.parquet"))):
-        source = Source.open(tmp_path / name, "train", SLOTS)
-        zeros = [0] * len(source.index.processes)
-        ((batch, records),) = Stream(source, zeros, [1.0] * len(zeros)).records(1000)
+        (arrays,) = read_batches(workers(tmp_path / name), 1000)
+        batch = batch_from_arrays(arrays)
         expected = split(whole, SHARES).train
-        order = np.lexsort((records.number, records.process)), np.lexsort((expected.number, expected.process))
+        order = np.lexsort((arrays["number"], arrays["process"])), np.lexsort((expected.number, expected.process))
         assert batch.tracks.shape[-1] == 5
-        for mine, theirs in zip(batch.tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
-            assert torch.equal(mine[order[0]], theirs[order[1]])
+        for decoded, column in zip(batch.tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
+            assert torch.equal(decoded[order[0]], column[order[1]])
 
 
-def dealt(stream: Stream, size: int = 64, **more) -> list[tuple[torch.Tensor, ...]]:
-    batches = [(*batch.tensors(), *targets) for batch, targets, _ in stream.deal(size, **more)]
-    stream.close()
-    return batches
-
-
-def same(first, second) -> bool:
-    return len(first) == len(second) and all(
-        torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
-    )
-
-
-def test_the_order_is_a_function_of_seed_and_epoch_whatever_the_readers(folder, tmp_path):
-    alone = dealt(stream(folder), seed=1, epoch=2)
-    assert [len(batch[0]) for batch in alone[:-1]] == [64] * (len(alone) - 1)
-    assert sum(len(batch[0]) for batch in alone) == len(stream(folder))
-    for readers in (0, 2):
-        reading = stream(folder, readers=readers, cache=tmp_path / "cache")
-        first = [(*batch.tensors(), *targets) for batch, targets, _ in reading.deal(64, seed=1, epoch=2)]
-        unfinished = reading.deal(64, seed=1, epoch=5)
+def test_order_of_events_is_a_function_of_seed_and_epoch_for_any_number_of_workers(folder, tmp_path):
+    alone = read_batches(workers(folder), seed=1, epoch=2)
+    assert [len(arrays["kind"]) for arrays in alone[:-1]] == [64] * (len(alone) - 1)
+    assert sum(len(arrays["kind"]) for arrays in alone) == workers(folder).split.counts.sum()
+    for num_workers in (0, 2):
+        reading = workers(folder, num_workers=num_workers, cache=tmp_path / "cache")
+        first = [arrays for arrays, _ in reading.batches(EpochSpec(64, 1, 2))]
+        unfinished = reading.batches(EpochSpec(64, 1, 5))
         next(unfinished)
         unfinished.close()  # what was read ahead is dropped
         assert same(first, alone)
-        assert same(dealt(reading, seed=1, epoch=2), alone)
-    assert len(list((tmp_path / "cache").iterdir())) == len(Source.open(folder, "train", SLOTS).groups)
-    orders = [dealt(stream(folder), seed=seed, epoch=epoch) for seed, epoch in ((1, 2), (1, 3), (2, 2))]
+        assert same(read_batches(reading, seed=1, epoch=2), alone)
+    assert len(list((tmp_path / "cache").iterdir())) == len(workers(folder).split.groups)
+    orders = [read_batches(workers(folder), seed=seed, epoch=epoch) for seed, epoch in ((1, 2), (1, 3), (2, 2))]
     assert not any(same(one, other) for at, one in enumerate(orders) for other in orders[:at])
 
 
-def test_a_reader_says_what_is_wrong_and_that_it_was_ended(folder, tmp_path):
+def test_prefetch_worker_reports_damage_and_its_end(folder, tmp_path):
     broken = Path(shutil.copytree(folder, tmp_path / "set"))
-    reading = stream(broken, readers=1)
-    next(reading.deal(64))
+    reading = workers(broken, num_workers=1)
+    next(reading.batches(EpochSpec(64)))
     (broken / "train" / "0002.parquet").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"0002.parquet.*cannot be read"):
-        dealt(reading)
-    reading = stream(folder, readers=1)
-    batches = reading.deal(64)
+        read_batches(reading)
+    reading = workers(folder, num_workers=1)
+    batches = reading.batches(EpochSpec(64))
     next(batches)
-    reading.readers.processes[0].kill()
-    with pytest.raises(RuntimeError, match="a reader of prepared events was ended"):
+    reading.processes[0].kill()
+    with pytest.raises(RuntimeError, match="a process that reads prepared events was killed"):
         list(batches)
 
 
-def test_a_pass_goes_on_at_any_batch_without_reading_what_came_before(folder, monkeypatch):
-    whole = dealt(stream(folder), seed=3)
+def test_epoch_resumes_at_any_batch_without_reading_the_earlier_ones(folder, monkeypatch):
+    whole = read_batches(workers(folder), seed=3)
     for first in (1, len(whole) // 2, len(whole) - 1, len(whole)):
-        assert same(dealt(stream(folder), seed=3, first=first), whole[first:])
-    read_: list[int] = []
-    group = Source.group
+        assert same(read_batches(workers(folder), seed=3, first=first), whole[first:])
+    groups: list[int] = []
+    read_group = ShardedSplit.read_group
 
-    def noted(source: Source, number: int):
-        read_.append(number)
-        return group(source, number)
+    def record(part: ShardedSplit, number: int):
+        groups.append(number)
+        return read_group(part, number)
 
-    monkeypatch.setattr(Source, "group", noted)
-    dealt(stream(folder), seed=3, first=len(whole) - 1)
-    assert len(read_) <= 2 * BLOCK < len(stream(folder).readers.source.groups)
+    monkeypatch.setattr(ShardedSplit, "read_group", record)
+    read_batches(workers(folder), seed=3, first=len(whole) - 1)
+    assert len(groups) <= 2 * GROUPS_PER_BLOCK < len(workers(folder).split.groups)
 
 
-@pytest.mark.parametrize("many", [2, 3])
-def test_shares_of_every_batch_make_the_batch(folder, many):
-    whole = dealt(stream(folder), seed=3, size=50)
-    shares = [dealt(stream(folder), seed=3, size=50, share=(which, many)) for which in range(many)]
+@pytest.mark.parametrize("n_shares", [2, 3])
+def test_shares_of_every_batch_make_the_batch(folder, n_shares):
+    whole = read_batches(workers(folder), seed=3, size=50)
+    shares = [read_batches(workers(folder), seed=3, size=50, share=(n, n_shares)) for n in range(n_shares)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        assert max(len(part[0]) for part in parts) - min(len(part[0]) for part in parts) <= 1
-        for column, *columns in zip(batch, *parts, strict=True):
-            assert torch.equal(torch.cat(columns), column)
+        lengths = [len(part["kind"]) for part in parts]
+        assert max(lengths) - min(lengths) <= 1
+        for name, column in batch.items():
+            assert np.array_equal(np.concatenate([part[name] for part in parts]), column)
 
 
 def test_events_of_all_row_groups_and_processes_are_mixed(events, folder):
@@ -197,43 +199,47 @@ def test_events_of_all_row_groups_and_processes_are_mixed(events, folder):
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 1.7, 3.0])
-def test_rates_thin_and_repeat_without_bias(folder, rate, tmp_path):
+def test_sampling_rates_thin_and_repeat_without_bias(folder, rate):
     index = Index.read(folder)
-    rates = [rate] + [1.0] * (len(index.processes) - 1)
-    thinned = stream(folder, rates=rates, cache=tmp_path)
+    classes = {name: number for number, name in enumerate(index.processes)}
+    dataset = ShardedDataset(ShardedSplit.open(folder, "train", SLOTS), tuple(classes), {index.processes[0]: rate})
+    settings = TrainingConfig(batch_size=64, cache=False, num_workers=0)
+    loader = make_loader(dataset, Classify(classes), settings, torch.device("cpu"), seed=1)
     counts = index.counts("train").sum(0)
-    assert len(thinned) == round(rate * counts[0]) + counts[1:].sum()
-    sums, seen = [], set()
+    n_drawn = [round(rate * counts[0]), *counts[1:]]
+    assert loader.n_events == sum(n_drawn)
+    sums, momenta = [], set()
     for epoch in range(8):
-        batches = dealt(thinned, seed=1, epoch=epoch)
-        labels, weights = (torch.cat([batch[at] for batch in batches]) for at in (-2, -1))
-        momenta = torch.cat([batch[0] for batch in batches])
-        assert [int((labels == at).sum()) for at in range(len(rates))] == [round(rate * counts[0]), *counts[1:]]
-        seen |= set(momenta[labels == 0][:, 0, 0].tolist())
+        batches = list(loader.batches(epoch))
+        labels, weights = (torch.cat([targets[at] for _, targets in batches]) for at in (0, 1))
+        assert [int((labels == at).sum()) for at in range(len(classes))] == n_drawn
+        momenta |= set(torch.cat([batch.momenta for batch, _ in batches])[labels == 0][:, 0, 0].tolist())
         sums.append(float(weights[labels == 0].sum()))
-    assert len(seen) == counts[0] if rate >= 1 else len(seen) > 0.9 * counts[0]
-    spread = np.std(sums) / np.sqrt(len(sums))
-    magnitude = len(thinned) * index.magnitudes("train")[index.processes[0]]
-    assert abs(np.mean(sums) - magnitude) < 4 * spread + 1e-5 * magnitude
+    assert len(momenta) == counts[0] if rate >= 1 else len(momenta) > 0.9 * counts[0]
+    error = np.std(sums) / np.sqrt(len(sums))
+    totals = index.magnitudes("train")
+    expected = loader.n_events * totals[index.processes[0]] / sum(totals.values())
+    assert abs(np.mean(sums) - expected) < 4 * error + 1e-5 * expected
 
 
-def test_the_quotas_of_a_pass_do_not_depend_on_its_order():
+def test_events_drawn_per_epoch_do_not_depend_on_its_order():
     counts = np.random.default_rng(0).integers(0, 40, (30, 3))
     rates = np.array([0.3, 1.0, 2.6])
-    epochs = [Epoch(counts, rates, 16, seed, number) for seed, number in ((None, 0), (1, 1), (1, 2))]
-    assert {tuple(epoch.quotas.sum(0).tolist()) for epoch in epochs} == {
+    specs = (EpochSpec(16), EpochSpec(16, 1, 1), EpochSpec(16, 1, 2))
+    plans = [ShufflePlan(counts, rates, spec) for spec in specs]
+    assert {tuple(plan.quotas.sum(0).tolist()) for plan in plans} == {
         tuple(np.floor(rates * counts.sum(0) + 0.5).astype(int).tolist())
     }
-    assert all(epoch.block(at)[0] <= epoch.largest for epoch in epochs for at in epoch.blocks)
+    assert all(plan.block(at)[0] <= plan.max_block_events for plan in plans for at in plan.blocks)
 
 
 def test_a_cache_file_that_is_cut_short_is_made_again(folder, tmp_path):
     cache = tmp_path / "cache"
-    before = dealt(stream(folder, cache=cache))
+    before = read_batches(workers(folder, cache=cache))
     for path in sorted(cache.iterdir())[:3]:
         path.write_bytes(path.read_bytes()[:-1])
-    assert same(dealt(stream(folder, cache=cache)), before)
-    assert same(dealt(stream(folder, cache=Path("/proc/nowhere"))), before)  # nothing can be written there
+    assert same(read_batches(workers(folder, cache=cache)), before)
+    assert same(read_batches(workers(folder, cache=Path("/proc/nowhere"))), before)  # nothing can be written there
 
 
 def test_damage_is_named(folder, tmp_path):
@@ -241,19 +247,19 @@ def test_damage_is_named(folder, tmp_path):
         return Path(shutil.copytree(folder, tmp_path / name))
 
     with pytest.raises(FileNotFoundError, match=r"no index\.json"):
-        Source.open(tmp_path, "train", SLOTS)
+        ShardedSplit.open(tmp_path, "train", SLOTS)
     (copy("a") / "index.json").write_text("{")
     with pytest.raises(EventError, match="is no index of prepared events"):
-        Source.open(tmp_path / "a", "train", SLOTS)
+        ShardedSplit.open(tmp_path / "a", "train", SLOTS)
     (copy("b") / "train" / "0001.parquet").unlink()
     with pytest.raises(EventError, match=r"0001.parquet.*is missing"):
-        Source.open(tmp_path / "b", "test", SLOTS)
+        ShardedSplit.open(tmp_path / "b", "test", SLOTS)
     shard = copy("c") / "train" / "0000.parquet"
     content = bytearray(shard.read_bytes())
     content[100:2000] = bytes(1900)
     shard.write_bytes(content)
     with pytest.raises(ValueError, match=r"0000.parquet.*cannot be read"):
-        dealt(stream(tmp_path / "c"), seed=1)
+        read_batches(workers(tmp_path / "c"), seed=1)
     told = json.loads((copy("d") / "index.json").read_text())
     (tmp_path / "d" / "index.json").write_text(json.dumps(told | {"version": 99}))
     with pytest.raises(EventError, match="later version"):
@@ -282,7 +288,7 @@ def test_damaged_shard_is_refused_and_damaged_cache_made_again(folder, tmp_path,
     index = Index.read(copied)
 
     def read_group(_: Path) -> dict[str, list[object]]:
-        arrays, rows = Source.open(copied, "train", SLOTS, index=index, cache=cache).group(1)
+        arrays, rows = ShardedSplit.open(copied, "train", SLOTS, index=index, cache=cache).read_group(1)
         return {name: column.tolist() for name, column in arrays.items()} | {"rows": rows.tolist()}
 
     before = read_group(copied)
@@ -298,29 +304,29 @@ def test_damaged_shard_is_refused_and_damaged_cache_made_again(folder, tmp_path,
 def test_cache_of_other_contents_is_made_again(folder, tmp_path):
     """A file of the right size is not enough: it has to be of this row group, and of these columns."""
     cache = tmp_path / "cache"
-    before = dealt(stream(folder, cache=cache))
+    before = read_batches(workers(folder, cache=cache))
     files = sorted(cache.glob("train-0000-*.bin"))
     same_size = [path for path in files if path.stat().st_size == files[0].stat().st_size]
     shutil.copy(same_size[1], same_size[0])
     zeros = same_size[2]
     zeros.write_bytes(bytes(zeros.stat().st_size))
-    assert same(dealt(stream(folder, cache=cache)), before)
+    assert same(read_batches(workers(folder, cache=cache)), before)
     assert same_size[0].read_bytes() != same_size[1].read_bytes()
     assert any(zeros.read_bytes())
 
 
 def test_shard_that_changes_while_it_is_used_is_noticed(folder, tmp_path):
     copied = Path(shutil.copytree(folder, tmp_path / "set"))
-    source = Source.open(copied, "train", SLOTS)
-    source.group(0)
+    part = ShardedSplit.open(copied, "train", SLOTS)
+    part.read_group(0)
     shard = copied / "train" / "0000.parquet"
     content = bytearray(shard.read_bytes())
     content[-12] ^= 1  # of what says how to read the pages
     shard.write_bytes(content)
     with pytest.raises(EventError, match=r"0000.parquet.*cannot be read as it was written"):
-        source.group(0)
+        part.read_group(0)
     with pytest.raises(EventError, match=r"0000.parquet.*cannot be read as it was written"):
-        Source.open(copied, "train", SLOTS, fraction=0.1)
+        ShardedSplit.open(copied, "train", SLOTS, fraction=0.1)
 
 
 def test_parquet_of_events_has_page_checksums_that_are_verified(tmp_path):
@@ -373,8 +379,7 @@ def test_mistakes_of_preparing_are_named(tmp_path):
         write_shards([few], tmp_path / "set", SHARES)
 
 
-def test_the_verb_reads_any_files_in_pieces_and_leaves_out_what_only_some_have(tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "PIECE", 100)
+def test_the_verb_reads_any_files_in_pieces_and_leaves_out_what_only_some_have(tmp_path):
     first, second = make_events(400, seed=1), make_events(300, seed=2)
     second.number[:] += 1000
     second.hard[:] = second.number
@@ -386,7 +391,10 @@ def test_the_verb_reads_any_files_in_pieces_and_leaves_out_what_only_some_have(t
     assert done.exit_code == 0, done.output
     index = Index.read(tmp_path / "set")
     data = experiment.data(tmp_path / "fit.yaml", ["data.selection=n_jet >= 1"])
-    whole = everything(data)
+    whole = load_events(data)
+    by_pieces = prepare_shards(data, tmp_path / "pieces", piece_events=100)
+    assert by_pieces.provenance == index.provenance
+    assert all(np.array_equal(by_pieces.counts(name).sum(0), index.counts(name).sum(0)) for name in SHARES)
     told = [f"{sum(index.counts(side).sum(0))} events" for side in index.sides]
     assert all(text in done.output for text in told)
     assert sum(index.counts(side).sum() for side in index.sides) == len(whole)

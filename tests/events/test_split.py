@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from femtobarn.events import split, subset
-from femtobarn.events.split import lot
+from femtobarn.events.split import event_hash
 from tests.support.sample import make_events
 
 #: Lots of hard events 0 to 4 of tttt, ttH, ttW, ttWW, ttZ, as first released.
@@ -35,15 +35,15 @@ def by_hand(purpose: str, process: str, hard: int) -> float:
 def test_lots_are_those_of_splitmix64(hard, purpose):
     events = replace(make_events(5), hard=np.array(hard, dtype=np.int64))
     expected = [by_hand(purpose, str(name), number) for name, number in zip(events.process, hard, strict=True)]
-    assert lot(events, purpose).tolist() == expected
+    assert event_hash(events, purpose).tolist() == expected
 
 
 def test_lots_never_change():
     # fixed numbers: if this fails, every test set of the past is mixed into training sets
     events = replace(make_events(5), hard=np.arange(5))
     expected = [by_hand("split", name, number) for number, name in enumerate(("tttt", "ttH", "ttW", "ttWW", "ttZ"))]
-    np.testing.assert_array_equal(lot(events), expected)
-    np.testing.assert_allclose(lot(events), FIXED, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(event_hash(events), expected)
+    np.testing.assert_allclose(event_hash(events), FIXED, rtol=0, atol=1e-12)
 
 
 def test_sides_are_disjoint_complete_and_of_the_size_asked_for():

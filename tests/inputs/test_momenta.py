@@ -13,19 +13,21 @@ from torch import Tensor
 
 import femtobarn
 from femtobarn.events import Events, write_parquet
-from femtobarn.events.shards.index import write_shards
-from femtobarn.events.shards.source import Source
+from femtobarn.events.shards.prefetch import PrefetchWorkers
+from femtobarn.events.shards.sharded_split import ShardedSplit
+from femtobarn.events.shards.shuffle import EpochSpec
+from femtobarn.events.shards.writing import write_shards
 from femtobarn.experiments import experiment
 from femtobarn.inputs import Batch, Features, Inputs, make_batch
-from femtobarn.inputs.stream import Stream
+from femtobarn.inputs.batch import batch_from_arrays, concatenate_batches
+from femtobarn.inputs.datasets import ShardedDataset
 from femtobarn.models import MODELS, Network, model_spec, networks, published_sizes
 from femtobarn.physics import lorentz
 from femtobarn.runs import explain as explanation
 from femtobarn.runs import irc_safety as safety
-from femtobarn.runs import run, systematics
-from femtobarn.runs import splits as sample
-from femtobarn.runs.datasets import Stored
+from femtobarn.runs import run, splits, systematics
 from femtobarn.runs.predictor import Trained, build
+from femtobarn.training.dataloader import make_loader
 from tests.events.test_shards import SHARES
 from tests.support.jets import jet_events
 from tests.support.sample import make_events
@@ -79,7 +81,7 @@ def folder(jets: Events, tmp_path_factory) -> Path:
 def test_real_jets_are_scored_with_all_digits_of_their_momenta(folder, data):
     """Against momenta made here; in float32 some jets are off by more than the spread of the logits."""
     chosen = configured("lloca-transformer", data, folder, features="kin", slots=SLOTS)
-    found = sample.prepare(chosen)
+    found = splits.load_splits(chosen)
     network = build(chosen, found.task.outputs)
     network.inputs.fit(found.train.batch)
     with torch.no_grad():
@@ -154,7 +156,7 @@ def test_every_way_to_a_network_keeps_the_precision(folder, tmp_path, seen, mode
 
 def test_models_of_both_kinds_share_the_events(folder):
     data = {"files": "events.parquet"}
-    first, second = (sample.prepare(configured(model, data, folder)) for model in ("lorentznet", "pfn"))
+    first, second = (splits.load_splits(configured(model, data, folder)) for model in ("lorentznet", "pfn"))
     assert first.train.events is second.train.events
     assert first.task is second.task
     assert (first.train.batch.momenta.dtype, second.train.batch.momenta.dtype) == (torch.float64, torch.float32)
@@ -164,26 +166,26 @@ def test_what_is_cached_in_one_precision_is_not_read_in_the_other(folder):
     data = {"prepared": "events"}
     for model in ("lorentznet", "pfn", "lorentznet"):
         chosen = configured(model, data, folder)
-        found = sample.prepare(chosen)
-        assert isinstance(found.train, Stored)
-        stream = found.train.data(found.task, chosen.training)
-        first, *_ = next(stream.deal(64))
-        assert first.momenta.dtype == first.context.dtype == model_spec(model).momenta_dtype
-        dealt = torch.cat([batch.momenta for batch, *_ in stream.deal(64)])
-        assert set(dealt.flatten().tolist()) == set(found.train.batch.momenta.flatten().tolist())
+        found = splits.load_splits(chosen)
+        assert isinstance(found.train, ShardedDataset)
+        loader = make_loader(found.train, found.task, chosen.training, torch.device("cpu"))
+        drawn = concatenate_batches([batch for batch, _ in loader.batches(0)])
+        assert drawn.momenta.dtype == drawn.context.dtype == model_spec(model).momenta_dtype
+        assert set(drawn.momenta.flatten().tolist()) == set(found.train.batch.momenta.flatten().tolist())
+        loader.close()
     assert len(list((folder / "events" / "cache").iterdir())) == 2
 
 
-def test_prepared_events_have_the_numbers_of_memory_in_float64_from_readers_too(folder, jets):
-    source = Source.open(folder / "jets", "train", SLOTS, double=True)
-    stream = Stream(source, [0, 0], [1.0, 1.0], readers=1)
+def test_prepared_events_have_the_numbers_of_memory_in_float64_from_workers_too(folder, jets):
+    split = ShardedSplit.open(folder / "jets", "train", SLOTS, double=True)
+    workers = PrefetchWorkers(split, [1.0, 1.0], 1)
     places = {number: at for at, number in enumerate(zip(jets.process, jets.number, strict=True))}
-    for batch, records in stream.records(100):
-        names = np.array(source.index.processes)[records.process]
-        mine = jets[np.array([places[one] for one in zip(names, records.number, strict=True)])]
-        expected = make_batch(mine, SLOTS, torch.float64)
+    for arrays, _ in workers.batches(EpochSpec(100)):
+        names = np.array(split.index.processes)[arrays["process"]]
+        selected = jets[np.array([places[event] for event in zip(names, arrays["number"], strict=True)])]
+        batch, expected = batch_from_arrays(arrays), make_batch(selected, SLOTS, torch.float64)
         assert all(torch.equal(*columns) for columns in zip(batch.tensors(), expected.tensors(), strict=True))
-    stream.close()
+    workers.close()
 
 
 @pytest.mark.parametrize("name", [name for name in networks() if model_spec(name).is_equivariant])

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from femtobarn.nn import Linear, linear, pad_rows, products
 from femtobarn.runs.cost import operations
-from femtobarn.training.devices import arithmetic
+from femtobarn.training.devices import matmul_precision
 from tests.models.test_contract import build, events
 
 needs_library = pytest.mark.skipif(
@@ -98,7 +98,7 @@ def test_torch_computes_what_onednn_would_not_do_faster(monkeypatch, reason):
         "odd": (rows[:-1], weight),
         "double": (rows.double(), weight.double()),
     }
-    with arithmetic("bf16" if reason == "bf16" else "fp32", torch.device("cpu")):
+    with matmul_precision("bf16" if reason == "bf16" else "fp32", torch.device("cpu")):
         assert not products.prefers_onednn(*changed.get(reason, (rows, weight)))
     monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
     assert products.prefers_onednn(rows, weight)

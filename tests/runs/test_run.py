@@ -16,8 +16,7 @@ from femtobarn.events import Events, concatenate, write, write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import make_batch
-from femtobarn.runs import provenance, run
-from femtobarn.runs import splits as sample
+from femtobarn.runs import provenance, run, splits
 from femtobarn.tasks.classification.scores import Scores
 from tests.support.sample import make_events
 
@@ -98,7 +97,7 @@ def test_scores_sum_to_the_full_yield_at_the_luminosity_asked_for(events, path, 
         assert scores.weight[scores.process == name].sum() == pytest.approx(
             3 * events.weight[events.process == name].sum()
         )
-    held_out = sample.prepare(configured(path)).test.events
+    held_out = splits.load_splits(configured(path)).test.events
     assert set(zip(scores.process, scores.number, strict=True)) == set(
         zip(held_out.process, held_out.number, strict=True)
     )
@@ -172,7 +171,7 @@ def test_two_processes_do_not_share_a_folder(path, tmp_path):
 def test_a_trained_model_scores_other_events_and_the_same_ones_alike(path, tmp_path, model):
     one = configured(path, "inputs.interactions=[mass, sm_const]", model=model)
     numbers(one, tmp_path / "run")
-    held_out = sample.prepare(one).test.events
+    held_out = splits.load_splits(one).test.events
     written = Scores.read(tmp_path / "run" / "predictions.parquet")
     again = run.score(tmp_path / "run", held_out)
     np.testing.assert_allclose(again.score, written.score, rtol=1e-6)
@@ -207,10 +206,10 @@ def test_the_fingerprint_is_that_of_the_events_not_of_the_file(events, tmp_path)
     halves: list[Events] = [events[:200], events[200:]]
     write(halves[0], tmp_path / "b1.parquet")
     write(halves[1], tmp_path / "b2.parquet")
-    prints = [sample.prepare(configured(tmp_path / name)).fingerprint for name in ("a.parquet", "b*.parquet")]
+    prints = [splits.load_splits(configured(tmp_path / name)).fingerprint for name in ("a.parquet", "b*.parquet")]
     assert prints[0] == prints[1]
     changed = replace(events, weight=events.weight * 1.0000001)
-    assert sample.fingerprint(changed) != sample.fingerprint(events)
+    assert splits.fingerprint(changed) != splits.fingerprint(events)
 
 
 def test_the_fingerprint_does_not_know_the_machine(events):
@@ -218,7 +217,7 @@ def test_the_fingerprint_does_not_know_the_machine(events):
     energy = events.particles.E
 
     def printed(values: ak.Array) -> str:
-        return sample.fingerprint(replace(events, particles=ak.with_field(events.particles, values, "E")))
+        return splits.fingerprint(replace(events, particles=ak.with_field(events.particles, values, "E")))
 
     usual = printed(ak.values_astype(energy, np.float64))
     up = ak.unflatten(np.nextafter(ak.to_numpy(ak.flatten(energy)).astype(np.float64), np.inf), ak.num(energy))
@@ -227,7 +226,7 @@ def test_the_fingerprint_does_not_know_the_machine(events):
 
 
 def test_smaller_training_sets_are_contained_in_larger_ones(path):
-    sides = {share: sample.prepare(configured(path, f"data.fraction={share}")) for share in (0.3, 0.6, 1.0)}
+    sides = {share: splits.load_splits(configured(path, f"data.fraction={share}")) for share in (0.3, 0.6, 1.0)}
 
     def names(share: float, side: str) -> set[tuple[str, int]]:
         events = getattr(sides[share], side).events
@@ -240,7 +239,7 @@ def test_smaller_training_sets_are_contained_in_larger_ones(path):
 
 
 def test_selection_and_processes_leave_events_out(events, path):
-    chosen = sample.prepare(configured(path, "data.selection=n_jet >= 6", "task.background=[ttH, ttZ]"))
+    chosen = splits.load_splits(configured(path, "data.selection=n_jet >= 6", "task.background=[ttH, ttZ]"))
     everyone = concatenate([side.events for side in (chosen.train, chosen.validation, chosen.test)])
     assert everyone.processes == ("ttH", "ttZ", "tttt")
     assert len(everyone) == len(events.select('n_jet >= 6 and process in ("tttt", "ttH", "ttZ")'))
@@ -253,9 +252,9 @@ def test_files_by_process_and_missing_files(events, tmp_path):
         write_parquet(events[events.process == name], tmp_path / f"{name}.parquet")
     named = {name: str(tmp_path / f"{name}.parquet") for name in events.processes}
     one = configured(tmp_path / "*.parquet", f"data.files={json.dumps({**named, 'ttll': named['ttZ']})}")
-    assert "ttll" in sample.prepare(one).yields
+    assert "ttll" in splits.load_splits(one).yields
     with pytest.raises(FileNotFoundError, match="no file matches"):
-        sample.prepare(configured(tmp_path / "absent*.parquet"))
+        splits.load_splits(configured(tmp_path / "absent*.parquet"))
 
 
 @pytest.mark.parametrize("task", [{"classes": "binary"}, {"loss": "focal", "alpha": 0.75, "gamma": 3}])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from femtobarn.events import EventError, Events, write, write_parquet
+from femtobarn.events.split import assign_split
 from femtobarn.experiments import experiment
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.runs import prepare as preparation
-from femtobarn.runs import splits as sample
+from femtobarn.runs import splits
 from femtobarn.runs.split_checks import cuts_of
 from tests.support.sample import make_events
 
@@ -28,7 +29,7 @@ def configured(files: Any, *overrides: str, **task: Any) -> Experiment:
 
 def prepared(files: Any, folder: Path, *overrides: str, **task: Any) -> Experiment:
     """The same experiment on prepared events."""
-    preparation.prepare(configured(files, *overrides, **task).data, folder)
+    preparation.prepare_shards(configured(files, *overrides, **task).data, folder)
     plain = {"data": {"prepared": str(folder)}, "model": {"name": "bdt"}, "task": {"signal": ["tttt"]} | task}
     return experiment.load(plain)
 
@@ -43,28 +44,28 @@ def test_repeated_numbers_stop_a_training_and_a_preparation_with_count_files_and
     files = [text(one, tmp_path / "a.csv"), text(other, tmp_path / "b.csv")]
     told = r"b\.csv: 30 event numbers of ttH are in .*a\.csv too, 0 for instance; .*data\.renumber: true"
     with pytest.raises(EventError, match=told):
-        sample.prepare(configured(files))
+        splits.load_splits(configured(files))
     with pytest.raises(EventError, match=told):
-        preparation.prepare(configured(files).data, tmp_path / "prepared")
+        preparation.prepare_shards(configured(files).data, tmp_path / "prepared")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".") or path.is_dir()] == []
     # the remedy helps, and events keep their side when the files lie elsewhere
-    whole = sample.everything(configured(files, "data.renumber=true").data)
+    whole = splits.load_events(configured(files, "data.renumber=true").data)
     assert len(whole) == 140
-    sample.prepare(configured(files, "data.renumber=true"))
+    splits.load_splits(configured(files, "data.renumber=true"))
     (tmp_path / "moved").mkdir()
     moved = [str(Path(file).rename(tmp_path / "moved" / Path(file).name)) for file in files]
-    again = sample.everything(configured(moved, "data.renumber=true").data)
+    again = splits.load_events(configured(moved, "data.renumber=true").data)
     np.testing.assert_array_equal(whole.hard, again.hard)
     stored = prepared(moved, tmp_path / "prepared", "data.renumber=true")
-    assert sorted(sample.everything(stored.data).number) == sorted(whole.number)
+    assert sorted(splits.load_events(stored.data).number) == sorted(whole.number)
 
 
 def test_the_same_events_in_two_files(tmp_path):
     events = make_events(60, 1, TWO)
     files = [text(events[:40], tmp_path / "a.csv"), text(events[30:], tmp_path / "b.csv")]
     for work in (
-        lambda: sample.prepare(configured(files)),
-        lambda: preparation.prepare(configured(files).data, tmp_path / "x"),
+        lambda: splits.load_splits(configured(files)),
+        lambda: preparation.prepare_shards(configured(files).data, tmp_path / "x"),
     ):
         with pytest.raises(EventError, match=r"5 event numbers of ttH .*30 for instance: the same events again; give"):
             work()
@@ -72,7 +73,7 @@ def test_the_same_events_in_two_files(tmp_path):
     for seed in (2, 3):
         write_parquet(make_events(60, seed, ("x",)), tmp_path / f"x{seed}.parquet")
     write_parquet(events, tmp_path / "good.parquet")
-    sample.prepare(configured(str(tmp_path / "*.parquet"), background=["ttH"]))
+    splits.load_splits(configured(str(tmp_path / "*.parquet"), background=["ttH"]))
 
 
 def test_a_selection_that_leaves_nothing_is_told_with_its_cuts(tmp_path):
@@ -86,15 +87,15 @@ def test_a_selection_that_leaves_nothing_is_told_with_its_cuts(tmp_path):
     )
     cut = "data.selection=n_jet >= 2 and n_jet >= 90"
     with pytest.raises(ValueError, match=told):
-        sample.prepare(configured(file, cut))
+        splits.load_splits(configured(file, cut))
     with pytest.raises(ValueError, match=told):
-        preparation.prepare(configured(file, cut).data, tmp_path / "x")
+        preparation.prepare_shards(configured(file, cut).data, tmp_path / "x")
     only = "data.selection=process == 'ttH'"
     told = "task.signal: none of the 50 events of tttt passes data.selection process == 'ttH'; events of ttH do"
     with pytest.raises(ValueError, match=told):
-        sample.prepare(configured(file, only))
+        splits.load_splits(configured(file, only))
     with pytest.raises(ValueError, match=told):
-        sample.prepare(prepared(file, tmp_path / "prepared", only))
+        splits.load_splits(prepared(file, tmp_path / "prepared", only))
 
 
 @pytest.mark.parametrize(
@@ -111,11 +112,9 @@ def test_cuts_of_a_selection(selection, cuts):
 
 def sided(side: int, weight: float = 1.0) -> Events:
     """Events of which ttH has few, and on one side of the split none or only such with this weight."""
-    from femtobarn.events.split import side as sides
-
     events = make_events(4000, 1, ("tttt", "ttH"))
     events = replace(events, hard=events.number)
-    where = sides(events, {"train": 0.6, "validation": 0.2, "test": 0.2})
+    where = assign_split(events, {"train": 0.6, "validation": 0.2, "test": 0.2})
     of_process = (events.process == "ttH") & (where == side)
     if weight == 1.0:
         return events[~of_process]
@@ -130,28 +129,28 @@ def test_a_class_without_events_on_a_side_is_told_before_the_training(tmp_path, 
     for weight, told in (
         (
             1.0,
-            rf"data\.split: no events of {what} .* left for {name} \(events by side: .*{name} 0.*\); give more events",
+            rf"data\.split: no events of {what} .* left for {name} \(events by split: .*{name} 0.*\); give more events",
         ),
         (0.0, rf"no events of {what} with a weight are left for {name}|weights of {what} sum to 0 in test"),
         (
             -1.0,
-            rf"the weights of {what} sum to -\d+ in {name}, and a yield must be positive \(events by side: train \d+",
+            rf"the weights of {what} sum to -\d+ in {name}, and a yield must be positive \(events by split: train \d+",
         ),
     ):
         write_parquet(sided(side, weight), tmp_path / f"{weight}.parquet")
         file = str(tmp_path / f"{weight}.parquet")
         with pytest.raises(ValueError, match=told):
-            sample.prepare(configured(file, classes=classes))
+            splits.load_splits(configured(file, classes=classes))
         with pytest.raises(ValueError, match=told):
-            sample.prepare(prepared(file, tmp_path / f"{weight}", classes=classes))
+            splits.load_splits(prepared(file, tmp_path / f"{weight}", classes=classes))
 
 
 def test_a_small_fraction_without_a_class_names_the_fraction(tmp_path):
     write_parquet(make_events(40, 1, TWO), tmp_path / "a.parquet")
     one = configured(str(tmp_path / "a.parquet"), "data.fraction=0.01")
     with pytest.raises(ValueError, match=r"left for train .*raise data\.fraction \(now 0\.01\)"):
-        sample.prepare(one)
+        splits.load_splits(one)
     on_disk = prepared(str(tmp_path / "a.parquet"), tmp_path / "prepared")
     small = experiment.load(json.loads(on_disk.model_dump_json()), ["data.fraction=0.01"])
     with pytest.raises(ValueError, match=r"left for train .*raise data\.fraction \(now 0\.01\)"):
-        sample.prepare(small)
+        splits.load_splits(small)

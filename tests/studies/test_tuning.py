@@ -32,7 +32,7 @@ from femtobarn.experiments.search_space import Choices, Range
 from femtobarn.inputs import Inputs
 from femtobarn.models import MODELS, model_spec, networks
 from femtobarn.runs.predictor import Trained
-from femtobarn.runs.splits import forget, prepare
+from femtobarn.runs.splits import load_splits
 from femtobarn.studies import study
 from femtobarn.studies import tuning_record as scan_record
 from femtobarn.studies import tuning_task as search
@@ -243,8 +243,7 @@ def test_the_test_events_have_no_part_in_it(source, file, events, tmp_path):
     write_parquet(other, changed)
     copy = tmp_path / "changed.yaml"
     copy.write_text(yaml.safe_dump(tree(changed)))
-    assert prepare(load(source)).fingerprint != prepare(load(copy)).fingerprint
-    forget()
+    assert load_splits(load(source)).fingerprint != load_splits(load(copy)).fingerprint
     assert told(carry(copy, tmp_path / "after", trials=3)) == told(before)
 
 
@@ -329,7 +328,7 @@ def test_a_focal_training_is_measured_by_the_cross_entropy_of_its_probabilities(
     task = {"signal": ["tttt"], "loss": "focal", "gamma": 2.0}
     one = load(tree(file, model=PART, task=task))
     folder = run.train(one, tmp_path / "run")
-    trained, side = Trained.load(folder), prepare(one).validation
+    trained, side = Trained.load(folder), load_splits(one).validation
     trained.task.temperature.fill_(1.0)
     logits = trained.outputs(side.batch).double()
     labels = torch.from_numpy(trained.task.labels(side.events))

@@ -11,7 +11,7 @@ from femtobarn.nn import attention, dropout
 from femtobarn.training import fit
 from tests.models.test_contract import CASES, INTERACTIONS, build, events
 from tests.support.elsewhere import NAME, Held, elsewhere, here, moved
-from tests.support.training_sample import SETTINGS, Toy, data, weighted
+from tests.support.training_sample import SETTINGS, TASK, Toy, data
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -94,12 +94,12 @@ class Smooth(Toy):
 
 def test_a_training_there_is_the_training_here(monkeypatch):
     settings = SETTINGS.model_copy(update={"optimizer": "nadam", "clip": 1.0})  # AdamW asks for the name of the device
-    histories = [list(fit(mine := Smooth(), weighted, data(), data(100, 1), settings, seed=5))]
-    monkeypatch.setattr("femtobarn.training.loop.choose", lambda _: torch.device(NAME))
+    histories = [list(fit(mine := Smooth(), TASK, data(), data(100, 1), settings, seed=5))]
+    monkeypatch.setattr("femtobarn.training.loop.resolve_device", lambda _: torch.device(NAME))
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with elsewhere():
-            histories.append(list(fit(other := Smooth(), weighted, data(), data(100, 1), settings, seed=5)))
+            histories.append(list(fit(other := Smooth(), TASK, data(), data(100, 1), settings, seed=5)))
             # it comes back to where it was
             assert {each.device.type for each in other.state_dict().values()} == {"cpu"}
             weights = [here(each) if isinstance(each, Held) else each for each in other.state_dict().values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,15 +15,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from femtobarn.training import Epoch, TrainingConfig, fit, outputs
+from femtobarn.training import EpochResult, TrainingConfig, fit, predict_outputs
 from femtobarn.training import checkpoint as files
-from femtobarn.training.history import stalled
-from tests.support.training_sample import SETTINGS, Toy, data, train, weighted
+from femtobarn.training.history import early_stop
+from tests.support.training_sample import SETTINGS, TASK, Classify, Regress, Toy, data, full_loss, train
 
 OPTIMIZERS = ["adamw", "adam", "nadam", "radam", "ranger", "lion", "sgd"]
 
 
-def numbers(history: list[Epoch]) -> list[Epoch]:
+class Interrupted(Classify):
+    """Classification whose n-th loss is interrupted, or multiplied by a factor."""
+
+    def __init__(self, n_losses: int, factor: float | None = None) -> None:
+        super().__init__(TASK.classes)
+        self.remaining, self.factor = n_losses, factor
+
+    def loss(self, *arguments: Any) -> Tensor:
+        self.remaining -= 1
+        if self.remaining == 0 and self.factor is None:
+            raise KeyboardInterrupt
+        return super().loss(*arguments) * (self.factor if self.remaining == 0 and self.factor else 1.0)
+
+
+def numbers(history: list[EpochResult]) -> list[EpochResult]:
     """All but the time it took."""
     return [replace(epoch, seconds=0.0) for epoch in history]
 
@@ -47,7 +62,7 @@ def test_it_learns_and_says_so():
 def test_same_seed_same_numbers_another_seed_others():
     networks = [Toy() for _ in range(3)]
     histories = [
-        list(fit(network, weighted, data(), data(100, 1), SETTINGS, seed=seed))
+        list(fit(network, TASK, data(), data(100, 1), SETTINGS, seed=seed))
         for network, seed in zip(networks, (5, 5, 6), strict=True)
     ]
     assert numbers(histories[0]) == numbers(histories[1])
@@ -89,10 +104,9 @@ def test_nothing_the_caller_does_with_random_numbers_matters():
 def test_the_network_holds_the_best_weights_when_it_ends(ema):
     network = Toy()
     history = list(train(network, ema=ema, lr=0.3, epochs=8))
-    batch, targets = data(100, 1)
     best = min(epoch.valid_loss for epoch in history)
     assert best < history[-1].valid_loss  # or the test shows nothing
-    assert float(weighted(outputs(network, batch), *targets)) == pytest.approx(best, rel=1e-6)
+    assert full_loss(network, data(100, 1)) == pytest.approx(best, rel=1e-6)
     assert not network.training
 
 
@@ -102,20 +116,21 @@ def test_also_when_the_caller_breaks():
         history.append(epoch)
         if epoch.number == 4:
             break
-    batch, targets = data(100, 1)
     best = min(epoch.valid_loss for epoch in history)
-    assert float(weighted(outputs(network, batch), *targets)) == pytest.approx(best, rel=1e-6)
+    assert full_loss(network, data(100, 1)) == pytest.approx(best, rel=1e-6)
 
 
 def test_validation_loss_is_the_weighted_mean_whatever_the_batches():
     losses = {
         size: next(iter(train(Toy(), lr=1e-12, ema=None, batch_size=size))).valid_loss for size in (200, 201, 1000)
     }
-    batch, (labels, weights) = data(100, 1)
+    valid = data(100, 1)
+    labels = torch.from_numpy((valid.events.process == "b").astype(int))
+    weights = torch.from_numpy(valid.events.weight)
     network = Toy()
-    network(data()[0])  # the running statistics the epoch will have: one batch of everything
-    each = nn.functional.cross_entropy(outputs(network, batch, 7), labels, reduction="none")
-    expected = float((each * weights).sum() / weights.sum())
+    network(data().batch)  # the running statistics of the epoch: one batch of everything
+    losses_of_events = nn.functional.cross_entropy(predict_outputs(network, valid.batch, 7), labels, reduction="none")
+    expected = float((losses_of_events * weights).sum() / weights.sum())
     for loss in losses.values():
         assert loss == pytest.approx(expected, rel=1e-4)
 
@@ -133,20 +148,18 @@ def test_training_loss_counts_every_event_once():
             found: Tensor = self.layers(batch.momenta.sum(1))
             return found
 
-    def mean(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, labels)
-
-    batch, targets = data()
-    expected = float(mean(outputs(Plain(), batch), *targets))
+    expected = full_loss(Plain(), data())
     settings = TrainingConfig(epochs=1, batch_size=33, lr=1e-12)  # 200 = 6 x 33 + 2
-    (epoch,) = fit(Plain(), mean, data(), data(100, 1), settings, seed=0)
+    (epoch,) = fit(Plain(), TASK, data(), data(100, 1), settings, seed=0)
     assert epoch.train_loss == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_resumed_it_is_the_same(tmp_path, optimizer, ema):
-    changes: dict[str, Any] = {"optimizer": optimizer, "ema": ema, "epochs": 5}
+@pytest.mark.parametrize(
+    ("optimizer", "ema", "task"),
+    [*itertools.product(OPTIMIZERS, [None, 0.9], [TASK]), ("adamw", 0.9, Regress(TASK.classes))],
+)
+def test_resumed_it_is_the_same(tmp_path, optimizer, ema, task):
+    changes: dict[str, Any] = {"optimizer": optimizer, "ema": ema, "epochs": 5, "task": task}
     unbroken, broken, resumed = Toy(), Toy(), Toy()
     whole = list(train(unbroken, **changes))
     path = tmp_path / "checkpoint.safetensors"
@@ -163,17 +176,9 @@ def test_resumed_it_is_the_same(tmp_path, optimizer, ema):
 
 def test_killed_in_the_middle_of_an_epoch(tmp_path):
     """A loss that raises takes the whole epoch with it; the next attempt begins that epoch again."""
-    path, calls = tmp_path / "checkpoint.safetensors", 0
-
-    def fatal(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 20:
-            raise KeyboardInterrupt
-        return weighted(outputs, labels, weights)
-
+    path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        list(fit(Toy(), fatal, data(), data(100, 1), SETTINGS, seed=5, checkpoint=path))
+        list(fit(Toy(), Interrupted(20), data(), data(100, 1), SETTINGS, seed=5, checkpoint=path))
     unbroken, resumed = Toy(), Toy()
     assert numbers(list(train(resumed, path))) == numbers(list(train(unbroken)))
     assert same_weights(resumed, unbroken)
@@ -248,36 +253,27 @@ def test_early_stopping():
 
 
 def test_patience_counts_from_the_last_best():
-    def told(*best: bool) -> list[Epoch]:
-        return [Epoch(number + 1, 0.0, 0.0, 0.0, 0.0, flag) for number, flag in enumerate(best)]
+    def history(*best: bool) -> list[EpochResult]:
+        return [EpochResult(number + 1, 0.0, 0.0, 0.0, 0.0, flag) for number, flag in enumerate(best)]
 
-    assert not stalled([], 1)
-    assert not stalled(told(True), 1)
-    assert not stalled(told(True, False, True, False), 2)
-    assert stalled(told(True, False, True, False, False), 2)
-    assert not stalled(told(True, False, False, False), None)
+    assert not early_stop([], 1)
+    assert not early_stop(history(True), 1)
+    assert not early_stop(history(True, False, True, False), 2)
+    assert early_stop(history(True, False, True, False, False), 2)
+    assert not early_stop(history(True, False, False, False), None)
 
 
 @pytest.mark.parametrize(("when", "where"), [(3, "epoch 1, batch 3 of 7"), (8, "in epoch 1; ")])
 def test_a_loss_that_is_not_finite_is_explained(when, where):
-    calls = 0
-
-    def sick(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return weighted(outputs, labels, weights) * (float("nan") if calls == when else 1.0)
-
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1") as error:
-        list(fit(Toy(), sick, data(), data(100, 1), SETTINGS, seed=5))
+        list(fit(Toy(), Interrupted(when, float("nan")), data(), data(100, 1), SETTINGS, seed=5))
     assert where in str(error.value)
     assert "Lower training.lr (now 0.003)" in str(error.value)
 
 
 def test_no_events_at_all():
-    empty, targets = data(1)
-    nothing = empty[:0], tuple(target[:0] for target in targets)
     with pytest.raises(ValueError, match="no validation events"):
-        next(fit(Toy(), weighted, data(), nothing, SETTINGS, seed=0))
+        next(fit(Toy(), TASK, data(), data(0), SETTINGS, seed=0))
 
 
 def test_learning_rates_follow_the_schedule():
@@ -302,6 +298,6 @@ def test_no_two_steps_drop_the_same_numbers():
             return found
 
     settings = TrainingConfig(epochs=2, batch_size=1, lr=1e-3, threads=1)
-    list(fit(Dropping(), weighted, data(150), data(20, 1), settings, seed=5))
+    list(fit(Dropping(), TASK, data(150), data(20, 1), settings, seed=5))
     assert len(masks) == 300
     assert len(set(masks)) == 300

@@ -15,9 +15,9 @@ from torch import nn
 
 from femtobarn.inputs import make_batch
 from femtobarn.models import model_spec, networks
-from femtobarn.training import TrainingConfig, choose, seed_everything, use_threads
-from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, arithmetic, memory_kept
-from femtobarn.training.ema import Average
+from femtobarn.training import TrainingConfig, resolve_device, seed_everything, use_threads
+from femtobarn.training.devices import MMAP_THRESHOLD, TRIM_THRESHOLD, matmul_precision, retain_freed_memory
+from femtobarn.training.ema import exponential_moving_average
 from femtobarn.training.optimizers import OptimizerName, optimizer
 from femtobarn.training.schedules import factor
 from tests.models.test_contract import build
@@ -113,29 +113,29 @@ def test_nothing_to_train():
 
 def test_average_by_hand():
     network: Any = nn.BatchNorm1d(1)
-    average, expected = Average(network, 0.5), 1.0
+    average, expected = exponential_moving_average(network, 0.5), 1.0
     for step in range(8):
         network.weight.data.fill_(float(step))
         network.num_batches_tracked.add_(1)
-        average.update(network, step)
+        average.update_parameters(network)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    copy: Any = average.network
+    copy: Any = average.module
     assert float(copy.weight) == pytest.approx(expected)
     assert int(copy.num_batches_tracked) == 8
     assert float(copy.running_var) == 1.0  # what does not change is not rounded away either
 
 
 def test_devices_by_name(monkeypatch):
-    assert choose("cpu") == torch.device("cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose("auto").type == "cuda"
+    assert resolve_device("auto").type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose("auto").type == "cpu"
+    assert resolve_device("auto").type == "cpu"
     with pytest.raises(ValueError, match="'cuda' is not available here; cpu"):
-        choose("cuda")
+        resolve_device("cuda")
     with pytest.raises(ValueError, match="no device is called 'gpu'; there are auto, cpu, cuda, mps"):
-        choose("gpu")
+        resolve_device("gpu")
 
 
 def test_seeds_repeat():
@@ -175,7 +175,7 @@ def test_networks_compute_in_bf16(name):
     batch = make_batch(make_events(40), 16)
     with torch.no_grad():
         exact = network(batch)
-        with arithmetic("bf16", torch.device("cpu")):
+        with matmul_precision("bf16", torch.device("cpu")):
             rounded = network(batch)
     scale = exact.abs().max() + 1
     assert (rounded - exact).abs().max() < 0.1 * scale
@@ -198,17 +198,17 @@ def test_the_allocator_keeps_memory_on_processors_alone_and_for_that_time_alone(
     library = SimpleNamespace(mallopt=limits.__setitem__, malloc_trim=trimmed.append)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr("sys.platform", "linux")
-    with memory_kept(torch.device("cpu")):
+    with retain_freed_memory(torch.device("cpu")):
         kept = dict(limits)
         assert not trimmed
     assert set(kept) == set(limits) == {MMAP_THRESHOLD, TRIM_THRESHOLD}
     assert all(limits[name] < kept[name] for name in kept)
     assert trimmed == [0]
     limits.clear()
-    with memory_kept(torch.device("cuda")):
+    with retain_freed_memory(torch.device("cuda")):
         assert not limits
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # whoever sets one means it
-    with memory_kept(torch.device("cpu")):
+    with retain_freed_memory(torch.device("cpu")):
         assert not limits
 
 

@@ -169,7 +169,7 @@ def prepare(
 
         data = experiment.data(config, overrides or [])
         with watched("preparing", err) as shown:
-            index = preparation.prepare(data, output, shards=shards, compact=compact, progress=shown)
+            index = preparation.prepare_shards(data, output, shards=shards, compact=compact, progress=shown)
         for side, shards_ in index.sides.items():
             counts = index.counts(side).sum(0).tolist()
             told = ", ".join(f"{name} {count}" for name, count in zip(index.processes, counts, strict=True))
@@ -201,7 +201,7 @@ def load(files: Sequence[str], luminosity: float, settings: Mapping[str, Any]) -
         from femtobarn.experiments import experiment
         from femtobarn.runs import splits as sample
 
-        return sample.everything(experiment.data(files[0]))
+        return sample.load_events(experiment.data(files[0]))
     from femtobarn.experiments.data import read_mapping
 
     mapping = settings["mapping"]

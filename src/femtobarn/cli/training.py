@@ -30,14 +30,14 @@ def train(
         from femtobarn.experiments.experiment import load
         from femtobarn.runs import run
         from femtobarn.studies.progress import line
-        from femtobarn.training import parallel
+        from femtobarn.training import distributed
 
         experiment = load(config, overrides or [])
         folder = output or Path("runs") / experiment.label / f"seed-{experiment.seed}"
         with line(err) as shown:
             run.train(experiment, folder, progress=shown)
         told = f"trained in {folder}; judge it with: femtobarn evaluate {shlex.quote(str(folder))}"
-        if parallel.leads():
+        if distributed.is_main_process():
             out.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -48,11 +48,13 @@ def evaluate(
     """Judge trained models on the held-out events: AUC, background efficiencies, significances, with errors."""
     with complaints():
         from femtobarn.runs import run
+        from femtobarn.runs.event_cache import EventCache
         from femtobarn.studies.progress import line
 
+        cache = EventCache()
         for folder in folders:
             with line(err) as shown:
-                run.evaluate(folder, progress=shown)
+                run.evaluate(folder, progress=shown, cache=cache)
         print_tables(folders, None)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from femtobarn.events import Events
+from femtobarn.events.shards.decode import Arrays
 
 #: Order of the columns of `Batch.context`.
 CONTEXT = ("MET", "phi_MET")
@@ -121,3 +122,10 @@ def make_batch(events: Events, slots: int, dtype: torch.dtype = torch.float32) -
         context=torch.from_numpy(context).to(dtype),
         tracks=torch.from_numpy(events.padded_tracks(slots)).to(dtype),
     )
+
+
+def batch_from_arrays(arrays: Arrays) -> Batch:
+    """Batch of decoded events of shards."""
+    kind = torch.from_numpy(arrays["kind"]).long()
+    momenta, context, tracks = (torch.from_numpy(arrays[name]) for name in ("momenta", "context", "tracks"))
+    return Batch(momenta, kind, kind > 0, context, tracks)

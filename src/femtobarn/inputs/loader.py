@@ -1,4 +1,4 @@
-"""Loader: events in memory, dealt out in batches."""
+"""Batches of events in memory."""
 
 from __future__ import annotations
 
@@ -18,42 +18,36 @@ def batches(
     *,
     seed: int | None = None,
     epoch: int = 0,
+    first: int = 0,
 ) -> Iterator[tuple[Batch, tuple[Tensor, ...]]]:
-    """Events with their targets in batches of `size`, each event exactly once, the last batch as short as it comes.
+    """Events with their targets in batches of `size`, each event exactly once; the last batch may be shorter.
 
-    The order is a function of (seed, epoch) alone: the same pair deals the same batches on every machine, so a resumed
-    training sees what an unbroken one would have seen. Without a seed the events come in the order they have.
+    The order is a function of (seed, epoch) alone, so that a resumed training gets the same batches on every machine.
 
     Args:
         batch: all events.
-        targets: labels, weights or whatever else has one entry an event, cut alike.
-        size: events in a batch, at least 1.
-        seed: None keeps the order; any integer >= 0 shuffles.
+        targets: tensors with one row per event, such as labels and weights.
+        size: events per batch, at least 1.
+        seed: random seed >= 0; None keeps the order of the events.
         epoch: gives every epoch its own order.
+        first: number of batches that are skipped.
 
     Raises:
-        ValueError: `size` is below 1, or a target is not as long as the batch.
+        ValueError: `size` is below 1, or a target has another length than the batch.
     """
     if size < 1:
         raise ValueError(f"a batch of {size} events; at least 1 is needed")
-    count = len(batch)
     lengths = [len(target) for target in targets]
-    if any(length != count for length in lengths):
-        raise ValueError(f"targets of lengths {lengths} for {count} events")
-    return _deal(batch, targets, size, _order(count, seed, epoch, batch.mask.device))
+    if any(length != batch.n_events for length in lengths):
+        raise ValueError(f"targets of lengths {lengths} for {batch.n_events} events")
+    order = None if seed is None else _shuffled(batch.n_events, seed, epoch, batch.mask.device)
+    indices = (
+        slice(start, start + size) if order is None else order[start : start + size]
+        for start in range(first * size, batch.n_events, size)
+    )
+    return ((batch[index], tuple(target[index] for target in targets)) for index in indices)
 
 
-def _order(count: int, seed: int | None, epoch: int, device: torch.device) -> Tensor | None:
-    if seed is None:
-        return None
+def _shuffled(n_events: int, seed: int, epoch: int, device: torch.device) -> Tensor:
     # numpy's permutation, not torch's: it does not depend on the device, and SeedSequence keeps (1, 2) and (2, 1) apart
-    shuffled = np.random.default_rng((seed, epoch)).permutation(count)
-    return torch.from_numpy(shuffled).to(device)
-
-
-def _deal(
-    batch: Batch, targets: tuple[Tensor, ...], size: int, order: Tensor | None
-) -> Iterator[tuple[Batch, tuple[Tensor, ...]]]:
-    for start in range(0, len(batch), size):
-        chosen: slice | Tensor = slice(start, start + size) if order is None else order[start : start + size]
-        yield batch[chosen], tuple(target[chosen] for target in targets)
+    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(n_events)).to(device)

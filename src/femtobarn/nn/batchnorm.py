@@ -15,8 +15,8 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch normalization of packed rows; fewer than two rows have no variance and use the running statistics.
 
     A batch may hold a single particle, or no pair at all; both are legal. If a batch is split over processes
-    (`femtobarn.training.parallel`), mean and variance are computed over the full batch, so that the network is the same
-    function as in one process. A process may then have no row at all.
+    (`femtobarn.training.distributed`), mean and variance are computed over the full batch, so that the network is the
+    same function as in one process. A process may then have no row at all.
     """
 
     def forward(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features"]:

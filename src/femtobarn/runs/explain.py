@@ -54,7 +54,7 @@ def _explained(
     if trained.experiment.inputs.features != OBJECTS:
         raise ValueError(f"{folder}: only models of the objects of events are explained, no jet tagger")
     progress("reading the events")
-    held_out = trained.sample(folder).test.events
+    held_out = trained.splits(folder).test.events
     chosen = held_out[choose(held_out, events, seed)]
     weight = chosen.expected(trained.experiment.evaluation.luminosity)
     for name in chosen.processes:

@@ -29,7 +29,7 @@ from femtobarn.models import BDT, Depth, check_depth
 from femtobarn.physics.objects import KINDS, NAMES
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.provenance import write_text
-from femtobarn.runs.splits import prepare
+from femtobarn.runs.splits import load_splits
 
 #: Precision of the columns that an exported file takes.
 Precision = Literal["float32", "float64"]
@@ -220,7 +220,7 @@ def validation_events(trained: Trained, precision: Precision = "float32") -> dic
     else:
         synthetic = synthetic_jets(N_SYNTHETIC_EVENTS, max_particles, random, features=features, precision=precision)
     try:
-        events = prepare(trained.experiment).test.head().events
+        events = load_splits(trained.experiment).test.head().events
     except (ValueError, OSError):  # files that were moved: the card has a note
         return {"synthetic events": synthetic}
     held_out = columns_of(events[:: -(-len(events) // N_HELD_OUT_EVENTS)], features, precision)

@@ -56,7 +56,7 @@ def _safety(trained: Trained, folder: Path, events: int, seed: int) -> dict[str,
     seen = trained.experiment.inputs
     if seen.features == OBJECTS:
         raise ValueError(f"{folder}: only jet taggers are tested; this model uses the objects of events")
-    held_out = trained.sample(folder).test.events
+    held_out = trained.splits(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
     suits(chosen, seen.features)
 

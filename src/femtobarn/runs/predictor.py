@@ -28,13 +28,14 @@ from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.columns import columns
 from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.datasets import Dataset
 from femtobarn.models import BDT, Network
-from femtobarn.runs.datasets import Side, Stored
-from femtobarn.runs.splits import Sample, prepare
+from femtobarn.runs.event_cache import EventCache
+from femtobarn.runs.splits import DataSplits, load_splits
 from femtobarn.tasks.classification.classifier import Classifier
 from femtobarn.tasks.classification.scores import Scores
-from femtobarn.training import choose, use_threads
-from femtobarn.training.feeds import outputs
+from femtobarn.training import resolve_device, use_threads
+from femtobarn.training.inference import predict_outputs
 from femtobarn.training.tensorfile import load_tensors
 
 
@@ -108,8 +109,8 @@ class Trained:
         trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
         return cls(experiment, meta.content, trees, task)
 
-    def sample(self, folder: Path) -> Sample:
-        """The events of the run in this folder, shared out as they were for its training.
+    def splits(self, folder: Path, cache: EventCache | None = None) -> DataSplits:
+        """Events of the run in this folder, split as for its training.
 
         Raises:
             ValueError: they have changed since.
@@ -117,7 +118,7 @@ class Trained:
         recorded = self.meta.get("inputs")
         if not isinstance(recorded, Mapping) or "fingerprint" not in recorded:
             raise ValueError(f"{folder / META} lacks the fingerprint of the events; {TRAIN_AGAIN}")
-        found = prepare(self.experiment)
+        found = load_splits(self.experiment, cache)
         if found.fingerprint != recorded["fingerprint"]:
             raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
         return found
@@ -135,11 +136,11 @@ class Trained:
         """Any events as this model sees them: its number of slots, momenta in its precision."""
         return make_batch(events, self.experiment.inputs.slots, self.experiment.model.momenta)
 
-    def judged(self, side: Side | Stored, table: NDArray[np.float32] | None = None) -> tuple[Events, Tensor]:
-        """The events of a side, those on disk without their objects, and the logits of each."""
+    def judged(self, dataset: Dataset, table: NDArray[np.float32] | None = None) -> tuple[Events, Tensor]:
+        """Events of a dataset, without their objects if they are on disk, and their logits."""
         if isinstance(self.model, BDT):
-            return side.events, self.outputs(side.batch, table)
-        return side.judged(self.outputs)
+            return dataset.events, self.outputs(dataset.batch, table)
+        return dataset.predict(self.outputs)
 
     def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
         """Logits of each event; `table` are its columns, if they are known already."""
@@ -149,8 +150,8 @@ class Trained:
             return torch.from_numpy(self.model.predict(table)).clamp_min(1e-300).log()
         settings = self.experiment.training
         use_threads(settings.threads)
-        device = choose(settings.device)
-        return outputs(self.model.to(device), batch.to(device)).cpu()
+        device = resolve_device(settings.device)
+        return predict_outputs(self.model.to(device), batch.to(device)).cpu()
 
 
 def require_trained(folder: Path) -> None:

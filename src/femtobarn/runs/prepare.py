@@ -1,4 +1,4 @@
-"""Preparation: the events of an experiment as shards on disk, to train on more of them than fit into memory."""
+"""Events of an experiment as shards on disk, to train on more events than fit into memory."""
 
 from __future__ import annotations
 
@@ -12,55 +12,58 @@ from femtobarn.events.file_stream import FileStream, checked_numbers
 from femtobarn.events.generation import merge
 from femtobarn.events.read import refuse_twice
 from femtobarn.events.samples import load_sample
-from femtobarn.events.shards.index import Index, write_shards
+from femtobarn.events.shards.index import Index
+from femtobarn.events.shards.writing import write_shards
 from femtobarn.events.storage.files import checksum
 from femtobarn.experiments.data import DataConfig
 from femtobarn.runs.split_checks import Flow, origin
 from femtobarn.runs.splits import reader_settings, resolve
 
-#: Bytes of the files that are read, for each shard that is written.
-SHARD = 48_000_000
+#: Bytes of the files that are read per shard that is written.
+BYTES_PER_SHARD = 48_000_000
 
 #: Events that are read at a time.
-PIECE = 10_000
+PIECE_EVENTS = 10_000
 
 
-def prepare(
+def prepare_shards(
     data: DataConfig,
     folder: str | Path,
     *,
     shards: int | None = None,
     compact: bool = False,
     progress: Callable[[int], object] = lambda events: None,
+    piece_events: int = PIECE_EVENTS,
 ) -> Index:
-    """Reads the events that the data section of an experiment stands for, piece by piece, and writes them as shards.
+    """Read the events of the data section of an experiment, piece by piece, and write them as shards.
 
-    Selection and split are made here, once and for all. Dark Machines text and Parquet of this package are read in
-    memory that does not grow with the files; of other formats the largest file has to fit.
+    Selection and split are applied here. Dark Machines text and Parquet of this package are read in memory that does
+    not grow with the files; of other formats the largest file has to fit.
 
     Args:
-        data: which events; `fraction` plays no part, it is for the trainings.
-        folder: to write; see `femtobarn.events.shards`.
-        shards: number of files to deal the events to; by default one for 48 MB read.
-        compact: keep what a detector resolves, as `femtobarn.events.write_parquet` does.
-        progress: told how many more events have come, and 0 for each shard that is written.
+        data: the events; `fraction` is not used, it belongs to trainings.
+        folder: output; see `femtobarn.events.shards`.
+        shards: number of files; default: one per 48 MB read.
+        compact: keep the resolution of a detector, as `femtobarn.events.write_parquet` does.
+        progress: called with the number of events of each piece, and with 0 for each shard that is written.
+        piece_events: events that are read at a time.
 
     Raises:
-        ValueError: the folder is there already, no event is left, or the data are prepared events themselves.
+        ValueError: the folder exists, no event is left, or the data are prepared events themselves.
         FileNotFoundError: a path or glob that no file matches.
-        EventError: events that can't be right.
+        EventError: events that cannot be right.
     """
     if data.prepared is not None:
         raise ValueError(f"{data.prepared} holds prepared events already")
     paths = [path for paths in resolve(data).values() for path in paths]
-    bytes_ = sum(path.stat().st_size for path in paths) if paths else 0
+    n_bytes = sum(path.stat().st_size for path in paths) if paths else 0
     origins: list[dict[str, Any]] = []
     flow = Flow(data.selection)
     parent = Path(folder).absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
 
     def events() -> Iterator[Events]:
-        for _, piece in checked_numbers(_selected(data, origins, flow), parent):
+        for _, piece in checked_numbers(_selected(data, origins, flow, piece_events), parent):
             yield piece
         if not flow.passed:
             raise ValueError(flow.nothing_left(origin(paths)))
@@ -73,7 +76,7 @@ def prepare(
         events(),
         folder,
         data.split.model_dump(),
-        shards=shards or -(-bytes_ // SHARD) or 1,
+        shards=shards or -(-n_bytes // BYTES_PER_SHARD) or 1,
         compact=compact,
         selection=data.selection,
         provenance=provenance,
@@ -81,29 +84,31 @@ def prepare(
     )
 
 
-def _selected(data: DataConfig, origins: list[dict[str, Any]], flow: Flow) -> Iterator[tuple[Path, Events]]:
-    for path, events in _pieces(data, origins):
+def _selected(
+    data: DataConfig, origins: list[dict[str, Any]], flow: Flow, piece_events: int
+) -> Iterator[tuple[Path, Events]]:
+    for path, events in _pieces(data, origins, piece_events):
         selected = events if data.selection is None else events.select(data.selection)
         flow.add(events, selected)
         yield path, selected
 
 
-def _pieces(data: DataConfig, origins: list[dict[str, Any]]) -> Iterator[tuple[Path, Events]]:
-    """All events, each piece with its file, and on the way what is known of their origin."""
+def _pieces(data: DataConfig, origins: list[dict[str, Any]], piece_events: int) -> Iterator[tuple[Path, Events]]:
+    """All events, each piece with its file; the provenance of the files is appended to `origins`."""
     if data.sample is not None:
         events = load_sample(data.sample)
         origins.append(dict(events.provenance))
-        for piece in _slices(events):
+        for piece in _slices(events, piece_events):
             yield Path(data.sample), piece
         return
     for process, paths in resolve(data).items():
         refuse_twice([{"path": str(path), "sha256": checksum(path)} for path in paths])
         stream = FileStream(paths, reader_settings(data, process))
-        yield from stream.pieces(PIECE)
+        yield from stream.pieces(piece_events)
         origins.append(stream.provenance())
 
 
-def _slices(events: Events) -> Iterator[Events]:
+def _slices(events: Events, piece_events: int) -> Iterator[Events]:
     bare = replace(events, provenance={})
-    for start in range(0, len(events), PIECE):
-        yield bare[start : start + PIECE]
+    for start in range(0, len(events), piece_events):
+        yield bare[start : start + piece_events]

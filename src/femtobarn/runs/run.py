@@ -47,13 +47,14 @@ from femtobarn.inputs import Inputs
 from femtobarn.models import BDT, Network
 from femtobarn.runs import provenance
 from femtobarn.runs.cost import cost
+from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.predictor import Trained, as_scores, build, is_trained, load_network, require_trained, score
 from femtobarn.runs.pretrained import PretrainedWeights, apply_pretrained, load_pretrained, pretrained_metadata
 from femtobarn.runs.provenance import OpenFolder
-from femtobarn.runs.splits import Sample, prepare
+from femtobarn.runs.splits import DataSplits, load_splits
 from femtobarn.tasks.classification.calibration import Calibration, calibrate
 from femtobarn.tasks.classification.metrics import evaluate as evaluate_scores
-from femtobarn.training import Epoch, PretrainedParameters, choose, fit, parallel
+from femtobarn.training import EpochResult, PretrainedParameters, distributed, fit, resolve_device
 from femtobarn.training.settings import RUNTIME_SETTINGS
 from femtobarn.training.tensorfile import save_tensors
 
@@ -95,11 +96,19 @@ def _silent(step: Step) -> None:
     pass
 
 
-def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _silent) -> Path:
+def train(
+    experiment: Experiment, folder: str | Path, *, progress: Progress = _silent, cache: EventCache | None = None
+) -> Path:
     """Trains the model of an experiment in its folder, from where an earlier attempt stopped; a finished one is kept.
 
     Called by several processes that `torchrun` started, it trains one network in all of them to the weights of a single
-    process (`femtobarn.training.parallel`); the first one writes the folder.
+    process (`femtobarn.training.distributed`); the first one writes the folder.
+
+    Args:
+        experiment: the experiment.
+        folder: run folder.
+        progress: called after each epoch.
+        cache: events of earlier runs, and those of this one for later runs.
 
     Returns:
         the folder.
@@ -110,25 +119,28 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
         RuntimeError: another process is at work in the folder, or it was deleted or replaced meanwhile.
     """
     folder = Path(folder)
-    with parallel.joined(experiment.training.device):
-        if parallel.rank():
+    cache = EventCache() if cache is None else cache
+    with distributed.process_group(experiment.training.device):
+        if distributed.rank():
             _help(experiment, folder)
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         with provenance.alone(folder) as lock:
             _claim(experiment, lock)
             due = not is_trained(folder)
-            parallel.of_first(float(due))  # the others wait to hear it
+            distributed.broadcast_scalar(float(due))  # the others wait to hear it
             if due:
                 progress(Step("reading"))
                 pretrained = load_pretrained(experiment)
-                sample = prepare(experiment)
-                grow = partial(_train_network, pretrained) if experiment.model.is_network else _train_trees
-                history, model = grow(experiment, sample, lock, progress)
-                found = _calibration(experiment, sample, model)
+                splits = load_splits(experiment, cache)
+                grow = (
+                    partial(_train_network, pretrained) if experiment.model.is_network else partial(_train_trees, cache)
+                )
+                history, model = grow(experiment, splits, lock, progress)
+                found = _calibration(experiment, splits, model, cache)
                 provenance.write_json(folder / HISTORY, history, check=lock.check)
-                costs = cost(Trained(experiment, {}, model, sample.task), sample.test.head().batch)
-                facts = _meta(experiment, sample, history, model, found) | costs | pretrained_metadata(pretrained)
+                costs = cost(Trained(experiment, {}, model, splits.task), splits.test.head().batch)
+                facts = _meta(experiment, splits, history, model, found) | costs | pretrained_metadata(pretrained)
                 files = (HISTORY, WEIGHTS if experiment.model.is_network else TREES)
                 write_checked_json(folder / META, facts, files=files, check=lock.check)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -137,16 +149,16 @@ def train(experiment: Experiment, folder: str | Path, *, progress: Progress = _s
 
 def _help(experiment: Experiment, folder: Path) -> None:
     """Computes a share of the training of the first process, and writes nothing; trees are grown by that one alone."""
-    due = parallel.of_first(0.0)
+    due = distributed.broadcast_scalar(0.0)
     if due and experiment.model.is_network:
         pretrained = load_pretrained(experiment)
-        sample = prepare(experiment)
-        network, learned = _network(experiment, sample, pretrained)
-        for _ in _fit(network, learned, experiment, sample, folder):
+        splits = load_splits(experiment)
+        network, learned = _network(experiment, splits, pretrained)
+        for _ in _fit(network, learned, experiment, splits, folder):
             pass
 
 
-def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, Any]:
+def evaluate(folder: str | Path, *, progress: Progress = _silent, cache: EventCache | None = None) -> dict[str, Any]:
     """Scores the held-out events with a trained model and judges the scores; done already, the numbers are read back.
 
     Returns:
@@ -164,11 +176,12 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent) -> dict[str, A
         if not is_finished(folder):
             experiment = trained.experiment
             progress(Step("judging"))
-            sample = trained.sample(folder)
-            table = None if experiment.model.is_network else sample.table(experiment.inputs).test
-            events, logits = trained.judged(sample.test, table)
+            cache = EventCache() if cache is None else cache
+            splits = trained.splits(folder, cache)
+            table = None if experiment.model.is_network else splits.table(experiment.inputs, cache).test
+            events, logits = trained.judged(splits.test, table)
             said = trained.task.scores(logits)
-            scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, sample.yields)
+            scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, splits.yields)
             scores.write(folder / PREDICTIONS, check=lock.check)
             metrics, replicas = evaluate_scores(scores, experiment.evaluation)
             replicas.write(folder / REPLICAS, metrics["settings"], check=lock.check)
@@ -231,13 +244,17 @@ def _longer(experiment: Experiment, folder: Path) -> str:
 
 
 def _train_network(
-    pretrained: PretrainedWeights | None, experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
+    pretrained: PretrainedWeights | None,
+    experiment: Experiment,
+    splits: DataSplits,
+    lock: OpenFolder,
+    progress: Progress,
 ) -> tuple[list[dict[str, Any]], Network]:
-    network, learned = _network(experiment, sample, pretrained)
+    network, learned = _network(experiment, splits, pretrained)
     history: list[dict[str, Any]] = []
     best = float("inf")
     settings = experiment.training
-    for epoch in _fit(network, learned, experiment, sample, lock.path, lock.check):
+    for epoch in _fit(network, learned, experiment, splits, lock.path, lock.check):
         history.append(
             {
                 "epoch": epoch.number,
@@ -251,14 +268,14 @@ def _train_network(
 
 
 def _network(
-    experiment: Experiment, sample: Sample, pretrained: PretrainedWeights | None
+    experiment: Experiment, splits: DataSplits, pretrained: PretrainedWeights | None
 ) -> tuple[Network, PretrainedParameters]:
     """Network before the training: with pretrained weights, or random ones and features standardized to the sample."""
-    network = build(experiment, sample.task.outputs)
+    network = build(experiment, splits.task.outputs)
     if pretrained is not None:
-        return network, apply_pretrained(network, pretrained, tuple(sample.task.names))
-    some = sample.train.head()
-    network.inputs.fit(some.batch, torch.from_numpy(some.weights(sample.task)))
+        return network, apply_pretrained(network, pretrained, tuple(splits.task.names))
+    head = splits.train.head()
+    network.inputs.fit(head.batch, torch.from_numpy(head.columns(splits.task).weight))
     return network, PretrainedParameters()
 
 
@@ -266,16 +283,15 @@ def _fit(
     network: Network,
     learned: PretrainedParameters,
     experiment: Experiment,
-    sample: Sample,
+    splits: DataSplits,
     folder: Path,
     check: Callable[[], object] = unchecked,
-) -> Iterator[Epoch]:
-    train, valid = (side.data(sample.task, experiment.training) for side in (sample.train, sample.validation))
+) -> Iterator[EpochResult]:
     return fit(
         network,
-        sample.task.loss,
-        train,
-        valid,
+        splits.task,
+        splits.train,
+        splits.validation,
         experiment.training,
         seed=experiment.seed,
         checkpoint=folder / CHECKPOINT,
@@ -285,10 +301,10 @@ def _fit(
 
 
 def _train_trees(
-    experiment: Experiment, sample: Sample, lock: OpenFolder, progress: Progress
+    cache: EventCache, experiment: Experiment, splits: DataSplits, lock: OpenFolder, progress: Progress
 ) -> tuple[list[dict[str, Any]], BDT]:
-    table = sample.table(experiment.inputs)
-    sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(sample.task.outputs)
+    table = splits.table(experiment.inputs, cache)
+    sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(splits.task.outputs)
     trees = BDT(sizes, **experiment.model.settings)
     best = float("inf")
 
@@ -297,8 +313,8 @@ def _train_trees(
         best = min(best, entry["valid_loss"])
         progress(Step("training", entry["epoch"], trees.n_estimators, entry["train_loss"], entry["valid_loss"], best))
 
-    labels = [sample.task.labels(side.events) for side in (sample.train, sample.validation)]
-    weights = [sample.task.weights(side.events) for side in (sample.train, sample.validation)]
+    labels = [splits.task.labels(dataset.events) for dataset in (splits.train, splits.validation)]
+    weights = [splits.task.weights(dataset.events) for dataset in (splits.train, splits.validation)]
     history = trees.fit(
         table.train,
         labels[0],
@@ -315,24 +331,25 @@ def _train_trees(
     return history, trees
 
 
-def _calibration(experiment: Experiment, sample: Sample, model: Network | BDT) -> Calibration:
+def _calibration(experiment: Experiment, splits: DataSplits, model: Network | BDT, cache: EventCache) -> Calibration:
     """The temperature from the validation events, weighted as in training."""
     trees = isinstance(model, BDT)
-    side = sample.validation if trees else sample.validation.head()
-    table = sample.table(experiment.inputs).validation if trees else None
-    logits = Trained(experiment, {}, model, sample.task).outputs(side.batch, table)
-    return calibrate(sample.task, logits, *side.targets(sample.task))
+    dataset = splits.validation if trees else splits.validation.head()
+    table = splits.table(experiment.inputs, cache).validation if trees else None
+    logits = Trained(experiment, {}, model, splits.task).outputs(dataset.batch, table)
+    labels, weights = dataset.targets(splits.task)
+    return calibrate(splits.task, logits, labels, weights)
 
 
 def _meta(
-    experiment: Experiment, sample: Sample, history: list[dict[str, Any]], model: Network | BDT, found: Calibration
+    experiment: Experiment, splits: DataSplits, history: list[dict[str, Any]], model: Network | BDT, found: Calibration
 ) -> dict[str, Any]:
     seconds = sum(entry["seconds"] for entry in history)
-    device = choose(experiment.training.device).type if experiment.model.is_network else "cpu"
+    device = resolve_device(experiment.training.device).type if experiment.model.is_network else "cpu"
     events = {
-        "train": len(sample.train),
-        "validation": len(sample.validation),
-        "test": len(sample.test),
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
     }
     return {
         CONFIG_CHECKSUM: config_checksum(yaml.safe_load(experiments.dump(experiment))),
@@ -350,12 +367,12 @@ def _meta(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": provenance.versions(),
         "task": {
-            "signal": sample.task.signal,
-            "background": sample.task.background,
-            "yields": sample.task.yields,
+            "signal": splits.task.signal,
+            "background": splits.task.background,
+            "yields": splits.task.yields,
             "temperature": found.temperature,
         },
         "calibration": found._asdict(),
-        "classes": dict(zip(sample.task.names, sample.task.priors.tolist(), strict=True)),
-        "inputs": {"fingerprint": sample.fingerprint, "provenance": sample.provenance},
+        "classes": dict(zip(splits.task.names, splits.task.priors.tolist(), strict=True)),
+        "inputs": {"fingerprint": splits.fingerprint, "provenance": splits.provenance},
     }

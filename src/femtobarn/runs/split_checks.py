@@ -1,4 +1,4 @@
-"""Emptiness: what is said where a selection or a split leaves too few events, before anything is trained."""
+"""Errors for a selection or a split that leaves too few events, before anything is trained."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from femtobarn.events import Events, cutflow
-from femtobarn.events.split import SIDES
+from femtobarn.events.split import SPLITS
 from femtobarn.tasks.classification.classifier import ClassificationConfig
 
-#: Files that a message names at most.
+#: Most files that a message names.
 MAX_FILES = 3
 
 
 def origin(paths: Sequence[Path | str]) -> str:
-    """Files in the words of a message."""
+    """Names of files, for messages."""
     if not paths:
         return "the sample"
     more = f" and {len(paths) - MAX_FILES} more files" if len(paths) > MAX_FILES else ""
@@ -36,10 +36,10 @@ def cuts_of(selection: str) -> list[str]:
 
 
 class Flow:
-    """How many events pass the cuts of a selection, one after another, over events that come in pieces.
+    """Number of events that pass the cuts of a selection, one after another, for events that come in pieces.
 
     Args:
-        selection: what the events have to pass, None for everything.
+        selection: None selects all events.
     """
 
     def __init__(self, selection: str | None) -> None:
@@ -50,7 +50,7 @@ class Flow:
         self.passed = 0
 
     def add(self, events: Events, selected: Events) -> None:
-        """More events, and the selected ones among them."""
+        """Add a piece of the events, and the selected ones among them."""
         names, counts = np.unique(events.process, return_counts=True)
         for name, count in zip(names.tolist(), counts.tolist(), strict=True):
             self.before[str(name)] = self.before.get(str(name), 0) + count
@@ -60,7 +60,7 @@ class Flow:
             self.steps = [total + step.events for total, step in zip(self.steps, flow, strict=True)]
 
     def nothing_left(self, files: str) -> str:
-        """What to say where no event has passed."""
+        """Error message if no event has passed."""
         total = sum(self.before.values())
         if self.selection is None or not total:
             return f"there are no events in {files}"
@@ -75,10 +75,10 @@ class Flow:
 def missing_process(
     settings: ClassificationConfig, left: Sequence[str], before: Mapping[str, int], selection: str
 ) -> None:
-    """Checks that a selection leaves events of every process that the task names.
+    """Check that a selection leaves events of every process that the task names.
 
     Raises:
-        ValueError: it does not; the message says how many there were.
+        ValueError: it does not; the message has the number of events before the selection.
     """
     for key, names in (("signal", settings.signal), ("background", settings.background or ())):
         for name in names:
@@ -89,47 +89,47 @@ def missing_process(
                 )
 
 
-def check_sides(
+def check_splits(
     settings: ClassificationConfig,
     counts: Mapping[str, Mapping[str, int]],
     totals: Mapping[str, Mapping[str, float]],
     fraction: float = 1.0,
 ) -> None:
-    """Checks that every process has events and a positive yield on every side of the split.
+    """Check that every process has events and a positive yield in every split.
 
     Args:
         settings: the task.
-        counts: for each side, the number of events with a weight of each process that takes part.
-        totals: for each side, the sum of their weights.
+        counts: for each split, the number of events with a weight of each process that takes part.
+        totals: for each split, the sum of their weights.
         fraction: `data.fraction`, for the remedy.
 
     Raises:
-        ValueError: a side lacks a process (or, with `classes: binary`, validation or test lacks a class), or its
-            weights do not sum to a positive yield; the message gives the numbers on all sides.
+        ValueError: a split lacks a process (or, with `classes: binary`, validation or test lacks a class), or its
+            weights do not sum to a positive yield; the message lists the numbers in all splits.
     """
-    signal, background = settings.roles(tuple(counts[SIDES[0]]))
+    signal, background = settings.roles(tuple(counts[SPLITS[0]]))
     groups = {name: (name,) for name in (*signal, *background)}
-    for side in SIDES:
-        binary = settings.classes == "binary" and side != "train"
+    for split in SPLITS:
+        binary = settings.classes == "binary" and split != "train"
         for name, members in ({"signal": signal, "background": background} if binary else groups).items():
-            what = f"class {name}" if binary else name
-            by_side = {other: sum(counts[other].get(member, 0) for member in members) for other in SIDES}
-            told = ", ".join(f"{other} {count}" for other, count in by_side.items())
-            if not by_side[side]:
+            group = f"class {name}" if binary else name
+            n_events = {other: sum(counts[other].get(member, 0) for member in members) for other in SPLITS}
+            numbers = ", ".join(f"{other} {count}" for other, count in n_events.items())
+            if not n_events[split]:
                 raise ValueError(
-                    f"data.split: no events of {what} with a weight are left for {side} (events by side: {told}); "
-                    + _remedy(side, name, fraction)
+                    f"data.split: no events of {group} with a weight are left for {split} "
+                    f"(events by split: {numbers}); " + _remedy(split, name, fraction)
                 )
-            total = sum(totals[side].get(member, 0.0) for member in members)
+            total = sum(totals[split].get(member, 0.0) for member in members)
             if not total > 0:
                 raise ValueError(
-                    f"the weights of {what} sum to {total:.4g} in {side}, and a yield must be positive "
-                    f"(events by side: {told}); " + _remedy(side, name, fraction)
+                    f"the weights of {group} sum to {total:.4g} in {split}, and a yield must be positive "
+                    f"(events by split: {numbers}); " + _remedy(split, name, fraction)
                 )
 
 
-def _remedy(side: str, name: str, fraction: float) -> str:
-    remedies = [f"give more events of {name}", "loosen data.selection", f"raise data.split.{side}"]
-    if fraction < 1 and side != "test":
+def _remedy(split: str, name: str, fraction: float) -> str:
+    remedies = [f"give more events of {name}", "loosen data.selection", f"raise data.split.{split}"]
+    if fraction < 1 and split != "test":
         remedies.insert(1, f"raise data.fraction (now {fraction:g})")
     return ", ".join(remedies) + f" or leave {name} out of the task"

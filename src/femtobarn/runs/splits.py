@@ -1,16 +1,11 @@
-"""Sample: the events of an experiment, read, selected, shared out and padded, once for all runs that use them.
-
-Events that were prepared (`femtobarn prepare`) stay on disk.
-"""
+"""Events of an experiment: read, selected, split and padded. Events that were prepared stay on disk."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,26 +18,27 @@ from femtobarn.events.read import find, read_paths
 from femtobarn.events.reader_settings import ReaderSettings
 from femtobarn.events.samples import load_sample
 from femtobarn.events.shards.index import INDEX, Index
-from femtobarn.events.shards.source import Source
-from femtobarn.events.split import SIDES
+from femtobarn.events.shards.sharded_split import ShardedSplit
+from femtobarn.events.split import SPLITS
 from femtobarn.experiments.data import DataConfig, SplitConfig
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.experiments.sections import InputsConfig
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.columns import columns
-from femtobarn.runs.datasets import Side, Stored
-from femtobarn.runs.split_checks import Flow, check_sides, missing_process, origin
+from femtobarn.inputs.datasets import Dataset, InMemoryDataset, ShardedDataset
+from femtobarn.runs.event_cache import EventCache
+from femtobarn.runs.split_checks import Flow, check_splits, missing_process, origin
 from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
 
 #: Luminosity in 1/fb of weights in files that do not say, where the configuration does not either.
 LUMINOSITY = 100.0
 
-#: Path, size and time of change of every file.
-State = tuple[tuple[str, int, int], ...]
+#: Path, size and modification time of every file.
+FileState = tuple[tuple[str, int, int], ...]
 
 
 class Table(NamedTuple):
-    """Events as rows of columns, on each side of the split."""
+    """Events as rows of columns, for boosted trees, in each split."""
 
     names: list[str]
     train: NDArray[np.float32]
@@ -51,70 +47,77 @@ class Table(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """What an experiment trains, chooses and is judged on.
+class DataSplits:
+    """Training, validation and test events of an experiment.
 
     Args:
         task: the classification, with the priors of these events.
-        train, validation: events with a weight; others can't teach anything.
+        train, validation: events with a weight; others have no effect on a training.
         test: all held-out events.
         yields: expected events of each process before the split, at the luminosity of the weights.
         fingerprint: SHA-256 over all events: the same events give the same one from any file.
-        provenance: where the events come from.
+        provenance: origin of the events.
     """
 
     task: Classifier
-    train: Side | Stored
-    validation: Side | Stored
-    test: Side | Stored
+    train: Dataset
+    validation: Dataset
+    test: Dataset
     yields: dict[str, float]
     fingerprint: str
     provenance: dict[str, Any]
-    _tables: dict[tuple[tuple[str, ...], str], Table] = field(default_factory=dict)
 
-    def table(self, inputs: InputsConfig) -> Table:
-        """The columns that boosted trees see, made once."""
-        chosen = (inputs.interactions, inputs.features)
-        if chosen not in self._tables:
-            names, train = columns(self.train.batch, *chosen)
-            validation, test = (columns(side.batch, *chosen)[1] for side in (self.validation, self.test))
-            self._tables[chosen] = Table(names, train, validation, test)
-        return self._tables[chosen]
+    def table(self, inputs: InputsConfig, cache: EventCache) -> Table:
+        """Columns that boosted trees are trained on."""
+
+        def make() -> Table:
+            names, train = columns(self.train.batch, inputs.interactions, inputs.features)
+            validation, test = (
+                columns(dataset.batch, inputs.interactions, inputs.features)[1]
+                for dataset in (self.validation, self.test)
+            )
+            return Table(names, train, validation, test)
+
+        return cache.get("tables", (self, inputs.interactions, inputs.features), make)
 
 
-def prepare(experiment: Experiment) -> Sample:
-    """The events of an experiment; those of the last few experiments stay in memory.
+def load_splits(experiment: Experiment, cache: EventCache | None = None) -> DataSplits:
+    """Events of an experiment: read, selected, split and padded; events that were prepared stay on disk.
+
+    Args:
+        experiment: the data, the task and the inputs.
+        cache: events of earlier calls, and those of this one for later calls.
 
     Raises:
-        ValueError: no file matches, a process is not in the data, a side of the split is without a class, or the events
-            lack what the features are made of.
+        ValueError: no file matches, a process is not in the data, a split has no events of a class, or the events
+            lack columns from which the features are made.
     """
-    found = _prepared(
-        experiment.data.model_dump_json(),
-        experiment.task.model_dump_json(),
-        experiment.inputs.slots,
-        experiment.model.momenta,
-        _state(experiment.data),
-    )
-    found.train.suits(experiment.inputs.features)
-    return found
+    cache = EventCache() if cache is None else cache
+    data, task = experiment.data, experiment.task
+    slots, dtype, state = experiment.inputs.slots, experiment.model.momenta, _file_state(data)
+
+    def make() -> DataSplits:
+        if data.prepared is not None:
+            return _sharded_splits(data, task, slots, dtype)
+        records = cache.get("records", (data, task, state), lambda: _split_events(data, task, state, cache))
+        train, validation, test = (InMemoryDataset(part, make_batch(part, slots, dtype)) for part in records.splits)
+        return DataSplits(
+            records.task, train, validation, test, records.yields, records.fingerprint, records.provenance
+        )
+
+    splits = cache.get("splits", (data, task, slots, dtype, state), make)
+    splits.train.check_features(experiment.inputs.features)
+    return splits
 
 
-def everything(data: DataConfig) -> Events:
-    """All events that the data section of an experiment stands for, before they are shared out.
+def load_events(data: DataConfig, cache: EventCache | None = None) -> Events:
+    """All events of the data section of an experiment, before they are split.
 
     Raises:
         FileNotFoundError: a path or glob that no file matches.
-        EventError: events that can't be right.
+        EventError: events that cannot be right.
     """
-    return _all(data, _state(data))[0]
-
-
-def forget() -> None:
-    """Drops the events kept in memory."""
-    _prepared.cache_clear()
-    _shared_out.cache_clear()
-    _read.cache_clear()
+    return _read_all(data, _file_state(data), EventCache() if cache is None else cache).events
 
 
 def fingerprint(events: Events) -> str:
@@ -155,38 +158,40 @@ def resolve(data: DataConfig) -> dict[str | None, list[Path]]:
     return {None: find(data.files)} if data.files else {}
 
 
-def _state(data: DataConfig) -> State:
-    """Size and time of every file, so that events in memory are not taken for those of a file that has changed."""
+def _file_state(data: DataConfig) -> FileState:
+    """Size and modification time of every file, so that events in memory are not taken for those of a changed file."""
     states: list[tuple[str, int, int]] = []
     for paths in resolve(data).values():
         for path in paths:
             if data.prepared is not None and not path.is_file():
-                Index.read(data.prepared)  # says what is wrong
+                Index.read(data.prepared)  # raises an error that says what is wrong
             stat = path.stat()
             states.append((str(path), stat.st_size, stat.st_mtime_ns))
     return tuple(states)
 
 
-class _Read(NamedTuple):
-    """Events of the files, selected, with what is known of those before the selection."""
+class _SelectedEvents(NamedTuple):
+    """Selected events of the files, and the number of events of each process before the selection."""
 
     events: Events
     fingerprint: str
-    before: dict[str, int]  # events of each process before the selection
+    before: dict[str, int]
 
 
-def _all(data: DataConfig, state: State) -> _Read:
-    whole = data.model_copy(update={"fraction": 1.0, "split": SplitConfig()})  # neither changes what is read
-    return _read(whole.model_dump_json(), state)
+def _read_all(data: DataConfig, state: FileState, cache: EventCache) -> _SelectedEvents:
+    # neither the fraction nor the split changes what is read
+    everything = data.model_copy(update={"fraction": 1.0, "split": SplitConfig()})
+    return cache.get("files", (everything, state), lambda: _read(everything), max_entries=1)
 
 
-@lru_cache(maxsize=1)
-def _read(source: str, state: State) -> _Read:
-    data = DataConfig.model_validate_json(source)
+def _read(data: DataConfig) -> _SelectedEvents:
     if data.prepared is not None:
         index = Index.read(data.prepared)
-        sides = [Stored(Source.open(data.prepared, side, 1, index=index), tuple(index.processes), {}) for side in SIDES]
-        events = concatenate([side.events for side in sides])
+        datasets = [
+            ShardedDataset(ShardedSplit.open(data.prepared, name, 1, index=index), tuple(index.processes), {})
+            for name in SPLITS
+        ]
+        events = concatenate([dataset.events for dataset in datasets])
     elif data.sample is not None:
         events = load_sample(data.sample)
     else:
@@ -197,18 +202,18 @@ def _read(source: str, state: State) -> _Read:
     flow.add(events, selected)
     if not len(selected):
         raise ValueError(flow.nothing_left(_origin(data)))
-    return _Read(selected, fingerprint(selected), flow.before)
+    return _SelectedEvents(selected, fingerprint(selected), flow.before)
 
 
 def _origin(data: DataConfig) -> str:
-    """Where the events are from, in the words of a message."""
+    """Origin of the events, for messages."""
     if data.prepared is not None or data.sample is not None:
         return str(data.prepared or data.sample)
     return origin([path for paths in resolve(data).values() for path in paths])
 
 
 def reader_settings(data: DataConfig, process: str | None) -> ReaderSettings:
-    """How the files of a process are read."""
+    """Settings with which the files of a process are read."""
     return ReaderSettings(
         format=data.format,
         mapping=data.mapping,
@@ -221,52 +226,34 @@ def reader_settings(data: DataConfig, process: str | None) -> ReaderSettings:
     )
 
 
-class _Shared(NamedTuple):
-    """What a sample is made of but for the tensors: samples of different slots and precisions share it."""
+class _Records(NamedTuple):
+    """Splits without the tensors: experiments with different slots and precisions share them."""
 
     task: Classifier
-    train: Events
-    validation: Events
-    test: Events
+    splits: tuple[Events, Events, Events]
     yields: dict[str, float]
     fingerprint: str
     provenance: dict[str, Any]
 
 
-@lru_cache(maxsize=4)
-def _prepared(data_json: str, task_json: str, slots: int, momenta: torch.dtype, state: State) -> Sample:
-    data = DataConfig.model_validate_json(data_json)
-    if data.prepared is not None:
-        return _stored(data, ClassificationConfig.model_validate_json(task_json), slots, momenta)
-    shared = _shared_out(data_json, task_json, state)
-    train, validation, test = (
-        Side(part, make_batch(part, slots, momenta)) for part in (shared.train, shared.validation, shared.test)
-    )
-    return Sample(shared.task, train, validation, test, shared.yields, shared.fingerprint, shared.provenance)
-
-
-@lru_cache(maxsize=4)
-def _shared_out(data_json: str, task_json: str, state: State) -> _Shared:
-    data, settings = DataConfig.model_validate_json(data_json), ClassificationConfig.model_validate_json(task_json)
-    events, digest, before = _all(data, state)
+def _split_events(data: DataConfig, settings: ClassificationConfig, state: FileState, cache: EventCache) -> _Records:
+    events, digest, before = _read_all(data, state, cache)
     missing_process(settings, events.processes, before, data.selection or "")
     signal, background = settings.roles(events.processes)
     events = events[np.isin(events.process, [*signal, *background])]
     check_numbers(events)
-    sides = split(events, data.split)
-    train, validation = (weighted(subset(side, data.fraction)) for side in (sides.train, sides.validation))
-    parts = dict(zip(SIDES, (train, validation, sides.test), strict=True))
-    check_sides(
+    parts = split(events, data.split)
+    train, validation = (weighted(subset(part, data.fraction)) for part in (parts.train, parts.validation))
+    by_name = dict(zip(SPLITS, (train, validation, parts.test), strict=True))
+    check_splits(
         settings,
-        {side: _by_process(part, events.processes, part.weight != 0) for side, part in parts.items()},
-        {side: _by_process(part, events.processes, part.weight) for side, part in parts.items()},
+        {name: _by_process(part, events.processes, part.weight != 0) for name, part in by_name.items()},
+        {name: _by_process(part, events.processes, part.weight) for name, part in by_name.items()},
         data.fraction,
     )
-    return _Shared(
-        task=settings.classifier(sides.train),
-        train=train,
-        validation=validation,
-        test=sides.test,
+    return _Records(
+        task=settings.classifier(parts.train),
+        splits=(train, validation, parts.test),
         yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
         fingerprint=digest,
         provenance=dict(events.provenance),
@@ -278,51 +265,43 @@ def _by_process(events: Events, names: Sequence[str], values: NDArray[Any]) -> d
     return {name: values[events.process == name].sum().item() for name in names}
 
 
-def _stored(data: DataConfig, settings: ClassificationConfig, slots: int, momenta: torch.dtype) -> Sample:
-    """A sample of events that stay on disk."""
+def _sharded_splits(data: DataConfig, settings: ClassificationConfig, slots: int, dtype: torch.dtype) -> DataSplits:
+    """Splits of events that stay on disk."""
     assert data.prepared is not None
-    index = Index.read(data.prepared)
-    yields = {side: index.weights(side) for side in SIDES}
+    folder, index = data.prepared, Index.read(data.prepared)
+    yields = {name: index.weights(name) for name in SPLITS}
     before = index.provenance.get("before_selection", {})
     missing_process(settings, index.processes, before, index.selection or "")
     signal, background = settings.roles(index.processes)
-    names = (*signal, *background)
-    strangers = sorted(set(data.sampling_rates) - set(index.processes))
-    if strangers:
-        what = f"data.sampling_rates: no process is called {strangers[0]!r} in {data.prepared}"
-        raise ValueError(f"{what}; there are {', '.join(index.processes)}")
-
-    def side(name: str, fraction: float = 1.0, rates: Mapping[str, float] = MappingProxyType({})) -> Stored:
-        assert data.prepared is not None
-        double = momenta == torch.float64
-        source = Source.open(data.prepared, name, slots, index=index, double=double, fraction=fraction)
-        return Stored(source, names, rates)
-
-    sides = {
-        "train": side("train", data.fraction, data.sampling_rates),
-        "validation": side("validation", data.fraction),
-        "test": side("test"),
-    }
-    check_sides(
+    processes = (*signal, *background)
+    unknown = sorted(set(data.sampling_rates) - set(index.processes))
+    if unknown:
+        problem = f"data.sampling_rates: no process is called {unknown[0]!r} in {folder}"
+        raise ValueError(f"{problem}; there are {', '.join(index.processes)}")
+    datasets: dict[str, ShardedDataset] = {}
+    for name in SPLITS:
+        fraction = 1.0 if name == "test" else data.fraction
+        double = dtype == torch.float64
+        part = ShardedSplit.open(folder, name, slots, index=index, double=double, fraction=fraction)
+        datasets[name] = ShardedDataset(part, processes, data.sampling_rates if name == "train" else {})
+    counts = {name: dataset.split.counts.sum(0).tolist() for name, dataset in datasets.items()}
+    check_splits(
         settings,
-        {
-            name: dict(zip(index.processes, stored.source.counts.sum(0).tolist(), strict=True))
-            for name, stored in sides.items()
-        },
+        {name: dict(zip(index.processes, numbers, strict=True)) for name, numbers in counts.items()},
         yields,
         data.fraction,
     )
-    return Sample(
-        task=settings.settled({name: total for name, total in yields["train"].items() if name in names}),
-        train=sides["train"],
-        validation=sides["validation"],
-        test=sides["test"],
-        yields={name: sum(totals[name] for totals in yields.values()) for name in names},
+    return DataSplits(
+        task=settings.settled({name: total for name, total in yields["train"].items() if name in processes}),
+        train=datasets["train"],
+        validation=datasets["validation"],
+        test=datasets["test"],
+        yields={name: sum(totals[name] for totals in yields.values()) for name in processes},
         fingerprint=index.fingerprint,
         provenance=index.provenance,
     )
 
 
 def weighted(events: Events) -> Events:
-    """The events with a weight; the others stand for nothing and would only dilute a batch."""
+    """Events with a weight; the others would only dilute a batch."""
     return events[events.weight != 0]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,11 @@ from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.events.storage.files import checksum
 from femtobarn.events.systematics import parse_variation
 from femtobarn.inputs import OBJECTS, Batch, make_batch
+from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.predictor import Trained
 from femtobarn.runs.provenance import alone
 from femtobarn.runs.run import Progress, Step
-from femtobarn.runs.splits import Sample
+from femtobarn.runs.splits import DataSplits
 from femtobarn.tasks.classification.comparison import load_run
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from femtobarn.tasks.classification.systematics import FOLDER, SUMMARY, evaluate_systematics, read_systematics
@@ -54,23 +55,30 @@ def shift_runs(
     """What `shift_run` finds for each of some runs, by model."""
     models = by_model([load_run(folder) for folder in folders])  # an unfinished run is told first
     found: dict[Path, Mapping[str, Any]] = {}
+    cache = EventCache()
     for done, folder in enumerate(folders, 1):
 
         def told(step: Step, at: str = f"{folder} ({done} of {len(folders)}): ") -> None:
             progress(step._replace(stage=at + step.stage))
 
-        found[folder] = shift_run(folder, names, progress=told)
+        found[folder] = shift_run(folder, names, progress=told, cache=cache)
     return {model: [found[run.path] for run in members] for model, members in models.items()}
 
 
 def shift_run(
-    folder: str | Path, names: Sequence[str] = VARIATIONS, *, progress: Progress = lambda step: None
+    folder: str | Path,
+    names: Sequence[str] = VARIATIONS,
+    *,
+    progress: Progress = lambda step: None,
+    cache: EventCache | None = None,
 ) -> Mapping[str, Any]:
     """What shifts of the detector change in the judgement of a trained run; found before, the numbers are read back.
 
     Args:
         folder: of a judged run.
         names: from `femtobarn.events.VARIATIONS`.
+        progress: called before each shift.
+        cache: events of other runs, which are shifted only once.
 
     Returns:
         what `shifts.json` holds: see `femtobarn.tasks.classification.systematics.evaluate_systematics`; and `cuts`, the
@@ -91,15 +99,17 @@ def shift_run(
     trained = Trained.load(folder)
     if trained.experiment.inputs.features != OBJECTS:
         raise ValueError(f"{folder}: the shifts are of jets in events, not of the constituents of one jet")
-    sample = trained.sample(folder)
-    cuts = region(sample, trained.experiment.data.selection)
+    cache = EventCache() if cache is None else cache
+    splits = trained.splits(folder, cache)
+    cuts = region(splits, trained.experiment.data.selection)
     nominal = run.scores
     seen = trained.experiment.inputs.slots, trained.experiment.model.momenta
     with alone(folder) as lock:
         scores = {}
         for place, name in enumerate(names):
             progress(Step(name, place, len(names)))
-            after = _shifted(sample, name, seen, tuple(cuts.items()))
+            key = (splits, name, seen, tuple(cuts.items()))
+            after = cache.get("shifted", key, partial(_shifted, *key), max_entries=2 * len(VARIATIONS))
             said = nominal.score
             if after.batch is not None:
                 said = trained.task.scores(trained.outputs(after.batch))["score"]
@@ -115,11 +125,11 @@ def shift_run(
     return about | found
 
 
-def region(sample: Sample, selection: str | None) -> dict[str, tuple[str, ...]]:
+def region(splits: DataSplits, selection: str | None) -> dict[str, tuple[str, ...]]:
     """The cuts that the events of each process fulfil, as far as the sample tells: of its simulation, and its own."""
-    records = sample.provenance.get("processes") or {}
+    records = splits.provenance.get("processes") or {}
     cuts: dict[str, tuple[str, ...]] = {}
-    for name in sample.yields:
+    for name in splits.yields:
         record = records.get(name) or {}
         made = [part.get("simulation") or {} for part in record.get("samples", [record])]
         common = [cut for cut in made[0].get("select") or () if all(cut in (one.get("select") or ()) for one in made)]
@@ -127,11 +137,10 @@ def region(sample: Sample, selection: str | None) -> dict[str, tuple[str, ...]]:
     return cuts
 
 
-@lru_cache(maxsize=2 * len(VARIATIONS))
 def _shifted(
-    sample: Sample, name: str, seen: tuple[int, torch.dtype], cuts: tuple[tuple[str, tuple[str, ...]], ...]
+    splits: DataSplits, name: str, seen: tuple[int, torch.dtype], cuts: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> Shifted:
-    events = sample.test.events
+    events = splits.test.events
     after = vary(events, name)
     known = events.weight != 0
     factor = np.divide(after.weight, events.weight, out=np.ones(len(events)), where=known)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import femtobarn
+from femtobarn.runs.event_cache import EventCache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,6 +85,15 @@ def alone(function: Callable[..., R], arguments: tuple[Any, ...], named: dict[st
 def tell(topic: str, what: Any) -> None:
     """Sends plain values from a worker to whoever listens."""
     import_module("distributed").get_worker().log_event(topic, what)
+
+
+def worker_cache() -> EventCache:
+    """Cache of events that belongs to the Dask worker of this process."""
+    worker: Any = import_module("distributed").get_worker()
+    if not hasattr(worker, "femtobarn_events"):
+        worker.femtobarn_events = EventCache()
+    cache: EventCache = worker.femtobarn_events
+    return cache
 
 
 def version() -> str:

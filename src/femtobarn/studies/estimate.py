@@ -6,6 +6,7 @@ import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,11 +18,12 @@ from femtobarn.evaluation.runs import META, read_meta
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Inputs
 from femtobarn.inputs.columns import columns
+from femtobarn.inputs.datasets import InMemoryDataset
 from femtobarn.models import BDT
 from femtobarn.runs import provenance
-from femtobarn.runs.datasets import Side
+from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.predictor import Trained, build
-from femtobarn.runs.splits import prepare
+from femtobarn.runs.splits import load_splits
 from femtobarn.studies.progress import duration
 from femtobarn.studies.study import Planned
 from femtobarn.training import fit
@@ -109,7 +111,7 @@ def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None =
         workers: runs at a time.
         measure: of the pace; by default a few real steps of the training loop, or a few trees.
     """
-    measure = measure or pace
+    measure = measure or partial(pace, cache=EventCache())
     known: dict[str, Pace | None] = {}
     seconds: dict[str, float] = {}
     paces: dict[str, Pace] = {}
@@ -134,21 +136,21 @@ def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None =
     return Estimate(seconds, paces, workers)
 
 
-def pace(experiment: Experiment) -> Pace:
+def pace(experiment: Experiment, cache: EventCache | None = None) -> Pace:
     """Seconds an event takes in a training, from a few steps on a batch of the real events.
 
     Raises:
         ValueError: the data lack a process or column.
     """
-    sample = prepare(experiment)
+    splits = load_splits(experiment, cache)
     trees = not experiment.model.is_network
     size = ROWS if trees else experiment.training.batch_size
-    train = _some(sample.train.head(), size)
-    share = min(1.0, len(train) / len(sample.train))
-    valid = _some(sample.validation.head(), max(1, round(share * len(sample.validation))))
+    train = _some(splits.train.head(), size)
+    share = min(1.0, len(train) / len(splits.train))
+    valid = _some(splits.validation.head(), max(1, round(share * len(splits.validation))))
     step, check = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
-    every = check * len(sample.validation) / len(valid)
-    return Pace(step / len(train), every, len(sample.train))
+    every = check * len(splits.validation) / len(valid)
+    return Pace(step / len(train), every, len(splits.train))
 
 
 def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
@@ -177,16 +179,15 @@ def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: floa
     )
 
 
-def _network(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
+def _network(experiment: Experiment, train: InMemoryDataset, valid: InMemoryDataset) -> tuple[float, float]:
     """Seconds of one step of the training loop, and of validating on some events."""
     task = experiment.task.classifier(train.events)
     network = build(experiment, task.outputs)
     network.inputs.fit(train.batch, torch.from_numpy(task.weights(train.events)))
     # compiling is no part of the pace, and checks that stop a training are none of an estimate
     settings = experiment.training.model_copy(update={"epochs": 1000, "compile": False, "patience": None})
-    data = [side.data(task, settings) for side in (train, valid)]
     spent: list[float] = []
-    for epoch in fit(network, task.loss, data[0], data[1], settings, seed=experiment.seed):
+    for epoch in fit(network, task, train, valid, settings, seed=experiment.seed):
         spent.append(epoch.seconds)
         if sum(spent[1:]) > ENOUGH:  # the first step allocates
             break
@@ -196,15 +197,15 @@ def _network(experiment: Experiment, train: Side, valid: Side) -> tuple[float, f
     return max(fmean(spent[1:]) - check, 0.0), check
 
 
-def _trees(experiment: Experiment, train: Side, valid: Side) -> tuple[float, float]:
+def _trees(experiment: Experiment, train: InMemoryDataset, valid: InMemoryDataset) -> tuple[float, float]:
     """Seconds of one iteration of the trees, all in proportion to the events; small training sets take a bit more."""
     task = experiment.task.classifier(train.events)
     seen = experiment.inputs.interactions, experiment.inputs.features
     settings = {**experiment.model.settings, "n_estimators": TREES}
     trees = BDT(Inputs(*seen).sizes(task.outputs), **settings)
-    (names, x), (_, x_valid) = (columns(side.batch, *seen) for side in (train, valid))
-    y, y_valid = (task.labels(side.events) for side in (train, valid))
-    w, w_valid = (task.weights(side.events) for side in (train, valid))
+    (names, x), (_, x_valid) = (columns(dataset.batch, *seen) for dataset in (train, valid))
+    y, y_valid = (task.labels(dataset.events) for dataset in (train, valid))
+    w, w_valid = (task.weights(dataset.events) for dataset in (train, valid))
     threads = experiment.training.threads
     history = trees.fit(x, y, w, x_valid, y_valid, w_valid, names, experiment.seed, threads)
     return fmean(entry["seconds"] for entry in history[1:]), 0.0  # the first one bins the columns
@@ -215,7 +216,9 @@ def _epochs(experiment: Experiment) -> int:
     return experiment.training.epochs if experiment.model.is_network else int(experiment.model.settings["n_estimators"])
 
 
-def _some(side: Side, count: int) -> Side:
-    """So many events from all over one side of the split, so that every process is among them."""
-    chosen = np.unique(np.linspace(0, len(side.events) - 1, min(count, len(side.events))).round().astype(np.int64))
-    return Side(side.events[chosen], side.batch[torch.from_numpy(chosen)])
+def _some(dataset: InMemoryDataset, count: int) -> InMemoryDataset:
+    """At most `count` events from all over a dataset, so that every process is among them."""
+    chosen = np.unique(
+        np.linspace(0, len(dataset.events) - 1, min(count, len(dataset.events))).round().astype(np.int64)
+    )
+    return InMemoryDataset(dataset.events[chosen], dataset.batch[torch.from_numpy(chosen)])

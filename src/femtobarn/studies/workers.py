@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -22,9 +23,10 @@ from femtobarn.events.processes import end_with_parent
 from femtobarn.experiments import document, experiment
 from femtobarn.experiments.errors import describe_error
 from femtobarn.runs import run
+from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.provenance import write_text
 from femtobarn.runs.run import Progress, Step
-from femtobarn.studies.cluster import Cluster, tell
+from femtobarn.studies.cluster import Cluster, tell, worker_cache
 from femtobarn.studies.study import Planned
 
 P = TypeVar("P", bound=Planned)
@@ -155,7 +157,7 @@ def _far(text: str, folder: str, topic: str, name: str) -> str | None:
         tell(topic, [name, list(step)])
 
     progress(Step("starting"))
-    return _execute(experiment.load(document.parse(text)), Path(folder), True, progress)
+    return _execute(experiment.load(document.parse(text)), Path(folder), True, progress, worker_cache())
 
 
 def _tell(watcher: Watcher, one: P, failure: str | None) -> None:
@@ -170,12 +172,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _execute(config: experiment.Experiment, folder: Path, judged: bool, progress: Progress) -> str | None:
+def _execute(
+    config: experiment.Experiment, folder: Path, judged: bool, progress: Progress, cache: EventCache
+) -> str | None:
     """Trains and judges one run; what went wrong, if something did."""
     try:
-        run.train(config, folder, progress=progress)
+        run.train(config, folder, progress=progress, cache=cache)
         if judged:
-            run.evaluate(folder, progress=progress)
+            run.evaluate(folder, progress=progress, cache=cache)
     except BrokenPipeError:
         raise  # nobody is listening any more
     except Exception as error:
@@ -199,9 +203,10 @@ def _failure(error: Exception, folder: Path) -> str:
 
 
 def _here(due: Iterable[P], watcher: Watcher, judged: bool) -> Iterator[tuple[P, str | None]]:
+    cache = EventCache()
     for one in due:
         watcher.started(one)
-        yield one, _execute(one.experiment, one.folder, judged, lambda step, one=one: watcher.stepped(one, step))  # type: ignore[misc]
+        yield one, _execute(one.experiment, one.folder, judged, partial(watcher.stepped, one), cache)
 
 
 def _spawned(due: Iterable[P], watcher: Watcher, workers: int, judged: bool) -> Iterator[tuple[P, str | None]]:
@@ -261,10 +266,11 @@ def _work(connection: Connection) -> None:
     """One run after another, until the other end of the pipe is closed, by intention or by death."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    cache = EventCache()
     try:
         while True:
             text, folder, judged = connection.recv()
             config = experiment.load(document.parse(text))
-            connection.send(Done(_execute(config, Path(folder), judged, connection.send)))
+            connection.send(Done(_execute(config, Path(folder), judged, connection.send, cache)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

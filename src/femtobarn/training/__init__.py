@@ -1,19 +1,21 @@
-"""Training: a loop that yields, optimisers by name, checkpoints, devices."""
+"""Training: a loop that yields, loaders, optimizers by name, checkpoints, devices."""
 
-from femtobarn.training.devices import choose, seed_everything, use_threads
-from femtobarn.training.feeds import outputs
-from femtobarn.training.history import Epoch
+from femtobarn.training.devices import resolve_device, seed_everything, use_threads
+from femtobarn.training.history import EpochResult
+from femtobarn.training.inference import predict_outputs
 from femtobarn.training.loop import fit
 from femtobarn.training.pretrained import PretrainedParameters
 from femtobarn.training.settings import TrainingConfig
+from femtobarn.training.task import Task
 
 __all__ = [
-    "Epoch",
+    "EpochResult",
     "PretrainedParameters",
+    "Task",
     "TrainingConfig",
-    "choose",
     "fit",
-    "outputs",
+    "predict_outputs",
+    "resolve_device",
     "seed_everything",
     "use_threads",
 ]

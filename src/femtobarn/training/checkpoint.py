@@ -20,7 +20,11 @@ from femtobarn.training.tensorfile import load_tensors, save_tensors
 #: Key of the JSON text among the metadata of the file.
 FACTS = "femtobarn"
 
-WHAT, REMEDY = "checkpoint of a training", "delete it to start anew, from the first epoch"
+#: What the file holds, for messages.
+CONTENT = "checkpoint of a training"
+
+#: Remedy for a file that cannot be used.
+REMEDY = "delete it to start anew, from the first epoch"
 
 
 def save(
@@ -50,13 +54,13 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     Raises:
         ValueError: the file is not such a checkpoint, or was changed or damaged.
     """
-    tensors, texts = load_tensors(path, WHAT, REMEDY)
+    tensors, texts = load_tensors(path, CONTENT, REMEDY)
     try:
         facts = json.loads(texts[FACTS])
     except (KeyError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no {WHAT} ({error}); {REMEDY}") from None
+        raise ValueError(f"{path} is no {CONTENT} ({error}); {REMEDY}") from None
     if not isinstance(facts, dict):
-        raise ValueError(f"{path} is no {WHAT} (it holds {facts!r:.40}); {REMEDY}")
+        raise ValueError(f"{path} is no {CONTENT} (it holds {facts!r:.40}); {REMEDY}")
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         group, _, name = key.partition("/")
@@ -83,6 +87,6 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], plain
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def copied(network: nn.Module) -> dict[str, Tensor]:
-    """The state of a network at this moment, untouched by further training."""
+def clone_state_dict(network: nn.Module) -> dict[str, Tensor]:
+    """Copy of the weights and buffers of a network, independent of further training."""
     return {name: torch.clone(value.detach()) for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Devices: where a network computes, and how to make it compute the same again."""
+"""Devices, precision, memory, compilation and random seeds of a training."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ import torch
 from torch import nn
 
 
-def choose(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` takes a GPU if there is one.
+def resolve_device(name: str = "auto") -> torch.device:
+    """Device of that name; `auto` is a GPU if there is one.
 
     Raises:
         ValueError: an unknown name, or a device this machine does not have.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device("cuda" if there["cuda"] else "cpu")
-    if name not in there:
-        raise ValueError(f"no device is called {name!r}; there are auto, {', '.join(there)}")
-    if not there[name]:
-        raise ValueError(f"device {name!r} is not available here; {', '.join(k for k, v in there.items() if v)} is")
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    if name not in available:
+        raise ValueError(f"no device is called {name!r}; there are auto, {', '.join(available)}")
+    if not available[name]:
+        present = ", ".join(label for label, is_present in available.items() if is_present)
+        raise ValueError(f"device {name!r} is not available here; {present} is")
     return torch.device(name)
 
 
 def use_threads(threads: int | None) -> int:
-    """Let torch use so many processor threads (None leaves it) and say how many it uses."""
+    """Set the number of processor threads of torch (None leaves it) and return the number in use."""
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
@@ -43,14 +44,14 @@ Precision = Literal["fp32", "bf16"]
 
 
 @contextmanager
-def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
-    """While this is open, matrix products on the device are computed in this precision.
+def matmul_precision(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Compute matrix products on the device in this precision while this is open.
 
     Args:
         precision: `fp32` leaves everything as it is. `bf16` rounds the factors of matrix products to 8 bits (a part in
             256) and sums in float32: on GPUs by autocast, on processors with AMX or AVX512-BF16 in their matrix units,
             with activations, norms and weights in float32; processors without them compute as in fp32.
-        device: where the network is.
+        device: device of the network.
     """
     if precision == "fp32":
         yield
@@ -67,61 +68,66 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
             yield
 
 
-#: What glibc calls its limits, from `malloc.h`; bytes it would come to by itself, and more than any batch needs.
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-USUAL, UNLIMITED = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}, 1 << 30
+#: Options of glibc's `mallopt`, from `malloc.h`.
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
+
+#: Limits that glibc would reach by itself, in bytes.
+DEFAULT_LIMITS = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}
+
+#: More bytes than any batch needs.
+UNLIMITED_BYTES = 1 << 30
 
 
 @contextmanager
-def memory_kept(device: torch.device) -> Iterator[None]:
-    """While this is open, memory that is freed stays at hand for the next batch; then the system gets it back.
+def retain_freed_memory(device: torch.device) -> Iterator[None]:
+    """Keep freed memory for the next batch while this is open; afterwards the system gets it back.
 
-    By default glibc returns large pieces at once, and the system clears what it gives again, page by page, which can
-    take as long as the arithmetic (`benchmarks/networks.py`). Does nothing on GPUs, without glibc, and where variables
-    of the environment (MALLOC_...) say how memory is to be handled.
+    By default glibc returns large pieces at once, and the system clears them page by page when it hands them out
+    again, which can take as long as the arithmetic (`benchmarks/networks.py`). Does nothing on GPUs, without glibc, and
+    if environment variables (MALLOC_...) set how memory is managed.
 
     Args:
-        device: where the network is.
+        device: device of the network.
     """
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
-    told = any(name.startswith("MALLOC_") for name in os.environ)
-    if device.type != "cpu" or told or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+    has_variables = any(name.startswith("MALLOC_") for name in os.environ)
+    if device.type != "cpu" or has_variables or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         yield
         return
-    for limit in USUAL:
-        libc.mallopt(limit, UNLIMITED)
+    for option in DEFAULT_LIMITS:
+        libc.mallopt(option, UNLIMITED_BYTES)
     try:
         yield
     finally:
-        for limit, usual in USUAL.items():
-            libc.mallopt(limit, usual)
+        for option, limit in DEFAULT_LIMITS.items():
+            libc.mallopt(option, limit)
         libc.malloc_trim(0)
 
 
-class Compiled:
-    """A network compiled by torch, or as it is where torch cannot: then it says so once and goes on.
+def compile_network(network: nn.Module) -> Callable[..., Any]:
+    """Network compiled by torch; if torch cannot compile it, the first call warns and the network runs as it is.
 
-    Without a C++ compiler, say, or on a GPU that is too old, the first batch fails, and is computed again without.
+    Reasons are a missing C++ compiler or a GPU that is too old.
 
     Args:
         network: its weights are shared, not copied.
     """
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds, needed here alone
 
-    def __init__(self, network: nn.Module) -> None:
-        from torch._dynamo.exc import TorchDynamoException  # seconds, for those who compile alone
+    forward: Callable[..., Any] = torch.compile(network)
 
-        self.network = network
-        self.forward: Callable[..., Any] = torch.compile(network)
-        self.refusal = TorchDynamoException
-
-    def __call__(self, *inputs: Any) -> Any:
+    def call(*inputs: Any) -> Any:
+        nonlocal forward
         try:
-            return self.forward(*inputs)
-        except self.refusal as error:
-            told = " ".join(str(error).strip().partition("\n\n")[0].split())
-            warnings.warn(f"torch cannot compile this network ({told}); it trains as it is", stacklevel=2)
-            self.forward = self.network
-            return self.network(*inputs)
+            return forward(*inputs)
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).strip().partition("\n\n")[0].split())
+            warnings.warn(f"torch cannot compile this network ({reason}); it trains as it is", stacklevel=2)
+            forward = network
+            return network(*inputs)
+
+    return call
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 
+from femtobarn.inputs import make_batch
+from femtobarn.inputs.datasets import InMemoryDataset
 from femtobarn.tasks.classification.classifier import ClassificationConfig
 from femtobarn.tasks.classification.losses import cross_entropy, focal, unfocal
 from tests.support.sample import PROCESSES, make_events
@@ -104,9 +106,15 @@ def test_binary_background_keeps_its_expected_mixture(events):
 def test_weighted_loss_agrees_with_scikit_learn(events):
     task = classification(signal="tttt").classifier(events)
     outputs = torch.randn(len(events), 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    weights, labels = task.weights(events), task.labels(events)
-    ours = task.loss(outputs, torch.from_numpy(labels), torch.from_numpy(weights)).item()
-    assert ours == pytest.approx(log_loss(labels, outputs.softmax(-1).numpy(), sample_weight=weights))
+    dataset = InMemoryDataset(events, make_batch(events, 4))
+    labels, weights = dataset.targets(task)
+    assert np.array_equal(labels, task.labels(events))
+    np.testing.assert_allclose(weights, task.weights(events), rtol=1e-6)
+    ours = task.loss(lambda batch: outputs, dataset.batch, (labels, weights)).item()
+    expected = log_loss(labels, outputs.softmax(-1).numpy(), sample_weight=task.weights(events))
+    assert ours == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match="neither signal nor background: ttZ; classes are"):
+        dataset.targets(classification(signal="tttt", background=["ttH", "ttW", "ttWW"]).classifier(events))
 
 
 def test_negative_weights_train_by_absolute_value_and_count_signed(events):

@@ -7,7 +7,7 @@ which knows the labels, the weights, the loss and how outputs turn into a score.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, ClassVar, Literal
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from femtobarn.events import Events
 from femtobarn.events.names import check_name
+from femtobarn.inputs.batch import Batch
+from femtobarn.inputs.event_columns import EventColumns
 from femtobarn.tasks.classification.losses import cross_entropy, focal, unfocal
 
 #: Names of the two classes of `classes: binary`.
@@ -137,6 +139,9 @@ class Classifier(nn.Module):
             `femtobarn.tasks.calibrate`.
     """
 
+    #: Numeric columns of the events from which targets are made, besides process and weight.
+    columns: tuple[str, ...] = ()
+
     priors: Tensor
     alpha: Tensor
     temperature: Tensor
@@ -212,18 +217,18 @@ class Classifier(nn.Module):
         balanced: NDArray[np.float64] = weights * (len(events) * self._factors(totals))[labels]
         return balanced
 
-    def factors(self, magnitudes: Mapping[str, float]) -> dict[str, float]:
-        """What the absolute weights of each process are multiplied by, so that classes have the same total, and all 1.
+    def weight_factors(self, absolute_weights: Mapping[str, float]) -> dict[str, float]:
+        """Factor of the absolute event weights of each process: all classes have the same total, together 1.
 
         Args:
-            magnitudes: sum of the absolute weights of each process.
+            absolute_weights: sum of the absolute weights of each process.
 
         Raises:
             ValueError: a class has no event with a weight.
         """
         totals = np.zeros(self.outputs)
         for name, number in self.classes.items():
-            totals[number] += magnitudes.get(name, 0.0)
+            totals[number] += absolute_weights.get(name, 0.0)
         factors = self._factors(totals)
         return {name: float(factors[number]) for name, number in self.classes.items()}
 
@@ -240,18 +245,27 @@ class Classifier(nn.Module):
         alpha = None if self.settings.alpha is None else self.alpha.to(logits)
         return focal(logits, labels, self.settings.gamma or 0.0, alpha)
 
-    def loss(
-        self,
-        logits: Float[Tensor, "batch classes"],
-        labels: Int[Tensor, " batch"],
-        weights: Float[Tensor, " batch"],
-    ) -> Float[Tensor, ""]:
-        """Weighted mean of the loss over a batch, what training makes small.
+    def targets(self, columns: EventColumns) -> tuple[Tensor, Tensor]:
+        """Index of the class of each event in `names`, and its weight of the loss.
+
+        Raises:
+            ValueError: an event of a process that is neither signal nor background.
+        """
+        index = self.classes
+        labels = np.array([index.get(name, -1) for name in columns.processes], dtype=np.int64)[columns.process]
+        if len(labels) and labels.min() < 0:
+            unknown = sorted({columns.processes[code] for code in np.unique(columns.process[labels < 0]).tolist()})
+            raise ValueError(f"neither signal nor background: {', '.join(unknown)}; classes are {', '.join(index)}")
+        return torch.from_numpy(labels), torch.from_numpy(columns.weight).float()
+
+    def loss(self, network: Callable[[Batch], Tensor], batch: Batch, targets: tuple[Tensor, ...]) -> Float[Tensor, ""]:
+        """Weighted mean of the loss over a batch.
 
         The sum is divided by the number of events, not by the sum of weights of this batch: as the mean weight of
         the sample is 1, the mean over all batches is then exactly the weighted mean over the sample.
         """
-        return (weights * self.losses(logits, labels)).mean()
+        labels, weights = targets
+        return (weights * self.losses(network(batch), labels)).mean()
 
     def log_posterior(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
         """Logarithm of the probability of each class if all had the same yield, whatever the loss; calibrated."""

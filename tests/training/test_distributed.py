@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.models.test_contract import CASES
-from tests.support.parallel_sample import STREAMED, fresh, prepare, streamed, trained
+from tests.support.distributed_training import NOISY, STREAMED, in_memory, noisy, prepare, streamed
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,32 +36,37 @@ def torchrun(*command: str | Path, processes: int = 2) -> subprocess.CompletedPr
     )
 
 
+def assert_same(folder: Path, name: str, alone: dict[str, Tensor]) -> None:
+    """Compare the tensors that each process has written with those of a single one."""
+    for rank in (0, 1):
+        tensors = load_file(folder / f"{name}-{rank}.safetensors")
+        if "read" in alone:
+            assert tensors.pop("read") < alone["read"]  # its share, and row groups that belong to both
+        assert set(tensors) == set(alone) - {"read"}
+        for key, tensor in tensors.items():
+            np.testing.assert_allclose(tensor, alone[key], rtol=1e-7, atol=1e-9, err_msg=f"{name} {key}")
+
+
 def test_every_network_gets_the_weights_of_one_process(tmp_path):
-    """With events without objects, uneven weights, a share of no event, clipping and an average of the weights."""
-    done = torchrun("-m", "tests.support.parallel_sample", tmp_path)
+    """With events without objects, uneven weights, a share of no event, clipping and an average of the weights.
+
+    So does a task that draws noise, and asks for outputs and latent vectors of different batches.
+    """
+    done = torchrun("-m", "tests.support.distributed_training", tmp_path)
     assert done.returncode == 0, done.stderr
     for case in CASES:
-        alone = trained(fresh(case))
-        for rank in (0, 1):
-            found = load_file(tmp_path / f"{'-'.join(case)}-{rank}.safetensors")
-            assert set(found) == set(alone)
-            for name, tensor in found.items():
-                np.testing.assert_allclose(tensor, alone[name], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
+        assert_same(tmp_path, "-".join(case), in_memory(case))
+    for case in NOISY:
+        assert_same(tmp_path, "noisy-" + "-".join(case), noisy(case))
 
 
 def test_prepared_events_are_read_by_shares_and_trained_on_to_the_weights_of_one_process(tmp_path):
     """With shards and weights that are far from equal, and processes that are thinned, repeated and left out."""
     prepare(tmp_path / "prepared")
-    done = torchrun("-m", "tests.support.parallel_sample", tmp_path)
+    done = torchrun("-m", "tests.support.distributed_training", tmp_path)
     assert done.returncode == 0, done.stderr
     for case in STREAMED:
-        alone = streamed(fresh(case), tmp_path / "prepared")
-        for rank in (0, 1):
-            found = load_file(tmp_path / f"{'-'.join(case)}-{rank}.safetensors")
-            assert found.pop("read") < alone["read"]  # its share, and row groups that belong to both
-            assert set(found) == set(alone) - {"read"}
-            for name, tensor in found.items():
-                np.testing.assert_allclose(tensor, alone[name], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
+        assert_same(tmp_path, "-".join(case), streamed(case, tmp_path / "prepared"))
 
 
 @pytest.fixture(scope="module")
