@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from femtobarn.cli import app
-from femtobarn.events import EventError, Events, concatenate, read, split, subset, write_darkmachines, write_parquet
+from femtobarn.events import EventError, Events, concatenate, read, split, subset, write_parquet
 from femtobarn.events.shards.decode import Arrays
 from femtobarn.events.shards.index import Index
 from femtobarn.events.shards.prefetch import PrefetchWorkers
 from femtobarn.events.shards.sharded_split import ShardedSplit
 from femtobarn.events.shards.shuffle import GROUPS_PER_BLOCK, EpochSpec, ShufflePlan
 from femtobarn.events.shards.writing import write_shards
-from femtobarn.events.storage.atomic import partial_path
-from femtobarn.experiments import experiment
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.batch import batch_from_arrays
 from femtobarn.inputs.datasets import ShardedDataset
-from femtobarn.runs.prepare import prepare_shards
-from femtobarn.runs.splits import load_events
 from femtobarn.training import TrainingConfig
 from femtobarn.training.dataloader import make_loader
 from tests.support.fuzzing import N_MUTANTS, fuzz
@@ -69,7 +61,7 @@ def read_batches(reading: PrefetchWorkers, size: int = 64, **spec) -> list[Array
 
 def same(first: list[Arrays], second: list[Arrays]) -> bool:
     return len(first) == len(second) and all(
-        np.array_equal(one[name], other[name]) for one, other in zip(first, second, strict=True) for name in one
+        np.array_equal(batch[name], other[name]) for batch, other in zip(first, second, strict=True) for name in batch
     )
 
 
@@ -118,10 +110,10 @@ def test_jets_keep_their_tracks_and_compact_files_their_resolution(tmp_path):
     write_shards([jets], tmp_path / "jets", SHARES)
     write_shards([jets], tmp_path / "small", SHARES, compact=True)
     write_parquet(jets, tmp_path / "small.parquet", compact=True)
-    for name, whole in (("jets", jets), ("small", read(tmp_path / "small.parquet"))):
+    for name, events in (("jets", jets), ("small", read(tmp_path / "small.parquet"))):
         (arrays,) = read_batches(workers(tmp_path / name), 1000)
         batch = batch_from_arrays(arrays)
-        expected = split(whole, SHARES).train
+        expected = split(events, SHARES).train
         order = np.lexsort((arrays["number"], arrays["process"])), np.lexsort((expected.number, expected.process))
         assert batch.tracks.shape[-1] == 5
         for decoded, column in zip(batch.tensors(), make_batch(expected, SLOTS).tensors(), strict=True):
@@ -142,7 +134,7 @@ def test_order_of_events_is_a_function_of_seed_and_epoch_for_any_number_of_worke
         assert same(read_batches(reading, seed=1, epoch=2), alone)
     assert len(list((tmp_path / "cache").iterdir())) == len(workers(folder).split.groups)
     orders = [read_batches(workers(folder), seed=seed, epoch=epoch) for seed, epoch in ((1, 2), (1, 3), (2, 2))]
-    assert not any(same(one, other) for at, one in enumerate(orders) for other in orders[:at])
+    assert not any(same(order, other) for at, order in enumerate(orders) for other in orders[:at])
 
 
 def test_prefetch_worker_reports_damage_and_its_end(folder, tmp_path):
@@ -161,9 +153,9 @@ def test_prefetch_worker_reports_damage_and_its_end(folder, tmp_path):
 
 
 def test_epoch_resumes_at_any_batch_without_reading_the_earlier_ones(folder, monkeypatch):
-    whole = read_batches(workers(folder), seed=3)
-    for first in (1, len(whole) // 2, len(whole) - 1, len(whole)):
-        assert same(read_batches(workers(folder), seed=3, first=first), whole[first:])
+    batches = read_batches(workers(folder), seed=3)
+    for first in (1, len(batches) // 2, len(batches) - 1, len(batches)):
+        assert same(read_batches(workers(folder), seed=3, first=first), batches[first:])
     groups: list[int] = []
     read_group = ShardedSplit.read_group
 
@@ -172,15 +164,15 @@ def test_epoch_resumes_at_any_batch_without_reading_the_earlier_ones(folder, mon
         return read_group(part, number)
 
     monkeypatch.setattr(ShardedSplit, "read_group", record)
-    read_batches(workers(folder), seed=3, first=len(whole) - 1)
+    read_batches(workers(folder), seed=3, first=len(batches) - 1)
     assert len(groups) <= 2 * GROUPS_PER_BLOCK < len(workers(folder).split.groups)
 
 
 @pytest.mark.parametrize("n_shares", [2, 3])
 def test_shares_of_every_batch_make_the_batch(folder, n_shares):
-    whole = read_batches(workers(folder), seed=3, size=50)
+    batches = read_batches(workers(folder), seed=3, size=50)
     shares = [read_batches(workers(folder), seed=3, size=50, share=(n, n_shares)) for n in range(n_shares)]
-    for batch, *parts in zip(whole, *shares, strict=True):
+    for batch, *parts in zip(batches, *shares, strict=True):
         lengths = [len(part["kind"]) for part in parts]
         assert max(lengths) - min(lengths) <= 1
         for name, column in batch.items():
@@ -260,8 +252,8 @@ def test_damage_is_named(folder, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(ValueError, match=r"0000.parquet.*cannot be read"):
         read_batches(workers(tmp_path / "c"), seed=1)
-    told = json.loads((copy("d") / "index.json").read_text())
-    (tmp_path / "d" / "index.json").write_text(json.dumps(told | {"version": 99}))
+    content = json.loads((copy("d") / "index.json").read_text())
+    (tmp_path / "d" / "index.json").write_text(json.dumps(content | {"version": 99}))
     with pytest.raises(EventError, match="later version"):
         Index.read(tmp_path / "d")
 
@@ -270,10 +262,10 @@ def test_damage_is_named(folder, tmp_path):
 def test_damaged_index_is_refused(folder, tmp_path, n_mutants):
     """Every count, weight and name in it counts."""
     shutil.copytree(folder, tmp_path / "set")
-    whole = Index.read(folder)
+    expected = Index.read(folder)
 
     def same_index(result: Index, _: bytes) -> None:
-        assert result == whole
+        assert result == expected
 
     content = (folder / "index.json").read_bytes()
     path = tmp_path / "set" / "index.json"
@@ -297,8 +289,8 @@ def test_damaged_shard_is_refused_and_damaged_cache_made_again(folder, tmp_path,
     def same_arrays(result: dict[str, list[object]], _: bytes) -> None:
         assert result == before
 
-    found = fuzz(read_group, path.read_bytes(), path, n_mutants, check=same_arrays)
-    assert found.n_accepted == n_mutants if with_cache else found.n_refused > 0.9 * n_mutants
+    report = fuzz(read_group, path.read_bytes(), path, n_mutants, check=same_arrays)
+    assert report.n_accepted == n_mutants if with_cache else report.n_refused > 0.9 * n_mutants
 
 
 def test_cache_of_other_contents_is_made_again(folder, tmp_path):
@@ -352,54 +344,3 @@ def test_parquet_of_events_has_page_checksums_that_are_verified(tmp_path):
         except OSError:
             continue
     assert n_silent > 10
-
-
-def test_preparing_follows_no_link_and_leaves_nothing_of_killed_processes(tmp_path):
-    (tmp_path / "victim").mkdir()
-    (tmp_path / f".set.{os.getpid()}.partial").symlink_to(tmp_path / "victim")
-    with subprocess.Popen(["true"]) as process:
-        process.wait()
-    dead = tmp_path / partial_path(tmp_path / "set").name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
-    (dead / "spool").mkdir(parents=True)
-    write_shards([make_events(50)], tmp_path / "set", SHARES)
-    assert not dead.exists()
-    assert not list((tmp_path / "victim").iterdir())
-    assert Index.read(tmp_path / "set")
-
-
-def test_mistakes_of_preparing_are_named(tmp_path):
-    few = make_events(50)
-    with pytest.raises(EventError, match="comes twice"):
-        write_shards([few, few], tmp_path / "set", SHARES)
-    with pytest.raises(ValueError, match="no events to prepare"):
-        write_shards([], tmp_path / "set", SHARES)
-    assert not list(tmp_path.iterdir())
-    write_shards([few], tmp_path / "set", SHARES)
-    with pytest.raises(ValueError, match="is there already"):
-        write_shards([few], tmp_path / "set", SHARES)
-
-
-def test_the_verb_reads_any_files_in_pieces_and_leaves_out_what_only_some_have(tmp_path):
-    first, second = make_events(400, seed=1), make_events(300, seed=2)
-    second.number[:] += 1000
-    second.hard[:] = second.number
-    write_parquet(first, tmp_path / "a.parquet")
-    write_darkmachines(second, tmp_path / "b.csv")
-    (tmp_path / "fit.yaml").write_text("data: {files: ['*.parquet', '*.csv'], split: {train: 0.5, validation: 0.3}}\n")
-    call = ["prepare", str(tmp_path / "fit.yaml"), "-o", str(tmp_path / "set"), "data.selection=n_jet >= 1"]
-    done = CliRunner().invoke(app, call)
-    assert done.exit_code == 0, done.output
-    index = Index.read(tmp_path / "set")
-    data = experiment.data(tmp_path / "fit.yaml", ["data.selection=n_jet >= 1"])
-    whole = load_events(data)
-    by_pieces = prepare_shards(data, tmp_path / "pieces", piece_events=100)
-    assert by_pieces.provenance == index.provenance
-    assert all(np.array_equal(by_pieces.counts(name).sum(0), index.counts(name).sum(0)) for name in SHARES)
-    told = [f"{sum(index.counts(side).sum(0))} events" for side in index.sides]
-    assert all(text in done.output for text in told)
-    assert sum(index.counts(side).sum() for side in index.sides) == len(whole)
-    assert index.selection == "n_jet >= 1"
-    assert [file["events"] for file in index.provenance["files"]] == [400, 300]
-    again = CliRunner().invoke(app, call)
-    assert again.exit_code == 2
-    assert "is there already" in again.output

@@ -1,4 +1,4 @@
-"""Samples of an experiment: repeated numbers, empty selections and sides are told before any training."""
+"""Samples of an experiment: repeated numbers, empty selections and empty splits are errors before any training."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def text(events: Events, path: Path) -> str:
 
 
 def test_repeated_numbers_stop_a_training_and_a_preparation_with_count_files_and_remedy(tmp_path):
-    one, other = make_events(60, 1, TWO), make_events(80, 2, TWO)
-    files = [text(one, tmp_path / "a.csv"), text(other, tmp_path / "b.csv")]
-    told = r"b\.csv: 30 event numbers of ttH are in .*a\.csv too, 0 for instance; .*data\.renumber: true"
-    with pytest.raises(EventError, match=told):
+    first, second = make_events(60, 1, TWO), make_events(80, 2, TWO)
+    files = [text(first, tmp_path / "a.csv"), text(second, tmp_path / "b.csv")]
+    message = r"b\.csv: 30 event numbers of ttH are in .*a\.csv too, 0 for instance; .*data\.renumber: true"
+    with pytest.raises(EventError, match=message):
         splits.load_splits(configured(files))
-    with pytest.raises(EventError, match=told):
+    with pytest.raises(EventError, match=message):
         preparation.prepare_shards(configured(files).data, tmp_path / "prepared")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".") or path.is_dir()] == []
     # the remedy helps, and events keep their side when the files lie elsewhere
-    whole = splits.load_events(configured(files, "data.renumber=true").data)
-    assert len(whole) == 140
+    everything = splits.load_events(configured(files, "data.renumber=true").data)
+    assert len(everything) == 140
     splits.load_splits(configured(files, "data.renumber=true"))
     (tmp_path / "moved").mkdir()
     moved = [str(Path(file).rename(tmp_path / "moved" / Path(file).name)) for file in files]
     again = splits.load_events(configured(moved, "data.renumber=true").data)
-    np.testing.assert_array_equal(whole.hard, again.hard)
+    np.testing.assert_array_equal(everything.hard, again.hard)
     stored = prepared(moved, tmp_path / "prepared", "data.renumber=true")
-    assert sorted(splits.load_events(stored.data).number) == sorted(whole.number)
+    assert sorted(splits.load_events(stored.data).number) == sorted(everything.number)
 
 
 def test_the_same_events_in_two_files(tmp_path):
@@ -81,20 +81,20 @@ def test_a_selection_that_leaves_nothing_is_told_with_its_cuts(tmp_path):
     write_parquet(events, tmp_path / "a.parquet")
     file = str(tmp_path / "a.parquet")
     left = len(events.select("n_jet >= 2"))
-    told = (
+    message = (
         rf"data\.selection: none of the 100 events in .*a\.parquet \(50 ttH, 50 tttt\) passes n_jet >= 2 and "
         rf"n_jet >= 90; one after another, {left} pass n_jet >= 2, then 0 pass n_jet >= 90"
     )
     cut = "data.selection=n_jet >= 2 and n_jet >= 90"
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         splits.load_splits(configured(file, cut))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         preparation.prepare_shards(configured(file, cut).data, tmp_path / "x")
     only = "data.selection=process == 'ttH'"
-    told = "task.signal: none of the 50 events of tttt passes data.selection process == 'ttH'; events of ttH do"
-    with pytest.raises(ValueError, match=told):
+    message = "task.signal: none of the 50 events of tttt passes data.selection process == 'ttH'; events of ttH do"
+    with pytest.raises(ValueError, match=message):
         splits.load_splits(configured(file, only))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         splits.load_splits(prepared(file, tmp_path / "prepared", only))
 
 
@@ -125,31 +125,31 @@ def sided(side: int, weight: float = 1.0) -> Events:
 @pytest.mark.parametrize("classes", ["process", "binary"])
 def test_a_class_without_events_on_a_side_is_told_before_the_training(tmp_path, side, classes):
     name = ("train", "validation", "test")[side]
-    what = "class background" if classes == "binary" and side else "ttH"
-    for weight, told in (
+    group = "class background" if classes == "binary" and side else "ttH"
+    for weight, message in (
         (
             1.0,
-            rf"data\.split: no events of {what} .* left for {name} \(events by split: .*{name} 0.*\); give more events",
+            rf"data\.split: no events of {group} .* left for {name} \(events by split: .*{name} 0.*\); give more",
         ),
-        (0.0, rf"no events of {what} with a weight are left for {name}|weights of {what} sum to 0 in test"),
+        (0.0, rf"no events of {group} with a weight are left for {name}|weights of {group} sum to 0 in test"),
         (
             -1.0,
-            rf"the weights of {what} sum to -\d+ in {name}, and a yield must be positive \(events by split: train \d+",
+            rf"the weights of {group} sum to -\d+ in {name}, and a yield must be positive \(events by split: train \d+",
         ),
     ):
         write_parquet(sided(side, weight), tmp_path / f"{weight}.parquet")
         file = str(tmp_path / f"{weight}.parquet")
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             splits.load_splits(configured(file, classes=classes))
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             splits.load_splits(prepared(file, tmp_path / f"{weight}", classes=classes))
 
 
 def test_a_small_fraction_without_a_class_names_the_fraction(tmp_path):
     write_parquet(make_events(40, 1, TWO), tmp_path / "a.parquet")
-    one = configured(str(tmp_path / "a.parquet"), "data.fraction=0.01")
+    few = configured(str(tmp_path / "a.parquet"), "data.fraction=0.01")
     with pytest.raises(ValueError, match=r"left for train .*raise data\.fraction \(now 0\.01\)"):
-        splits.load_splits(one)
+        splits.load_splits(few)
     on_disk = prepared(str(tmp_path / "a.parquet"), tmp_path / "prepared")
     small = experiment.load(json.loads(on_disk.model_dump_json()), ["data.fraction=0.01"])
     with pytest.raises(ValueError, match=r"left for train .*raise data\.fraction \(now 0\.01\)"):

@@ -16,29 +16,30 @@ from tests.support.training_sample import SETTINGS, TASK, Toy, data
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_outputs_and_slopes_are_the_same_on_another_device(case, training):
+def test_outputs_and_gradients_are_the_same_on_another_device(case, training):
     name, key = case
     batch = events()
     torch.manual_seed(1)
-    mine = build(name, INTERACTIONS[key]).train(training)
-    said = mine(batch)
-    said.square().sum().backward()
-    there = build(name, INTERACTIONS[key]).train(training)
+    network = build(name, INTERACTIONS[key]).train(training)
+    outputs = network(batch)
+    outputs.square().sum().backward()
+    copy = build(name, INTERACTIONS[key]).train(training)
     torch.manual_seed(1)
     with elsewhere():
-        moved(there)
+        moved(copy)
         with torch.set_grad_enabled(training):
-            other = there(batch.map(Held))
+            other = copy(batch.map(Held))
         if training:
             other.square().sum().backward()
-    torch.testing.assert_close(here(other), said, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(here(other), outputs, rtol=1e-9, atol=1e-12)
     if training:
-        slopes = [(one.grad, other.grad) for one, other in zip(mine.parameters(), there.parameters(), strict=True)]
-        largest = max(float(one.abs().max()) for one, _ in slopes if one is not None)
-        for one, other in slopes:
-            assert (one is None) == (other is None)
-            if one is not None and other is not None:
-                torch.testing.assert_close(here(other), one, rtol=1e-9, atol=1e-12 * largest)
+        pairs = zip(network.parameters(), copy.parameters(), strict=True)
+        gradients = [(parameter.grad, other.grad) for parameter, other in pairs]
+        largest = max(float(gradient.abs().max()) for gradient, _ in gradients if gradient is not None)
+        for gradient, other in gradients:
+            assert (gradient is None) == (other is None)
+            if gradient is not None and other is not None:
+                torch.testing.assert_close(here(other), gradient, rtol=1e-9, atol=1e-12 * largest)
 
 
 def test_attention_there_is_the_fused_one(monkeypatch):
@@ -65,15 +66,15 @@ def test_attention_there_is_the_fused_one(monkeypatch):
 def test_tensors_of_two_devices_do_not_meet():
     ones = torch.ones(3)
     with elsewhere():
-        there = Held(ones)
-        assert there.device != ones.device
-        assert here(there + 1).sum() == 6
-        assert here(there + torch.tensor(1.0)).sum() == 6
-        assert there.to("cpu").sum() == 3
+        held = Held(ones)
+        assert held.device != ones.device
+        assert here(held + 1).sum() == 6
+        assert here(held + torch.tensor(1.0)).sum() == 6
+        assert held.to("cpu").sum() == 3
         with pytest.raises(RuntimeError, match="two devices"):
-            there + ones
+            held + ones
         with pytest.raises(RuntimeError, match="two devices"):
-            there.index_select(0, torch.arange(2))
+            held.index_select(0, torch.arange(2))
 
 
 def test_dropout_there_keeps_the_mean():
@@ -94,18 +95,19 @@ class Smooth(Toy):
 
 def test_a_training_there_is_the_training_here(monkeypatch):
     settings = SETTINGS.model_copy(update={"optimizer": "nadam", "clip": 1.0})  # AdamW asks for the name of the device
-    histories = [list(fit(mine := Smooth(), TASK, data(), data(100, 1), settings, seed=5))]
+    histories = [list(fit(network := Smooth(), TASK, data(), data(100, 1), settings, seed=5))]
     monkeypatch.setattr("femtobarn.training.loop.resolve_device", lambda _: torch.device(NAME))
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with elsewhere():
             histories.append(list(fit(other := Smooth(), TASK, data(), data(100, 1), settings, seed=5)))
             # it comes back to where it was
-            assert {each.device.type for each in other.state_dict().values()} == {"cpu"}
-            weights = [here(each) if isinstance(each, Held) else each for each in other.state_dict().values()]
+            assert {value.device.type for value in other.state_dict().values()} == {"cpu"}
+            weights = [here(value) if isinstance(value, Held) else value for value in other.state_dict().values()]
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(False)
-    for one, another in zip(*histories, strict=True):
-        assert (one.train_loss, one.valid_loss) == pytest.approx((another.train_loss, another.valid_loss), rel=1e-6)
-    for weight, there in zip(mine.state_dict().values(), weights, strict=True):
-        torch.testing.assert_close(there, weight, rtol=1e-5, atol=1e-6)
+    for epoch, other_epoch in zip(*histories, strict=True):
+        losses = (other_epoch.train_loss, other_epoch.valid_loss)
+        assert (epoch.train_loss, epoch.valid_loss) == pytest.approx(losses, rel=1e-6)
+    for weight, other_weight in zip(network.state_dict().values(), weights, strict=True):
+        torch.testing.assert_close(other_weight, weight, rtol=1e-5, atol=1e-6)

@@ -97,7 +97,7 @@ def test_the_command_says_everything_once_and_writes_one_run(config, tmp_path):
     )
     assert alone.returncode == 0, alone.stderr
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-    names = [sorted(path.name for path in (tmp_path / each).iterdir()) for each in ("one", "two")]
+    names = [sorted(path.name for path in (tmp_path / run).iterdir()) for run in ("one", "two")]
     assert names[0] == names[1]
     again = torchrun("-m", "femtobarn", "train", config, "-o", tmp_path / "two")
     assert again.returncode == 0, again.stderr

@@ -145,8 +145,8 @@ def test_training_loss_counts_every_event_once():
             self.layers = linear
 
         def forward(self, batch: Any) -> Tensor:
-            found: Tensor = self.layers(batch.momenta.sum(1))
-            return found
+            outputs: Tensor = self.layers(batch.momenta.sum(1))
+            return outputs
 
     expected = full_loss(Plain(), data())
     settings = TrainingConfig(epochs=1, batch_size=33, lr=1e-12)  # 200 = 6 x 33 + 2
@@ -161,7 +161,7 @@ def test_training_loss_counts_every_event_once():
 def test_resumed_it_is_the_same(tmp_path, optimizer, ema, task):
     changes: dict[str, Any] = {"optimizer": optimizer, "ema": ema, "epochs": 5, "task": task}
     unbroken, broken, resumed = Toy(), Toy(), Toy()
-    whole = list(train(unbroken, **changes))
+    unbroken_history = list(train(unbroken, **changes))
     path = tmp_path / "checkpoint.safetensors"
     for epoch in train(broken, path, **changes):
         if epoch.number == 3:
@@ -170,7 +170,7 @@ def test_resumed_it_is_the_same(tmp_path, optimizer, ema, task):
         parameter.data.normal_()
     torch.manual_seed(1234)
     history = list(train(resumed, path, **changes))
-    assert numbers(history) == numbers(whole)
+    assert numbers(history) == numbers(unbroken_history)
     assert same_weights(resumed, unbroken)
 
 
@@ -294,8 +294,8 @@ def test_no_two_steps_drop_the_same_numbers():
         def forward(self, batch: Any) -> Tensor:
             if self.training:
                 masks.append(tuple(nn.functional.dropout(torch.ones(64), 0.5).tolist()))
-            found: Tensor = self.layer(batch.momenta.sum(1))
-            return found
+            outputs: Tensor = self.layer(batch.momenta.sum(1))
+            return outputs
 
     settings = TrainingConfig(epochs=2, batch_size=1, lr=1e-3, threads=1)
     list(fit(Dropping(), TASK, data(150), data(20, 1), settings, seed=5))

@@ -25,10 +25,10 @@ from tests.support.sample import make_events
 
 
 def test_flat_then_decay():
-    found = [factor("flat_then_decay", step, 1000) for step in range(1001)]
-    assert found[:700] == [1.0] * 700
-    assert found[850] == pytest.approx(0.1)  # halfway down in the logarithm
-    assert found[1000] == pytest.approx(0.01)
+    factors = [factor("flat_then_decay", step, 1000) for step in range(1001)]
+    assert factors[:700] == [1.0] * 700
+    assert factors[850] == pytest.approx(0.1)  # halfway down in the logarithm
+    assert factors[1000] == pytest.approx(0.01)
 
 
 def test_cosine():
@@ -182,8 +182,8 @@ def test_networks_compute_in_bf16(name):
     torch.testing.assert_close(network(batch), exact)  # and all is as before
     network.train()
     with torch.autocast("cpu", torch.bfloat16):
-        said = network(batch)
-    said.float().square().sum().backward()
+        outputs = network(batch)
+    outputs.float().square().sum().backward()
     slopes = [p.grad for p in network.parameters() if p.grad is not None]
     assert slopes
     assert all(slope.isfinite().all() for slope in slopes)

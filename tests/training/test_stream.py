@@ -137,7 +137,7 @@ def test_a_run_is_judged_on_the_events_of_memory_and_to_the_same_scores(folder, 
         run.train(configured(folder, bool(prepared), epochs=1, lr=1e-9, optimizer="sgd"), place)
         run.evaluate(place)
     memory, disk = (Scores.read(place / "predictions.parquet") for place in folders)
-    order = [np.argsort(one.number) for one in (memory, disk)]
+    order = [np.argsort(scores.number) for scores in (memory, disk)]
     assert np.array_equal(memory.number[order[0]], disk.number[order[1]])
     assert np.array_equal(memory.process[order[0]], disk.process[order[1]])
     np.testing.assert_allclose(memory.weight[order[0]], disk.weight[order[1]])
@@ -214,8 +214,8 @@ def test_killed_within_an_epoch_it_goes_on_to_the_same_numbers(folder, tmp_path,
     settings = SETTINGS.model_copy(update={"save_minutes": 0.0})
     path = tmp_path / "checkpoint.safetensors"
     unbroken, broken, resumed = Toy(), Toy(), Toy()
-    whole, rest = Counted(task), Counted(task)
-    history = list(fit(unbroken, whole, train, valid, settings, seed=5, reseed_interval=4))
+    counted, rest = Counted(task), Counted(task)
+    history = list(fit(unbroken, counted, train, valid, settings, seed=5, reseed_interval=4))
     with pytest.raises(Killed):
         list(fit(broken, Counted(task, at), train, valid, settings, seed=5, checkpoint=path, reseed_interval=4))
     for parameter in resumed.parameters():  # the file decides, not the start
@@ -224,7 +224,7 @@ def test_killed_within_an_epoch_it_goes_on_to_the_same_numbers(folder, tmp_path,
     assert numbers(again) == numbers(history)
     for weight, expected in zip(resumed.state_dict().values(), unbroken.state_dict().values(), strict=True):
         assert torch.equal(weight, expected)
-    assert whole.n_losses - at - 1 <= rest.n_losses <= whole.n_losses - at + 4  # little is done again
+    assert counted.n_losses - at - 1 <= rest.n_losses <= counted.n_losses - at + 4  # little is done again
 
 
 def test_mistakes_in_the_configuration_are_named(folder):
@@ -238,11 +238,11 @@ def test_mistakes_in_the_configuration_are_named(folder):
         configured(folder, True, data={"sample": "four-top"})
     with pytest.raises(FileNotFoundError, match=r"no index\.json"):
         load_splits(configured(folder, True, data={"prepared": "elsewhere"}))
-    one = load_splits(configured(folder, True, data={"sampling_rates": {"tttt": 1e-6}}))
+    drawn_never = load_splits(configured(folder, True, data={"sampling_rates": {"tttt": 1e-6}}))
     with pytest.raises(
         ValueError, match=r"data\.sampling_rates: with the rate of tttt, none of its \d+ events is drawn; raise"
     ):
-        make_loader(one.train, one.task, SETTINGS, CPU)
+        make_loader(drawn_never.train, drawn_never.task, SETTINGS, CPU)
 
 
 def test_more_events_than_fit_into_memory_are_refused(folder):

@@ -34,8 +34,8 @@ class EventCache:
         for place, (other, value) in enumerate(entries):
             if other == key:
                 entries.append(entries.pop(place))
-                found: T = value
-                return found
+                result: T = value
+                return result
         del entries[: max(0, len(entries) - max_entries + 1)]
         value = make()
         entries.append((key, value))

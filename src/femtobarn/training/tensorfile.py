@@ -40,25 +40,25 @@ def save_tensors(
     atomic_write_bytes(path, content, check=check)
 
 
-def load_tensors(path: Path, what: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(path: Path, content: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and texts of a safetensors file, on the processor; compared with its checksum if there is one.
 
     Args:
         path: the file.
-        what: it should be, for messages.
+        content: what the file should be, for messages.
         remedy: for messages.
 
     Raises:
         ValueError: no such file, no safetensors file, or changed or damaged after it was written.
     """
     if not path.is_file():
-        raise ValueError(f"{path} is {'a folder' if path.is_dir() else 'missing'}, not {what}; {remedy}")
+        raise ValueError(f"{path} is {'a folder' if path.is_dir() else 'missing'}, not {content}; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path} is no {what} ({error}); {remedy}") from None
+        raise ValueError(f"{path} is no {content} ({error}); {remedy}") from None
     recorded = texts.pop(CHECKSUM, None)
     if recorded is not None and recorded != _checksum(tensors, texts):
         raise ValueError(f"{path} was changed or damaged after it was written (its SHA-256 differs); {remedy}")

@@ -89,11 +89,11 @@ class Index:
             content = json.loads(path.read_bytes().decode())
             version = content["version"]
             if version > VERSION:
-                what = f"was written by a later version of this package (layout {version})"
-                raise EventError(path, what, remedy=f"update it; this one reads up to layout {VERSION}")
+                problem = f"was written by a later version of this package (layout {version})"
+                raise EventError(path, problem, remedy=f"update it; this one reads up to layout {VERSION}")
             if content["fingerprint"] != fingerprint_of(content):
-                what = "was changed or damaged after it was written (its fingerprint is of other contents)"
-                raise EventError(path, what, remedy=remedy)
+                problem = "was changed or damaged after it was written (its fingerprint is of other contents)"
+                raise EventError(path, problem, remedy=remedy)
             content["sides"] = {name: [Shard(**shard) for shard in content["sides"][name]] for name in SPLITS}
             index = cls(**content)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -104,8 +104,8 @@ class Index:
             file = Path(folder) / shard.file
             size = file.stat().st_size if file.is_file() else None
             if size != shard.bytes:
-                what = "is missing" if size is None else f"has {size} bytes and not {shard.bytes}, as the index says"
-                raise EventError(file, what, remedy="copy the folder again, or prepare it anew")
+                problem = "is missing" if size is None else f"has {size} bytes and not {shard.bytes}, as the index says"
+                raise EventError(file, problem, remedy="copy the folder again, or prepare it anew")
         return index
 
     def counts(self, name: str) -> NDArray[np.int64]:

@@ -87,13 +87,7 @@ def write_shards(
         if not spool.processes:
             raise ValueError("no events to prepare" + (f" that pass {selection}" if selection else ""))
         names = sorted(spool.processes)
-        sides: dict[str, list[Shard]] = {name: [] for name in SPLITS}
-        for name in SPLITS:
-            for number in range(spool.shards[name]):
-                file = f"{name}/{number:04d}.parquet"
-                table, seed = spool.table(name, number), (SPLITS.index(name), number)
-                sides[name].append(_write(table, part, file, names, seed, max_group_events))
-                progress(0)
+        sides = {name: _write_split(spool, part, name, names, max_group_events, progress) for name in SPLITS}
         shutil.rmtree(part / "spool")
         origin = dict(provenance())
         if spool.left_out:
@@ -115,6 +109,22 @@ def write_shards(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return index
+
+
+def _write_split(
+    spool: _Spool,
+    folder: Path,
+    split: str,
+    processes: list[str],
+    max_group_events: int,
+    progress: Callable[[int], object],
+) -> list[Shard]:
+    shards = []
+    for number in range(spool.shards[split]):
+        table, seed = spool.table(split, number), (SPLITS.index(split), number)
+        shards.append(_write(table, folder, f"{split}/{number:04d}.parquet", processes, seed, max_group_events))
+        progress(0)
+    return shards
 
 
 class _Spool:
