@@ -191,19 +191,19 @@ def numeric_columns(file: Path) -> list[str]:
     return [field.name for field in schema if any(test(field.type) for test in is_numeric)]
 
 
-def process_codes(table: pa.Table, processes: Sequence[str], file: Path) -> NDArray[np.int16]:
+def process_codes(column: pa.ChunkedArray, processes: Sequence[str], file: Path) -> NDArray[np.int16]:
     """Index of the process of each event.
 
     Raises:
         EventError: a process that the index does not name.
     """
-    column = table["process"].combine_chunks()
-    names = column.dictionary.to_pylist()
+    encoded = column.combine_chunks()
+    names = encoded.dictionary.to_pylist()
     unknown = [name for name in names if name not in processes]
     if unknown:
         raise EventError(file, f"holds events of {unknown[0]!r}, which the index does not name", remedy=REMEDY)
     index_of = np.array([processes.index(name) for name in names], dtype=np.int16)
-    codes: NDArray[np.int16] = index_of[column.indices.to_numpy()]
+    codes: NDArray[np.int16] = index_of[encoded.indices.to_numpy()]
     return codes
 
 
@@ -242,7 +242,7 @@ def _decode(file: Path, group: RowGroup, arrays: Arrays) -> None:
         arrays["columns"][:, place] = table[name].to_numpy()
     for name in ("weight", "number", "hard"):
         arrays[name][:] = table[name].to_numpy()
-    arrays["process"][:] = process_codes(table, group.processes, file)
+    arrays["process"][:] = process_codes(table["process"], group.processes, file)
 
 
 def _read_cache(cache: CacheFile, key: str, size: int) -> NDArray[np.uint8] | None:

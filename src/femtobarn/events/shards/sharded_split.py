@@ -159,6 +159,6 @@ def _cut(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     """Process and weight of the events of a row group, and which of them belong to a fraction."""
     table = decode.read_row_group(file, group, ["process", "weight", "hard"])
-    process = decode.process_codes(table, processes, file).astype(np.int64)
+    process = decode.process_codes(table["process"], processes, file).astype(np.int64)
     kept = hash_uniform(processes, process, table["hard"].to_numpy(), "subset") < fraction
     return process, table["weight"].to_numpy(), kept
