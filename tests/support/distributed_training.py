@@ -68,12 +68,12 @@ def trained(
     return tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}
 
 
-def in_memory(case: tuple[str, str]) -> dict[str, Tensor]:
-    return trained(fresh(case), Classify(IN_MEMORY), data(1), data(2))
+def in_memory(network: nn.Module) -> dict[str, Tensor]:
+    return trained(network, Classify(IN_MEMORY), data(1), data(2))
 
 
-def noisy(case: tuple[str, str]) -> dict[str, Tensor]:
-    return trained(fresh(case), Regress(IN_MEMORY), data(1), data(2))
+def noisy(network: nn.Module) -> dict[str, Tensor]:
+    return trained(network, Regress(IN_MEMORY), data(1), data(2))
 
 
 def prepare(folder: Path) -> None:
@@ -92,12 +92,12 @@ class CountedSplit(ShardedSplit):
         return super().read_group(number)
 
 
-def streamed(case: tuple[str, str], folder: Path) -> dict[str, Tensor]:
+def streamed(network: nn.Module, folder: Path) -> dict[str, Tensor]:
     """As `in_memory`, on shards, with the number of row groups that were read."""
     splits = {name: CountedSplit.open(folder, name, 6) for name in ("train", "validation")}
     rates = {"train": SAMPLING_RATES, "validation": {}}
     train, valid = (ShardedDataset(split, tuple(SHARDED), rates[name]) for name, split in splits.items())
-    tensors = trained(fresh(case), Classify(SHARDED), train, valid, 64)
+    tensors = trained(network, Classify(SHARDED), train, valid, 64)
     n_read = sum(path.name.startswith("read") for path in splits["train"].verified)
     return tensors | {"read": torch.tensor(n_read)}
 
@@ -105,13 +105,11 @@ def streamed(case: tuple[str, str], folder: Path) -> dict[str, Tensor]:
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     prepared = place / "prepared"
+    # made by each process alone: their batch norms have statistics of a first batch
+    networks = {"-".join(case): fresh(case) for case in (STREAMED if prepared.is_dir() else CASES)}
+    noisy_networks = {} if prepared.is_dir() else {"noisy-" + "-".join(case): fresh(case) for case in NOISY}
     with distributed.process_group("cpu"):
-        suffix = f"-{distributed.rank()}.safetensors"
-        if prepared.is_dir():
-            for case in STREAMED:
-                save_file(streamed(case, prepared), place / ("-".join(case) + suffix))
-        else:
-            for case in CASES:
-                save_file(in_memory(case), place / ("-".join(case) + suffix))
-            for case in NOISY:
-                save_file(noisy(case), place / ("noisy-" + "-".join(case) + suffix))
+        for name, network in (networks | noisy_networks).items():
+            work = noisy if name in noisy_networks else in_memory
+            tensors = streamed(network, prepared) if prepared.is_dir() else work(network)
+            save_file(tensors, place / f"{name}-{distributed.rank()}.safetensors")

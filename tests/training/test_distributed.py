@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.models.test_contract import CASES
-from tests.support.distributed_training import NOISY, STREAMED, in_memory, noisy, prepare, streamed
+from tests.support.distributed_training import NOISY, STREAMED, fresh, in_memory, noisy, prepare, streamed
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,9 +55,9 @@ def test_every_network_gets_the_weights_of_one_process(tmp_path):
     done = torchrun("-m", "tests.support.distributed_training", tmp_path)
     assert done.returncode == 0, done.stderr
     for case in CASES:
-        assert_same(tmp_path, "-".join(case), in_memory(case))
+        assert_same(tmp_path, "-".join(case), in_memory(fresh(case)))
     for case in NOISY:
-        assert_same(tmp_path, "noisy-" + "-".join(case), noisy(case))
+        assert_same(tmp_path, "noisy-" + "-".join(case), noisy(fresh(case)))
 
 
 def test_prepared_events_are_read_by_shares_and_trained_on_to_the_weights_of_one_process(tmp_path):
@@ -66,7 +66,7 @@ def test_prepared_events_are_read_by_shares_and_trained_on_to_the_weights_of_one
     done = torchrun("-m", "tests.support.distributed_training", tmp_path)
     assert done.returncode == 0, done.stderr
     for case in STREAMED:
-        assert_same(tmp_path, "-".join(case), streamed(case, tmp_path / "prepared"))
+        assert_same(tmp_path, "-".join(case), streamed(fresh(case), tmp_path / "prepared"))
 
 
 @pytest.fixture(scope="module")
