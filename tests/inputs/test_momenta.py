@@ -156,7 +156,8 @@ def test_every_way_to_a_network_keeps_the_precision(folder, tmp_path, seen, mode
 
 def test_models_of_both_kinds_share_the_events(folder):
     data = {"files": "events.parquet"}
-    first, second = (splits.load_splits(configured(model, data, folder)) for model in ("lorentznet", "pfn"))
+    cache = EventCache()
+    first, second = (splits.load_splits(configured(model, data, folder), cache) for model in ("lorentznet", "pfn"))
     assert first.train.events is second.train.events
     assert first.task is second.task
     assert (first.train.batch.momenta.dtype, second.train.batch.momenta.dtype) == (torch.float64, torch.float32)

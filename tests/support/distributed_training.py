@@ -78,7 +78,7 @@ def noisy(network: nn.Module) -> dict[str, Tensor]:
 
 def prepare(folder: Path) -> None:
     """Row groups of no common size, with processes that are thinned, repeated and left out."""
-    sample = make_events(700, most=6)
+    sample = make_events(700, max_objects=6)
     sample.weight[:] *= np.random.default_rng(0).uniform(0, 1, len(sample)) ** 3
     fractions = {"train": 0.6, "validation": 0.3, "test": 0.1}
     write_shards([sample], folder, fractions, shards=3, max_group_events=23)
