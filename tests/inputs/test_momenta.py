@@ -26,6 +26,7 @@ from femtobarn.physics import lorentz
 from femtobarn.runs import explain as explanation
 from femtobarn.runs import irc_safety as safety
 from femtobarn.runs import run, splits, systematics
+from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.predictor import Trained, build
 from femtobarn.training.dataloader import make_loader
 from tests.events.test_shards import SHARES
