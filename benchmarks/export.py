@@ -30,7 +30,8 @@ from femtobarn.export.graph import Graph, write
 from femtobarn.inputs import Inputs, make_batch
 from femtobarn.models import Network, model_spec
 from femtobarn.runs import provenance
-from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import Classifier, classifier_of
+from femtobarn.tasks.classification.config import ClassificationConfig
 from femtobarn.training.inference import predict_outputs
 
 SLOTS = 18
@@ -100,7 +101,7 @@ def facts_of(case: Case, task: Classifier) -> Facts:
 
 def measure(case: Case, events: Events, rounds: int, threads: int, folder: Path) -> Timing:
     """Time both on all events, `rounds` times."""
-    task = ClassificationConfig(signal=("tttt",)).classifier(events)
+    task = classifier_of(ClassificationConfig(signal=("tttt",)), events)
     network = build_network(case, events, task)
     path = folder / f"{case.model}.onnx"
     started = time.perf_counter()
@@ -110,7 +111,7 @@ def measure(case: Case, events: Events, rounds: int, threads: int, folder: Path)
 
     def by_torch() -> np.ndarray:
         batch = make_batch(events, SLOTS, model_spec(case.model).momenta_dtype)
-        return task.scores(predict_outputs(network, batch))["score"]
+        return task.predict(predict_outputs(network, batch))["score"]
 
     def by_file() -> np.ndarray:
         return scorer.score(events)["score"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from femtobarn.models import model_spec
 from femtobarn.studies import study
+from femtobarn.tasks.classification.config import ClassificationConfig
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = [FOLDER / f"{signal}{size}.yaml" for signal in ("four-top", "tth") for size in ("", "-cpu")]
@@ -45,7 +48,7 @@ def test_the_sixteen_models(path, tmp_path):
     assert list(found) == list(SIXTEEN)
     signal, background = SIGNALS[path.stem.removesuffix("-cpu")]
     for run in planned:
-        task = run.experiment.task
+        task: Any = run.experiment.task
         assert task.signal == (signal,)
         assert sorted(task.background or set(SIGNALS["four-top"][1])) == background
         focal = ("focal", 0.75, 3) if run.label.endswith("(FL)") else ("cross_entropy", None, None)
@@ -91,7 +94,8 @@ def test_binary_and_multi_class_training_differ_in_nothing_else(tmp_path):
     assert list(found) == [label + end for label in ("BDT_int", "PN_int", "ParT_int") for end in ("", "_binary")]
     for label, one in found.items():
         other = known[label.removesuffix("_binary")]
-        assert one.task.classes == ("binary" if label.endswith("_binary") else other.task.classes)
+        task, other_task = cast(ClassificationConfig, one.task), cast(ClassificationConfig, other.task)
+        assert task.classes == ("binary" if label.endswith("_binary") else other_task.classes)
         assert (one.model, one.inputs, one.training) == (other.model, other.inputs, other.training)
 
 
@@ -105,8 +109,8 @@ def test_taggers_see_the_same_jets_and_are_judged_as_taggers(path, tmp_path):
     assert {(run.experiment.inputs.features, run.experiment.inputs.slots) for run in planned} == {
         ("kin", planned[0].experiment.inputs.slots)
     }
-    assert {run.experiment.evaluation.metrics for run in planned} == {"tagging"}
-    assert {run.experiment.evaluation.published for run in planned} == {"top-tagging"}
+    evaluations = [cast(ClassificationEvaluationConfig, run.experiment.evaluation) for run in planned]
+    assert {(one.metrics, one.published) for one in evaluations} == {("tagging", "top-tagging")}
     pairs = {run.label: run.experiment.inputs.interactions for run in planned}
     assert pairs["ParT"] == pairs["MIParT"] == ("kt", "z", "delta", "mass2")
 

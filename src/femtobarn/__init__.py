@@ -6,14 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from femtobarn.events import Events
+    from femtobarn.events import Events, read
     from femtobarn.events.samples import load_sample
+    from femtobarn.models import list_models
+    from femtobarn.runs.api import PredictionColumns, evaluate, load, predict, train
+    from femtobarn.runs.classifier import Classifier
+    from femtobarn.runs.export import export
+    from femtobarn.runs.predictor import Predictor
+    from femtobarn.tasks.results import compare, report
 
 __version__ = "0.1.0"
 
 #: Module of each public name: imported when the name is used first, so that `import femtobarn` is fast.
 _MODULES = {
+    "Classifier": "femtobarn.runs.classifier",
+    "Events": "femtobarn.events",
+    "PredictionColumns": "femtobarn.runs.api",
+    "Predictor": "femtobarn.runs.predictor",
+    "compare": "femtobarn.tasks.results",
+    "evaluate": "femtobarn.runs.api",
+    "export": "femtobarn.runs.export",
+    "list_models": "femtobarn.models",
+    "load": "femtobarn.runs.api",
     "load_sample": "femtobarn.events.samples",
+    "predict": "femtobarn.runs.api",
+    "read": "femtobarn.events",
+    "report": "femtobarn.tasks.results",
+    "train": "femtobarn.runs.api",
 }
 
 
@@ -65,7 +84,26 @@ def _load_sample(name: str) -> Events:
     return load_sample(name)
 
 
-__all__ = ["__version__", "four_top", "load_sample", "quark_gluon", "top_tagging"]
+__all__ = [
+    "Classifier",
+    "Events",
+    "PredictionColumns",
+    "Predictor",
+    "__version__",
+    "compare",
+    "evaluate",
+    "export",
+    "four_top",
+    "list_models",
+    "load",
+    "load_sample",
+    "predict",
+    "quark_gluon",
+    "read",
+    "report",
+    "top_tagging",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_defaults_are_filled_in():
     assert one.label == "part"
     assert one.inputs.slots == 18
     assert one.model.settings["blocks"] == 8
-    assert one.evaluation.luminosity == 100
+    assert cast(Any, one.evaluation).luminosity == 100
 
 
 def test_keys_stand_in_data_flow_order():

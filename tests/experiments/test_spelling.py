@@ -15,7 +15,7 @@ from femtobarn.experiments import experiment
 from femtobarn.experiments import search_space as space
 from femtobarn.experiments.document import ConfigError
 from femtobarn.runs import run
-from femtobarn.runs.predictor import Trained
+from femtobarn.runs.predictor import Predictor
 from femtobarn.studies import study
 from tests.support.sample import make_events
 
@@ -138,7 +138,7 @@ def test_run_folder_with_former_keys_is_finished_and_evaluated_again(tmp_path):
     assert config.training.backbone_lr == 1e-4
     assert config.model.settings["min_leaf_fraction"] == 0.05
     assert run.differences(config, folder) == {}
-    assert Trained.load(folder).experiment == config
+    assert Predictor.load(folder).experiment == config
 
     assert run.train(config, folder) == folder
     assert run.is_finished(folder)

@@ -28,7 +28,8 @@ from femtobarn.explain.tally import types
 from femtobarn.inputs import Batch, Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, ParT, model_spec, networks
 from femtobarn.nn import PackedRows, key_padding_bias, record_attention, self_attention
-from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import Classifier
+from femtobarn.tasks.classification.config import ClassificationConfig
 from tests.support.sample import PROCESSES, make_events
 
 SLOTS = 16

@@ -11,7 +11,8 @@ import torch
 from femtobarn.export import Columns, Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import Depth, model_spec, networks
-from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import Classifier, classifier_of
+from femtobarn.tasks.classification.config import ClassificationConfig
 from tests.models.test_contract import INTERACTIONS, build
 from tests.support.sample import in_single, make_events
 
@@ -67,7 +68,7 @@ def test_exported_depths_agree_with_pytorch(name, depth, tmp_path):
     interactions = INTERACTIONS["pairs"] if model_spec(name).takes_pairs else ()
     network = build(name, interactions, torch.float32)
     events = in_single(make_events(60, seed=5, processes=("tttt", "ttH", "ttW"), first=SLOTS + 3))
-    task = ClassificationConfig(signal=("tttt",)).classifier(events)
+    task = classifier_of(ClassificationConfig(signal=("tttt",)), events)
     facts, columns = export_facts(name, task, interactions, depth), Columns.of(events)
     validation = write_validated(
         Graph(network, task, SLOTS, depth), facts, tmp_path / "model.onnx", {"events": columns}
@@ -92,7 +93,7 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     network = build(name, INTERACTIONS[key], torch.float32)
     focal: dict[str, Any] = {"loss": "focal", "alpha": 0.75, "gamma": 3.0} if key == "plain" else {}
     events = in_single(make_events(300, seed=5, processes=("tttt", "ttH", "ttW"), first=SLOTS + 3))
-    task = ClassificationConfig(signal=("tttt",), **focal).classifier(events)
+    task = classifier_of(ClassificationConfig(signal=("tttt",), **focal), events)
     task.temperature.fill_(1.7)
     facts = export_facts(name, task, INTERACTIONS[key])
     columns = {"events": Columns.of(events), "synthetic": synthetic_events(100, 25, np.random.default_rng(2))}
@@ -102,7 +103,7 @@ def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
 
     scores = scorer.score(events)
     with torch.no_grad():
-        expected = task.scores(network(make_batch(events, SLOTS, model_spec(name).momenta_dtype)))
+        expected = task.predict(network(make_batch(events, SLOTS, model_spec(name).momenta_dtype)))
     assert scores.keys() == expected.keys()
     for column in scores:
         np.testing.assert_allclose(scores[column], expected[column], atol=2e-5, rtol=0)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -91,7 +91,7 @@ def call(*arguments: object, code: int = 0) -> str:
 
 def test_the_file_says_what_the_run_says(folder, scorer):
     events = make_events(300, seed=8)
-    expected = run.score(folder, events)
+    expected = Scores.from_predictions(run.predict(folder, events))
     said = scorer.score(events)
     np.testing.assert_allclose(said["score"], expected.score, atol=2e-5, rtol=0)
     for name, column in expected.probabilities.items():
@@ -100,7 +100,7 @@ def test_the_file_says_what_the_run_says(folder, scorer):
 
 
 def test_the_file_is_calibrated(folder, scorer):
-    temperature = float(run.Trained.load(folder).task.temperature)
+    temperature = float(cast(Any, run.Predictor.load(folder).task).temperature)
     assert temperature != 1.0
     assert scorer.facts.temperature == temperature
 
@@ -218,7 +218,9 @@ def test_trees_are_told_what_is_possible(data, tmp_path):
     assert not (trees / "model.onnx").exists()
     output = tmp_path / "scores.parquet"
     call("score", data, trees, "-o", output)  # by LightGBM
-    np.testing.assert_array_equal(Scores.read(output).score, run.score(trees, read(data)).score)
+    np.testing.assert_array_equal(
+        Scores.read(output).score, Scores.from_predictions(run.predict(trees, read(data))).score
+    )
 
 
 def test_flat_tables_are_scored_by_a_mapping(exported, scorer, tmp_path):
@@ -264,7 +266,7 @@ def test_scores_are_made_without_torch(exported, data, folder, tmp_path):
     assert "tttt (signal)" in said.stdout
     events = read(data)
     found = Scores.read(output)  # the judge reads it
-    expected = run.score(folder, events)
+    expected = Scores.from_predictions(run.predict(folder, events))
     np.testing.assert_array_equal(found.number, events.number)
     np.testing.assert_array_equal(found.process, events.process)
     np.testing.assert_allclose(found.weight, events.weight)

@@ -9,7 +9,8 @@ import torch
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import FEATURES, make_batch
 from femtobarn.models import model_spec, networks
-from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.tasks.classification.classifier import classifier_of
+from femtobarn.tasks.classification.config import ClassificationConfig
 from tests.inputs.test_constituents import network, without
 from tests.support.jets import jet_events
 from tests.support.sample import in_single
@@ -36,7 +37,7 @@ CASES = [
 def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
     tagger = network(name, features).float()
     jets = in_single(jet_events(150, seed=5))
-    task = ClassificationConfig(signal=("top",)).classifier(jets)
+    task = classifier_of(ClassificationConfig(signal=("top",)), jets)
     facts = Facts(
         label=name,
         model=name,
@@ -64,7 +65,7 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
 
     scores = scorer.score(jets)
     with torch.no_grad():
-        expected = task.scores(tagger(make_batch(jets, SLOTS, model_spec(name).momenta_dtype)))
+        expected = task.predict(tagger(make_batch(jets, SLOTS, model_spec(name).momenta_dtype)))
     for column in scores:
         np.testing.assert_allclose(scores[column], expected[column], atol=2e-5, rtol=0)
     assert scores["score"].std() > 1e-3  # or everything would be equal

@@ -15,7 +15,8 @@ from femtobarn.events import Events
 from femtobarn.export import Facts, Scorer
 from femtobarn.inputs import make_batch
 from femtobarn.models import model_spec
-from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.tasks.classification.classifier import classifier_of
+from femtobarn.tasks.classification.config import ClassificationConfig
 from tests.models.test_contract import build
 from tests.support.sample import make_events
 
@@ -42,9 +43,9 @@ def test_float64_columns_score_fast_events_as_the_run_does(tmp_path):
     """float32 columns do not, or this would show nothing."""
     network = build("lorentznet", (), torch.float32)
     events = boosted(make_events(200, seed=5, processes=("tttt", "ttH", "ttW")), 100.0)
-    task = ClassificationConfig(signal=("tttt",)).classifier(events)
+    task = classifier_of(ClassificationConfig(signal=("tttt",)), events)
     with torch.no_grad():
-        expected = task.scores(network(make_batch(events, SLOTS, model_spec("lorentznet").momenta_dtype)))["score"]
+        expected = task.predict(network(make_batch(events, SLOTS, model_spec("lorentznet").momenta_dtype)))["score"]
     differences = {}
     for precision in ("float64", "float32"):
         facts = facts_of("lorentznet", task, precision)
@@ -69,7 +70,7 @@ def test_local_frames_are_found_in_float64_where_float32_is_not_close_enough(tmp
     monkeypatch.setattr("femtobarn.runs.export.Scorer.load", lambda path: None)
     monkeypatch.setattr("femtobarn.runs.export.validate_onnx", validate)
     events = make_events(20)
-    task = ClassificationConfig(signal=("tttt",)).classifier(events)
+    task = classifier_of(ClassificationConfig(signal=("tttt",)), events)
     columns: dict[str, Any] = {"synthetic events": synthetic_events(5, 5, np.random.default_rng(1))}
 
     def write_small(name: str) -> None:

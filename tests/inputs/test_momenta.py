@@ -27,7 +27,8 @@ from femtobarn.runs import explain as explanation
 from femtobarn.runs import irc_safety as safety
 from femtobarn.runs import run, splits, systematics
 from femtobarn.runs.event_cache import EventCache
-from femtobarn.runs.predictor import Trained, build
+from femtobarn.runs.predictor import Predictor
+from femtobarn.runs.trained_model import NetworkModel, build
 from femtobarn.training.dataloader import make_loader
 from tests.events.test_shards import SHARES
 from tests.support.jets import jet_events
@@ -87,7 +88,9 @@ def test_real_jets_are_scored_with_all_digits_of_their_momenta(folder, data):
     network.inputs.fit(found.train.batch)
     with torch.no_grad():
         network.train()(found.train.batch)
-    trained = Trained(chosen, {}, network.eval(), found.task)
+    model = NetworkModel(chosen, found.task.outputs)
+    model.network = network.eval()
+    trained = Predictor(chosen, found.task, model, {})
 
     held_out = found.test.events
     objects = held_out.padded(SLOTS)
@@ -107,9 +110,9 @@ def test_real_jets_are_scored_with_all_digits_of_their_momenta(folder, data):
         return float(((logits - expected).abs() / expected.std(0)).max())
 
     assert off(rounded) > 0.01  # or it would not matter
-    assert off(trained.outputs(trained.batch(held_out))) < 2e-5
-    np.testing.assert_allclose(trained.score(held_out)["score"], found.task.scores(expected)["score"], atol=2e-6)
-    judged, said = trained.judged(found.test)
+    assert off(trained.predict_logits(held_out)) < 2e-5
+    np.testing.assert_allclose(trained.predict(held_out)["score"], found.task.predict(expected)["score"], atol=2e-6)
+    judged, said = model.predict_dataset(found.test, EventCache())
     places = {number: at for at, number in enumerate(zip(judged.process, judged.number, strict=True))}
     order = [places[one] for one in zip(held_out.process, held_out.number, strict=True)]
     assert off(said[order]) < 2e-5
@@ -147,7 +150,7 @@ def test_every_way_to_a_network_keeps_the_precision(folder, tmp_path, seen, mode
         told(f"systematics, {name}")
         explanation.explain(place, events=20)
         told(f"explanation, {name}")
-    run.score(tmp_path / "memory", make_events(30, seed=8))
+    run.predict(tmp_path / "memory", make_events(30, seed=8))
     told("scoring")
     place = run.train(configured(model, {"files": "jets.parquet"}, folder, features="kin", slots=20), tmp_path / "jets")
     seen.clear()
@@ -160,7 +163,7 @@ def test_models_of_both_kinds_share_the_events(folder):
     cache = EventCache()
     first, second = (splits.load_splits(configured(model, data, folder), cache) for model in ("lorentznet", "pfn"))
     assert first.train.events is second.train.events
-    assert first.task is second.task
+    assert first.task.state() == second.task.state()
     assert (first.train.batch.momenta.dtype, second.train.batch.momenta.dtype) == (torch.float64, torch.float32)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch
 from femtobarn.models import DEPTHS, Depth, Network, at_depth, check_depth, model_spec, networks
-from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.tasks.classification.config import ClassificationConfig
 from tests.inputs.test_constituents import jets
 from tests.inputs.test_constituents import network as jet_network
 from tests.models.test_contract import (

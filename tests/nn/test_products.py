@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from femtobarn.nn import Linear, linear, pad_rows, products
-from femtobarn.runs.cost import operations
+from femtobarn.runs.operations import operations
 from femtobarn.training.devices import matmul_precision
 from tests.models.test_contract import build, events
 

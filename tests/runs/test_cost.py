@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,11 @@ from femtobarn.experiments.experiment import load
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.batch import concatenate_batches
 from femtobarn.models import Network, model_spec
-from femtobarn.runs.cost import COUNTED, _each, _spread, cost, operations
-from femtobarn.runs.predictor import Trained
+from femtobarn.runs.cost import COUNTED, _each, _spread, cost
+from femtobarn.runs.operations import operations
 from femtobarn.runs.run import train
+from femtobarn.runs.trained_model import NetworkModel
+from femtobarn.tasks.classification.classifier import classifier_of
 from femtobarn.tasks.classification.comparison import compare
 from femtobarn.tasks.results import markdown
 from tests.support.fake_runs import make_runs
@@ -116,12 +120,14 @@ def test_padding_of_other_events_costs_an_event_nothing(tmp_path):
     inputs = Inputs((), "kin")
     network = Network(inputs, model_spec("pfn").build(inputs.sizes(2)))
     jets = femtobarn.top_tagging()[::20]
-    classifier = experiment.task.classifier(jets)
+    classifier = classifier_of(cast(Any, experiment.task), jets)
     batch = make_batch(jets, 60)
     many, few = (batch[chosen][:8] for chosen in _by_multiplicity(batch))
-    apart = [cost(Trained(experiment, {}, network, classifier), each)["flops"] for each in (many, few)]
+    model = NetworkModel(experiment, classifier.outputs)
+    model.network = network
+    apart = [cost(model, each)["flops"] for each in (many, few)]
     both = concatenate_batches([many, few])
-    assert cost(Trained(experiment, {}, network, classifier), both)["flops"] == pytest.approx(sum(apart) / 2)
+    assert cost(model, both)["flops"] == pytest.approx(sum(apart) / 2)
     assert apart[0] > 1.5 * apart[1]
 
 

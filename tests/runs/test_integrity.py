@@ -19,10 +19,10 @@ from femtobarn.events import write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.experiments.document import ConfigError
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.models import BDT
 from femtobarn.runs import run
-from femtobarn.runs.predictor import Trained
+from femtobarn.runs.predictor import Predictor
 from femtobarn.runs.pretrained import read_pretrained
+from femtobarn.runs.trained_model import TreeModel
 from femtobarn.tasks.classification.comparison import compare, load_run
 from femtobarn.tasks.classification.scores import Scores
 from femtobarn.training import checkpoint
@@ -64,14 +64,14 @@ def copy(data: Path, tmp_path: Path, name: str = "network") -> Path:
 def loaded(folder: Path) -> list[Any]:
     """Everything that later steps take from a run, to be compared."""
     found = load_run(folder)
-    trained = Trained.load(folder)
-    if isinstance(trained.model, BDT):
-        assert trained.model.booster is not None
-        learned: Any = trained.model.booster.model_to_string()
+    trained = Predictor.load(folder)
+    if isinstance(trained.model, TreeModel):
+        assert trained.model.trees.booster is not None
+        learned: Any = trained.model.trees.booster.model_to_string()
     else:
-        learned = {name: value.tolist() for name, value in trained.model.state_dict().items()}
+        learned = {name: value.tolist() for name, value in trained.network.state_dict().items()}
     evaluation = found.config["evaluation"]
-    return [found.scores.checksum(), found.metrics, found.meta, found.history, learned, trained.meta, evaluation]
+    return [found.scores.checksum(), found.metrics, found.meta, found.history, learned, trained.metadata, evaluation]
 
 
 def equal_to(before: Any) -> Callable[[Any, Any], None]:
@@ -289,7 +289,7 @@ def test_weights_of_another_shape_are_named(data, tmp_path):
     ):
         save_file(weights, path)
         with pytest.raises(ValueError, match=rf"weights\.safetensors {message}"):
-            Trained.load(folder)
+            Predictor.load(folder)
 
 
 def test_training_begins_with_no_damaged_weights(data, tmp_path):

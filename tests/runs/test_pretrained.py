@@ -19,7 +19,7 @@ from femtobarn.experiments.experiment import Experiment
 from femtobarn.models import model_spec, networks
 from femtobarn.runs import run
 from femtobarn.runs.pretrained import apply_pretrained, load_pretrained, output_layer_names, read_pretrained
-from femtobarn.runs.run import build
+from femtobarn.runs.trained_model import build
 from femtobarn.studies import study
 from femtobarn.studies import tuning_task as search
 from femtobarn.training.optimizers import optimizer

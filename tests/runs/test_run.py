@@ -173,18 +173,18 @@ def test_a_trained_model_scores_other_events_and_the_same_ones_alike(path, tmp_p
     numbers(one, tmp_path / "run")
     held_out = splits.load_splits(one).test.events
     written = Scores.read(tmp_path / "run" / "predictions.parquet")
-    again = run.score(tmp_path / "run", held_out)
+    again = Scores.from_predictions(run.predict(tmp_path / "run", held_out))
     np.testing.assert_allclose(again.score, written.score, rtol=1e-6)
     assert again.weight.sum() == pytest.approx(held_out.weight.sum())
-    assert len(run.score(tmp_path / "run", make_events(30, seed=8)).score) == 30
+    assert len(run.predict(tmp_path / "run", make_events(30, seed=8))) == 30
     if model is NETWORK:
         network = run.load_network(tmp_path / "run")
-        trained = run.Trained.load(tmp_path / "run")
+        trained = run.Predictor.load(tmp_path / "run")
         with torch.inference_mode():
-            probabilities = trained.task.scores(network(make_batch(held_out, 18)))
+            probabilities = trained.task.predict(network(make_batch(held_out, 18)))
         np.testing.assert_allclose(probabilities["score"], written.score, rtol=1e-5)
     else:
-        with pytest.raises(ValueError, match="boosted trees, no network"):
+        with pytest.raises(ValueError, match="is no network, but boosted trees"):
             run.load_network(tmp_path / "run")
 
 
@@ -235,7 +235,7 @@ def test_smaller_training_sets_are_contained_in_larger_ones(path):
     for side in ("train", "validation"):
         assert names(0.3, side) < names(0.6, side) < names(1.0, side)
     assert len({len(side.test.events) for side in sides.values()}) == 1
-    assert sides[0.3].task.yields == sides[1.0].task.yields
+    assert sides[0.3].task.state() == sides[1.0].task.state()
 
 
 def test_selection_and_processes_leave_events_out(events, path):

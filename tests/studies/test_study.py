@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_overrides_change_the_study_or_every_experiment(tree, tmp_path):
     planned = study.plan(study.load(tree, ["seeds=[3]", "training.epochs=7", "evaluation.luminosity=300"]), tmp_path)
     assert [one.seed for one in planned] == [3, 3, 3]
     assert {one.experiment.training.epochs for one in planned} == {7}
-    assert {one.experiment.evaluation.luminosity for one in planned} == {300}
+    assert {cast(Any, one.experiment.evaluation).luminosity for one in planned} == {300}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from femtobarn.experiments.experiment import load
 from femtobarn.experiments.search_space import Choices, Range
 from femtobarn.inputs import Inputs
 from femtobarn.models import MODELS, model_spec, networks
-from femtobarn.runs.predictor import Trained
+from femtobarn.runs.predictor import Predictor, require_classifier
 from femtobarn.runs.splits import load_splits
 from femtobarn.studies import study
 from femtobarn.studies import tuning_record as scan_record
@@ -328,12 +328,13 @@ def test_a_focal_training_is_measured_by_the_cross_entropy_of_its_probabilities(
     task = {"signal": ["tttt"], "loss": "focal", "gamma": 2.0}
     one = load(tree(file, model=PART, task=task))
     folder = run.train(one, tmp_path / "run")
-    trained, side = Trained.load(folder), load_splits(one).validation
-    trained.task.temperature.fill_(1.0)
-    logits = trained.outputs(side.batch).double()
-    labels = torch.from_numpy(trained.task.labels(side.events))
-    weights = torch.from_numpy(trained.task.weights(side.events))
-    surprise = -trained.task.log_posterior(logits).gather(1, labels[:, None])[:, 0]
+    trained, side = Predictor.load(folder), load_splits(one).validation
+    fitted = require_classifier(trained, folder)
+    fitted.temperature.fill_(1.0)
+    logits = trained.model.outputs(side.batch).double()
+    labels = torch.from_numpy(fitted.labels(side.events))
+    weights = torch.from_numpy(fitted.weights(side.events))
+    surprise = -fitted.log_posterior(logits).gather(1, labels[:, None])[:, 0]
     assert objective(folder) == pytest.approx(float((weights * surprise).sum() / weights.sum()), rel=1e-5)
 
 

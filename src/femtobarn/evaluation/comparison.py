@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -71,6 +71,7 @@ class Comparison(Generic[R]):
         settings: the evaluation that all runs share.
         headline: the metric that ranks the models.
         lower_is_better: names of the metrics, or metrics, whose lowest value is the best.
+        unranked: names of the metrics without a best value, such as a bias.
         pooled: spread over seeds by metric, from all models with more than one training.
     """
 
@@ -79,6 +80,7 @@ class Comparison(Generic[R]):
     settings: Any
     headline: Metric
     lower_is_better: frozenset[str | Metric] = frozenset()
+    unranked: frozenset[str] = frozenset()
     pooled: Mapping[Metric, float] = field(default_factory=dict)
 
     @property
@@ -106,7 +108,9 @@ class Comparison(Generic[R]):
         return next(row for row in self.rows if row.label == name)
 
     def best(self, metric: Metric) -> ModelResult[R] | None:
-        """The model with the best value; None if no model has a value."""
+        """The model with the best value; None if no model has a value or the metric has no best value."""
+        if metric.name in self.unranked:
+            return None
         measured = [row for row in self.rows if row.measurements[metric].value is not None]
         sign = -1 if self.lower_is_better & {metric.name, metric} else 1
         return max(measured, key=lambda row: sign * (row.measurements[metric].value or 0.0), default=None)
@@ -201,6 +205,51 @@ def baseline_label(groups: Mapping[str, Sequence[Run]], name: str | None) -> str
     if not sizes:
         raise ValueError(f"no model is labelled {name!r}; there are {', '.join(groups)}")
     return max(sizes, key=lambda group: sizes[group])
+
+
+def compare_runs(
+    runs: Sequence[R],
+    replicas: Callable[[R, Any], Replicas],
+    config: type[S],
+    *,
+    headline: Metric | None = None,
+    baseline: str | None = None,
+    lower_is_better: frozenset[str | Metric] = frozenset(),
+    unranked: frozenset[str] = frozenset(),
+) -> Comparison[R]:
+    """Put runs side by side, model by model, with the errors of their differences.
+
+    Args:
+        runs: finished runs.
+        replicas: computes the metrics of a run with settings, for runs that have not stored them.
+        config: schema of the settings.
+        headline: the metric that ranks the models; default: the first one.
+        baseline: label of the model that the others are compared with; default: the first one.
+        lower_is_better: names of the metrics, or metrics, whose lowest value is the best.
+        unranked: names of the metrics without a best value.
+
+    Raises:
+        ValueError: no runs, runs that were evaluated on different events or with different settings, the same label
+            and seed twice, or a baseline that is not among the models.
+    """
+    if not runs:
+        raise ValueError("no runs to compare")
+    check_same_events(runs)
+    settings = shared_settings(runs, config)
+    groups = by_model(runs)
+    rows = tuple(
+        model_result(label, members, [run.replicas or replicas(run, settings) for run in members])
+        for label, members in groups.items()
+    )
+    return Comparison(
+        rows=rows,
+        baseline=baseline_label(groups, baseline),
+        settings=settings,
+        headline=headline or next(iter(rows[0].measurements)),
+        lower_is_better=lower_is_better,
+        unranked=unranked,
+        pooled=pooled_seeds(rows),
+    )
 
 
 def shared_settings(runs: Sequence[Run], config: type[S]) -> S:

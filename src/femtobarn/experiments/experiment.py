@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,12 +26,13 @@ from pydantic import (
     BaseModel,
     Field,
     ValidationError,
+    create_model,
     model_validator,
 )
 from torch import nn
 
+from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.events.names import check_folder_name
-from femtobarn.events.samples import JET_SAMPLES
 from femtobarn.experiments import document
 from femtobarn.experiments.data import DataConfig, StrictConfig
 from femtobarn.experiments.document import Tree
@@ -37,8 +40,8 @@ from femtobarn.experiments.sections import InputsConfig, ModelConfig
 from femtobarn.experiments.spelling import conflicts, nested_schemas, rename, spellings
 from femtobarn.inputs import OBJECTS, Inputs
 from femtobarn.models import check_depth, model_spec
-from femtobarn.tasks.classification.classifier import ClassificationConfig
-from femtobarn.tasks.classification.settings import TAGGING, ClassificationEvaluationConfig
+from femtobarn.tasks.config import TaskConfig
+from femtobarn.tasks.registry import DEFAULT_TASK, TASKS, task_kind
 from femtobarn.training import TrainingConfig
 
 Label = Annotated[
@@ -58,10 +61,10 @@ class Experiment(StrictConfig):
     data: DataConfig = Field(description="Events.")
     inputs: InputsConfig = Field(default=InputsConfig(), description="Inputs of the model.")
     model: ModelConfig = Field(description="Architecture and its settings.")
-    task: ClassificationConfig
+    task: TaskConfig = Field(description="Task; its settings depend on `kind`.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="Training.")
-    evaluation: ClassificationEvaluationConfig = Field(
-        default=ClassificationEvaluationConfig(), description="Evaluation on the test events."
+    evaluation: EvaluationConfig = Field(
+        default=EvaluationConfig(), description="Evaluation on the test events; its settings depend on the task."
     )
     seed: int = Field(
         default=1,
@@ -75,20 +78,6 @@ class Experiment(StrictConfig):
     def _default_label(cls, tree: Any) -> Any:
         if isinstance(tree, Mapping) and not tree.get("label") and isinstance(tree.get("model"), Mapping):
             return {**tree, "label": tree["model"].get("name")}
-        return tree
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tagging_metrics_for_jets(cls, tree: Any) -> Any:
-        """Default of `evaluation.metrics` for jets."""
-        if not isinstance(tree, Mapping):
-            return tree
-        data, inputs, evaluation = (tree.get(name) or {} for name in ("data", "inputs", "evaluation"))
-        sections = (data, inputs, evaluation)
-        if not all(isinstance(section, Mapping) for section in sections) or "metrics" in evaluation:
-            return tree
-        if inputs.get("features", OBJECTS) != OBJECTS or data.get("sample") in JET_SAMPLES:
-            return {**tree, "evaluation": {"metrics": TAGGING, **evaluation}}
         return tree
 
     @model_validator(mode="after")
@@ -137,9 +126,39 @@ class Experiment(StrictConfig):
     def _trees_train_themselves(self) -> Experiment:
         if not self.model.is_network and self.model.init_from is not None:
             raise ValueError(f"model {self.model.name} takes no pretrained weights; leave out model.init_from")
-        if not self.model.is_network and self.task.loss != "cross_entropy":
-            raise ValueError(f"model {self.model.name} trains with task.loss: cross_entropy only, not {self.task.loss}")
+        self.task.check_model(self.model.name, is_network=self.model.is_network)
         return self
+
+
+def experiment_schema(kind: str = DEFAULT_TASK) -> type[Experiment]:
+    """Schema of an experiment with the settings of a task.
+
+    Args:
+        kind: name of the task.
+
+    Raises:
+        ValueError: no such task.
+    """
+    task = task_kind(kind)
+    return _schema(task.config, task.evaluation)
+
+
+@cache  # one class for each task: experiments of different classes are never equal
+def _schema(config: type[TaskConfig], evaluation: type[EvaluationConfig]) -> type[Experiment]:
+    fields = Experiment.model_fields
+    return create_model(
+        "Experiment",
+        __base__=Experiment,
+        task=(config, Field(description=fields["task"].description)),
+        evaluation=(evaluation, Field(default=evaluation(), description=fields["evaluation"].description)),
+    )
+
+
+def kind_of(tree: Tree) -> str:
+    """Name of the task of an experiment's mapping; the default where it has none or an unknown one."""
+    task = tree.get("task")
+    kind = task.get("kind", DEFAULT_TASK) if isinstance(task, Mapping) else DEFAULT_TASK
+    return kind if isinstance(kind, str) and kind in TASKS else DEFAULT_TASK
 
 
 #: Where paths of files stand.
@@ -175,10 +194,14 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
         document.ConfigError: lists every mistake by its path, with the right names.
     """
     tree = _present_keys(tree)
-    if twice := list(conflicts(tree, [Experiment])) + list(conflicts(_model(tree), _model_schemas(tree), "model.")):
+    if twice := list(conflicts(tree, [experiment_schema(kind_of(tree))])) + list(
+        conflicts(_model(tree), _model_schemas(tree), "model.")
+    ):
         raise document.ConfigError(origin, list(dict.fromkeys(twice)))
     try:
-        experiment = Experiment.model_validate(_anchored(tree, folder))
+        _check_kind(tree, origin)
+        kind = kind_of(tree)
+        experiment = experiment_schema(kind).model_validate(task_kind(kind).complete(_anchored(tree, folder)))
     except ValidationError as error:
         raise document.ConfigError(origin, document.mistakes(error, lambda place: _keys(place, tree))) from None
     understood = document.flatten(experiment.model_dump(mode="json"))
@@ -191,6 +214,20 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
     if wrong:
         raise document.ConfigError(origin, wrong)
     return experiment
+
+
+def _check_kind(tree: Tree, origin: str) -> None:
+    """Check the name of the task.
+
+    Raises:
+        document.ConfigError: no such task.
+    """
+    task = tree.get("task")
+    if isinstance(task, Mapping) and "kind" in task and task["kind"] not in TASKS:
+        close = get_close_matches(str(task["kind"]), TASKS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        message = f"unknown task {task['kind']!r}{hint}; available: {', '.join(sorted(TASKS))}"
+        raise document.ConfigError(origin, [document.Mistake("task.kind", message)])
 
 
 def data(source: str | Path, overrides: Sequence[str] = ()) -> DataConfig:
@@ -211,7 +248,7 @@ def data(source: str | Path, overrides: Sequence[str] = ()) -> DataConfig:
     if not isinstance(given, Mapping):
         raise document.ConfigError(origin, [document.Mistake("data", "is missing; it selects the events")])
     tree = _present_keys({"data": given})
-    if twice := list(conflicts(tree, [Experiment])):
+    if twice := list(conflicts(tree, [experiment_schema(kind_of(tree))])):
         raise document.ConfigError(origin, twice)
     try:
         return DataConfig.model_validate(_anchored(tree, folder)["data"])
@@ -296,7 +333,7 @@ def _keys(place: tuple[str, ...], tree: Tree) -> Mapping[str, str]:
     """Present keys of a mapping by every name that is read."""
     if place == ("model",):
         return spellings(_model_schemas(tree))
-    schemas: list[type[BaseModel]] = [Experiment]
+    schemas: list[type[BaseModel]] = [experiment_schema(kind_of(tree))]
     for key in place:
         schemas = nested_schemas(schemas, key)
     return spellings(schemas)
@@ -323,7 +360,7 @@ def _present_keys(tree: Tree, model: Any = None) -> Tree:
         tree: an experiment, or a part of one.
         model: name of the architecture, where the tree does not have it.
     """
-    renamed = rename(tree, [Experiment])
+    renamed = rename(tree, [experiment_schema(kind_of(tree))])
     if isinstance(renamed.get("model"), Mapping):
         renamed["model"] = rename(renamed["model"], _model_schemas(renamed, model))
     return renamed

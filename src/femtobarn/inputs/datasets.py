@@ -161,9 +161,13 @@ class ShardedDataset:
         events = concatenate(parts)
         return InMemoryDataset(events, self._batch(events), self.totals)
 
+    def columns(self, task: TargetMaker) -> EventColumns:
+        """Columns from which the task makes its targets, of all events in memory."""
+        return InMemoryDataset(self.events, self.batch).columns(task)
+
     def targets(self, task: TargetMaker) -> tuple[Tensor, ...]:
         """Targets of all events, in memory."""
-        return InMemoryDataset(self.events, self.batch).targets(task)
+        return task.targets(self.columns(task))
 
     def cache_folder(self, cache: bool | str, columns: Sequence[str] = ()) -> Path | None:
         """Folder for decoded row groups: below the events (True), elsewhere (a path), or none (False)."""

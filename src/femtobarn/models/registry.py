@@ -221,6 +221,19 @@ def published_sizes() -> dict[str, ModelSpec]:
     }
 
 
+def list_models(depth: Depth | None = None) -> list[str]:
+    """Names of all models, in alphabetical order.
+
+    Args:
+        depth: only models with this depth: `objects`, `latent` or `outputs`; default: all.
+
+    Example:
+        >>> "part" in list_models(depth="objects")
+        True
+    """
+    return sorted(name for name, spec in MODELS.items() if depth is None or depth in spec.depths)
+
+
 def networks() -> tuple[str, ...]:
     """Names of the models that are neural networks, trained by the training loop."""
     return tuple(sorted(name for name, spec in MODELS.items() if spec.is_network))

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from femtobarn.events import Events
 from femtobarn.events.storage.checksums import write_checked_json
-from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
-from femtobarn.inputs import OBJECTS, columns
-from femtobarn.models import BDT
+from femtobarn.explain import EXPLAIN, Tally
+from femtobarn.inputs import OBJECTS
 from femtobarn.runs import provenance
-from femtobarn.runs.predictor import Trained, require_trained
-from femtobarn.training import use_threads
+from femtobarn.runs.predictor import Predictor, require_classifier, require_trained
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 
 
 def explain(
@@ -43,39 +42,36 @@ def explain(
     folder = Path(folder)
     require_trained(folder)
     with provenance.opened(folder) as held:
-        result = _explained(Trained.load(folder), folder, events, seed, progress)
+        result = _explained(Predictor.load(folder), folder, events, seed, progress)
         write_checked_json(folder / EXPLAIN, result, check=held.check)
     return result
 
 
 def _explained(
-    trained: Trained, folder: Path, events: int, seed: int, progress: Callable[[str], None]
+    predictor: Predictor, folder: Path, events: int, seed: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    if trained.experiment.inputs.features != OBJECTS:
+    if predictor.experiment.inputs.features != OBJECTS:
         raise ValueError(f"{folder}: only models of the objects of events are explained, no jet tagger")
+    task = require_classifier(predictor, folder)
     progress("reading the events")
-    held_out = trained.splits(folder).test.events
+    held_out = predictor.splits(folder).test.events
     chosen = held_out[choose(held_out, events, seed)]
-    weight = chosen.expected(trained.experiment.evaluation.luminosity)
+    evaluation = predictor.experiment.evaluation
+    assert isinstance(evaluation, ClassificationEvaluationConfig)
+    weight = chosen.expected(evaluation.luminosity)
     for name in chosen.processes:
         mine = chosen.process == name
-        weight[mine] *= trained.task.yields[name] / weight[mine].sum()
-    tally = Tally(chosen.process, chosen.hard, weight, trained.task.signal)
-    batch = trained.batch(chosen)
+        weight[mine] *= task.yields[name] / weight[mine].sum()
+    tally = Tally(chosen.process, chosen.hard, weight, task.signal)
+    batch = predictor.batch(chosen)
 
     def watch(step: str, done: int) -> None:
-        progress(f"{step}: {done} of {len(chosen)} events")
+        progress(f"{step}: {done} of {len(chosen)} events" if done else step)
 
-    if isinstance(trained.model, BDT):
-        progress("contributions of the columns")
-        names, table = columns(batch, trained.experiment.inputs.interactions)
-        found = explain_trees(trained.model, trained.task.log_odds, names, table, tally)
-    else:
-        use_threads(trained.experiment.training.threads)
-        found = explain_network(trained.model, trained.task.log_odds, batch, tally, watch)
+    found = predictor.model.explain(task.log_odds, batch, tally, watch)
     return {
-        "label": trained.experiment.label,
-        "signal": list(trained.task.signal),
+        "label": predictor.experiment.label,
+        "signal": list(task.signal),
         "events": {name: int((chosen.process == name).sum()) for name in tally.groups if name in chosen.processes},
         "seed": seed,
         **found,

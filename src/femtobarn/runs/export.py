@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import femtobarn
-from femtobarn.evaluation.runs import METRICS, TREES, WEIGHTS, read_metrics
+from femtobarn.evaluation.runs import METRICS, read_metrics
 from femtobarn.events import Events
 from femtobarn.events.storage.atomic import atomic_path
 from femtobarn.events.storage.files import checksum
@@ -25,9 +25,9 @@ from femtobarn.export.graph import Graph, JetGraph, has_frames, write
 from femtobarn.export.synthetic import synthetic_events, synthetic_jets
 from femtobarn.export.validation import TOLERANCES, ValidationError, ValidationResult, validate_onnx
 from femtobarn.inputs import OBJECTS
-from femtobarn.models import BDT, Depth, check_depth
+from femtobarn.models import Depth, check_depth
 from femtobarn.physics.objects import KINDS, NAMES
-from femtobarn.runs.predictor import Trained
+from femtobarn.runs.predictor import Predictor, require_classifier
 from femtobarn.runs.provenance import write_text
 from femtobarn.runs.splits import load_splits
 
@@ -86,25 +86,25 @@ def export(
         RuntimeError: the packages for ONNX are missing, or ONNX cannot express the network.
     """
     folder = Path(folder)
-    trained = Trained.load(folder)
-    network = trained.model
-    if isinstance(network, BDT):
+    predictor = Predictor.load(folder)
+    task = require_classifier(predictor, folder)
+    if not predictor.experiment.model.is_network:
         raise ValueError(
             f"{folder} holds boosted trees, and only networks are exported; LightGBM itself reads {folder}/trees.txt, "
             "and `femtobarn.score` scores events with it"
         )
-    check_depth(trained.experiment.model.name, depth)
+    check_depth(predictor.experiment.model.name, depth)
     tolerance = TOLERANCES[depth] if tolerance is None else tolerance
     file_name, card_name = FILE_NAMES[depth]
     path = Path(output) if output is not None else folder / file_name
     card_path = path.parent / card_name
     _check_card(card_path, path)
-    facts = export_facts(trained, folder, precision, depth)
+    facts = export_facts(predictor, folder, precision, depth)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         graph_class = Graph if facts.features == OBJECTS else JetGraph
-        graph = graph_class(network.cpu(), trained.task.cpu(), facts.slots, depth)
-        events = validation_events(trained, precision)
+        graph = graph_class(predictor.network.cpu(), task.cpu(), facts.slots, depth)
+        events = validation_events(predictor, precision)
         validation = write_validated(graph, facts, partial, events, tolerance)
         content = partial.read_bytes()
     metrics = read_metrics(folder).content if (folder / METRICS).is_file() else None
@@ -113,12 +113,12 @@ def export(
         size=len(content),
         checksum=digest(content),
         facts=facts,
-        meta=trained.meta,
+        meta=predictor.metadata,
         metrics=metrics,
-        events=_describe_data(trained.experiment.data),
+        events=_describe_data(predictor.experiment.data),
         validation=validation,
         tolerance=tolerance,
-        limits=_limits(trained, events),
+        limits=_limits(predictor, events),
     )
     write_text(card_path, card(contents))
     return ExportResult(path, card_path, validation)
@@ -148,11 +148,11 @@ class RunScorer:
     """A run in place of an exported file: networks with PyTorch, boosted trees with LightGBM.
 
     Args:
-        trained: the run.
+        predictor: the run.
         facts: metadata that an exported file of it would have.
     """
 
-    trained: Trained
+    predictor: Predictor
     facts: Facts
 
     @classmethod
@@ -162,8 +162,8 @@ class RunScorer:
         Raises:
             ValueError: no trained run in the folder, or one that is damaged.
         """
-        trained = Trained.load(folder)
-        return cls(trained, export_facts(trained, Path(folder)))
+        predictor = Predictor.load(folder)
+        return cls(predictor, export_facts(predictor, Path(folder)))
 
     def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
         """Columns `score` and `probability_<class>` of events of any process.
@@ -171,7 +171,7 @@ class RunScorer:
         Raises:
             ValueError: the events lack columns for the features of the model.
         """
-        return self.trained.score(events)
+        return self.predictor.predict(events)
 
 
 def validation_table(validation: Sequence[ValidationResult]) -> Table:
@@ -184,22 +184,24 @@ def validation_table(validation: Sequence[ValidationResult]) -> Table:
     return table
 
 
-def export_facts(trained: Trained, folder: Path, precision: Precision = "float32", depth: Depth = "outputs") -> Facts:
+def export_facts(
+    predictor: Predictor, folder: Path, precision: Precision = "float32", depth: Depth = "outputs"
+) -> Facts:
     """Metadata of the exported file of a run."""
-    task = trained.task
-    features = trained.experiment.inputs.features
+    task = require_classifier(predictor, folder)
+    features = predictor.experiment.inputs.features
     return Facts(
-        label=trained.experiment.label,
-        model=trained.experiment.model.name,
-        seed=trained.experiment.seed,
+        label=predictor.experiment.label,
+        model=predictor.experiment.model.name,
+        seed=predictor.experiment.seed,
         signal=task.signal,
         background=task.background,
         classes=tuple(task.names),
-        slots=trained.experiment.inputs.slots,
-        interactions=trained.experiment.inputs.interactions,
+        slots=predictor.experiment.inputs.slots,
+        interactions=predictor.experiment.inputs.interactions,
         temperature=float(task.temperature),
-        weights=checksum(folder / (TREES if isinstance(trained.model, BDT) else WEIGHTS)),
-        data=trained.meta["inputs"]["fingerprint"],
+        weights=checksum(folder / predictor.model.file),
+        data=predictor.metadata["inputs"]["fingerprint"],
         version=femtobarn.__version__,
         types={name: code for code, name in enumerate(NAMES if features == OBJECTS else KINDS)},
         units={name: UNITS[name] for name in FORMS[features]._fields},
@@ -209,10 +211,10 @@ def export_facts(trained: Trained, folder: Path, precision: Precision = "float32
     )
 
 
-def validation_events(trained: Trained, precision: Precision = "float32") -> dict[str, AnyColumns]:
+def validation_events(predictor: Predictor, precision: Precision = "float32") -> dict[str, AnyColumns]:
     """Events to validate a file on: held-out events if the data of the run are available, and synthetic events."""
-    slots = trained.experiment.inputs.slots
-    features = trained.experiment.inputs.features
+    slots = predictor.experiment.inputs.slots
+    features = predictor.experiment.inputs.features
     random, max_particles = np.random.default_rng(0), slots + slots // 2
     synthetic: AnyColumns
     if features == OBJECTS:
@@ -220,20 +222,20 @@ def validation_events(trained: Trained, precision: Precision = "float32") -> dic
     else:
         synthetic = synthetic_jets(N_SYNTHETIC_EVENTS, max_particles, random, features=features, precision=precision)
     try:
-        events = load_splits(trained.experiment).test.head().events
+        events = load_splits(predictor.experiment).test.head().events
     except (ValueError, OSError):  # files that were moved: the card has a note
         return {"synthetic events": synthetic}
     held_out = columns_of(events[:: -(-len(events) // N_HELD_OUT_EVENTS)], features, precision)
     return {"held-out events of the run": held_out, "synthetic events": synthetic}
 
 
-def _limits(trained: Trained, events: Mapping[str, AnyColumns]) -> list[str]:
+def _limits(predictor: Predictor, events: Mapping[str, AnyColumns]) -> list[str]:
     """Limits of the model, for the card."""
     notes = [
-        f"It was trained on {_describe_data(trained.experiment.data)}. On other events its results have no meaning.",
+        f"It was trained on {_describe_data(predictor.experiment.data)}. On other events its results have no meaning.",
         "Its probabilities hold for simulated events; real detectors differ from the simulation, and no systematic "
         "uncertainty is included.",
-        f"Objects beyond the {trained.experiment.inputs.slots} hardest of an event are dropped inside the file.",
+        f"Objects beyond the {predictor.experiment.inputs.slots} hardest of an event are dropped inside the file.",
         "Types outside the codes above, NaN and infinity give NaN; negative or impossible energies are not detected.",
     ]
     if len(events) < 2:

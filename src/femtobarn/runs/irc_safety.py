@@ -19,7 +19,7 @@ from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.inputs import OBJECTS
 from femtobarn.inputs.constituents import suits
 from femtobarn.runs import provenance
-from femtobarn.runs.predictor import Trained, require_trained
+from femtobarn.runs.predictor import Predictor, require_classifier, require_trained
 from femtobarn.tasks.classification.comparison import SAFETY
 
 #: Shares of the jet's pT of the soft particle, and angles of the splitting.
@@ -47,24 +47,24 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
     folder = Path(folder)
     require_trained(folder)
     with provenance.opened(folder) as held:
-        result = _safety(Trained.load(folder), folder, events, seed)
+        result = _safety(Predictor.load(folder), folder, events, seed)
         write_checked_json(folder / SAFETY, result, check=held.check)
     return result
 
 
-def _safety(trained: Trained, folder: Path, events: int, seed: int) -> dict[str, Any]:
-    seen = trained.experiment.inputs
+def _safety(predictor: Predictor, folder: Path, events: int, seed: int) -> dict[str, Any]:
+    task, seen = require_classifier(predictor, folder), predictor.experiment.inputs
     if seen.features == OBJECTS:
         raise ValueError(f"{folder}: only jet taggers are tested; this model uses the objects of events")
-    held_out = trained.splits(folder).test.events
+    held_out = predictor.splits(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
     suits(chosen, seen.features)
 
     def log_odds(jets: Events) -> NDArray[np.float64]:
-        odds: NDArray[np.float64] = trained.task.log_odds(trained.outputs(trained.batch(jets)).double()).numpy()
+        odds: NDArray[np.float64] = task.log_odds(predictor.predict_logits(jets).double()).numpy()
         return odds
 
-    return {"label": trained.experiment.label, "events": len(chosen), "seed": seed, **changes(log_odds, chosen, seed)}
+    return {"label": predictor.experiment.label, "events": len(chosen), "seed": seed, **changes(log_odds, chosen, seed)}
 
 
 def changes(number: Number, jets: Events, seed: int = 1) -> dict[str, Any]:

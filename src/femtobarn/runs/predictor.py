@@ -1,4 +1,4 @@
-"""Trained: a run read back, ready to score any events."""
+"""Predictor: a trained run, ready to predict for any events."""
 
 from __future__ import annotations
 
@@ -8,35 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from femtobarn.evaluation.runs import (
-    CONFIG,
-    META,
-    TRAIN_AGAIN,
-    TREES,
-    WEIGHTS,
-    read_config,
-    read_meta,
-)
+from femtobarn.evaluation.predictions import Predictions
+from femtobarn.evaluation.runs import CONFIG, META, TRAIN_AGAIN, read_config, read_meta
 from femtobarn.events import Events
-from femtobarn.events.storage.checksums import CheckedJson, compare_checksums
+from femtobarn.events.storage.checksums import CheckedJson
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.inputs import Batch, Inputs, make_batch
-from femtobarn.inputs.columns import columns
+from femtobarn.inputs import Batch, make_batch
 from femtobarn.inputs.constituents import suits
-from femtobarn.inputs.datasets import Dataset
-from femtobarn.models import BDT, Network
+from femtobarn.models import Network
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.splits import DataSplits, load_splits
+from femtobarn.runs.trained_model import NetworkModel, TreeModel, new_model
+from femtobarn.tasks.base import FittedTask
 from femtobarn.tasks.classification.classifier import Classifier
-from femtobarn.tasks.classification.scores import Scores
-from femtobarn.training import resolve_device, use_threads
-from femtobarn.training.inference import predict_outputs
-from femtobarn.training.tensorfile import load_tensors
+from femtobarn.tasks.registry import task_kind
 
 
 def is_trained(folder: Path) -> bool:
@@ -44,52 +33,43 @@ def is_trained(folder: Path) -> bool:
     return (folder / META).is_file()
 
 
-def load_network(folder: str | Path) -> Network:
-    """The trained network of a run, ready to score: raw objects in, logits out.
-
-    `Trained.load(folder).batch(events)` makes what it takes; networks that keep Lorentz symmetry take momenta in
-    float64.
+def require_trained(folder: Path) -> None:
+    """Check that there is a trained run in a folder.
 
     Raises:
-        ValueError: no trained run in the folder, or one of boosted trees.
+        ValueError: there is none, or its training is not finished.
     """
-    trained = Trained.load(folder)
-    if not isinstance(trained.model, Network):
-        raise ValueError(f"{folder} holds boosted trees, no network")
-    return trained.model
-
-
-def score(folder: str | Path, events: Events) -> Scores:
-    """Scores of other events of the same processes by the model of a run; their weights are kept.
-
-    Raises:
-        ValueError: no trained run in the folder, or an event of a process that the task does not know.
-    """
-    trained = Trained.load(folder)
-    trained.task.labels(events)
-    columns = trained.score(events)
-    return as_scores(trained.task, events, columns, trained.experiment.evaluation.luminosity, None)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
+    if not is_trained(folder):
+        raise ValueError(f"the training in {folder} is not finished; resume it with `femtobarn train`")
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained run, read back: any events can be scored with it.
+class Predictor:
+    """A trained model with its task: predictions for any events.
+
+    Networks and boosted trees have the same methods.
 
     Args:
         experiment: the configuration.
-        meta: what `meta.json` holds.
-        model: network or boosted trees.
-        task: classes, priors and score.
+        task: the task, fitted to the training events.
+        model: the network or the trees.
+        metadata: content of `meta.json`; empty for a model that is not stored.
+
+    Example:
+        >>> predictor = Predictor.load("runs/four-top-small/ParT/seed-1")  # doctest: +SKIP
+        >>> predictor.predict(femtobarn.four_top())["score"]  # doctest: +SKIP
     """
 
     experiment: Experiment
-    meta: Mapping[str, Any]
-    model: Network | BDT
-    task: Classifier
+    task: FittedTask
+    model: NetworkModel | TreeModel
+    metadata: Mapping[str, Any]
 
     @classmethod
-    def load(cls, folder: str | Path) -> Trained:
-        """The trained run in a folder; its files are compared with the checksums in `meta.json`.
+    def load(cls, folder: str | Path) -> Predictor:
+        """Predictor of a run folder; its files are compared with the checksums in `meta.json`.
 
         Raises:
             ValueError: no trained run in the folder, or a file is missing, was changed or damaged.
@@ -99,15 +79,62 @@ class Trained:
         experiment = experiments.load(folder / CONFIG)
         meta = read_meta(folder)
         read_config(folder, meta)
-        task = _task(experiment, meta, folder)
-        if experiment.model.is_network:
-            network = build(experiment, task.outputs)
-            set_weights(network, read_weights(folder / WEIGHTS, meta), folder / WEIGHTS)
-            return cls(experiment, meta.content, network.eval(), task)
-        compare_checksums(folder, meta.files, [TREES], TRAIN_AGAIN)
-        sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(task.outputs)
-        trees = BDT(sizes, **experiment.model.settings).load(folder / TREES)
-        return cls(experiment, meta.content, trees, task)
+        n_outputs = _restore(experiment, meta, folder, None).outputs
+        model = new_model(experiment, n_outputs)
+        tensors = model.load(folder, meta)
+        return cls(experiment, _restore(experiment, meta, folder, tensors), model, meta.content)
+
+    @property
+    def network(self) -> Network:
+        """The network: an `nn.Module` from a batch to outputs.
+
+        Raises:
+            ValueError: the model is no network.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise ValueError(f"model {self.experiment.model.name} is no network, but boosted trees")
+        return self.model.network
+
+    def batch(self, events: Events) -> Batch:
+        """Tensors of any events as this model takes them: its number of slots, momenta in its precision."""
+        return make_batch(events, self.experiment.inputs.slots, self.experiment.model.momenta)
+
+    def predict_logits(self, events: Events) -> Tensor:
+        """Outputs of the model for any events, shape (events, outputs).
+
+        Raises:
+            ValueError: the events lack columns from which the features are made.
+        """
+        suits(events, self.experiment.inputs.features)
+        return self.model.outputs(self.batch(events))
+
+    def predict(self, events: Events) -> dict[str, NDArray[Any]]:
+        """Columns of predictions for any events: `score` and `probability_<class>` of a classifier.
+
+        Raises:
+            ValueError: the events lack columns from which the features are made.
+        """
+        return self.task.predict(self.predict_logits(events))
+
+    def predict_proba(self, events: Events) -> NDArray[np.float64]:
+        """Probability of each class at equal yields, shape (events, classes), in the order of `task.names`.
+
+        Raises:
+            ValueError: the task has no probabilities, or the events lack columns.
+        """
+        columns = self.predict(events)
+        missing = [name for name in self.task.names if f"probability_{name}" not in columns]
+        if missing:
+            raise ValueError(f"task {self.experiment.task.kind} predicts {', '.join(columns)}, no probabilities")
+        return np.stack([columns[f"probability_{name}"] for name in self.task.names], axis=-1).astype(np.float64)
+
+    def predictions(self, events: Events) -> Predictions:
+        """Predictions for other events, with what their metrics need; the weights of the events are kept.
+
+        Raises:
+            ValueError: the events lack columns from which features or targets are made.
+        """
+        return self.task.predictions(events, self.predict(events), self.experiment.evaluation)
 
     def splits(self, folder: Path, cache: EventCache | None = None) -> DataSplits:
         """Events of the run in this folder, split as for its training.
@@ -115,132 +142,53 @@ class Trained:
         Raises:
             ValueError: they have changed since.
         """
-        recorded = self.meta.get("inputs")
+        recorded = self.metadata.get("inputs")
         if not isinstance(recorded, Mapping) or "fingerprint" not in recorded:
             raise ValueError(f"{folder / META} lacks the fingerprint of the events; {TRAIN_AGAIN}")
-        found = load_splits(self.experiment, cache)
-        if found.fingerprint != recorded["fingerprint"]:
+        splits = load_splits(self.experiment, cache)
+        if splits.fingerprint != recorded["fingerprint"]:
             raise ValueError(f"{folder}: the events have changed since the training; train in another folder")
-        return found
-
-    def score(self, events: Events) -> dict[str, NDArray[np.float32]]:
-        """Columns `score` and `probability_<class>` for any events, of whatever process.
-
-        Raises:
-            ValueError: the events lack what the features of this model are made of.
-        """
-        suits(events, self.experiment.inputs.features)
-        return self.task.scores(self.outputs(self.batch(events)))
-
-    def batch(self, events: Events) -> Batch:
-        """Any events as this model sees them: its number of slots, momenta in its precision."""
-        return make_batch(events, self.experiment.inputs.slots, self.experiment.model.momenta)
-
-    def judged(self, dataset: Dataset, table: NDArray[np.float32] | None = None) -> tuple[Events, Tensor]:
-        """Events of a dataset, without their objects if they are on disk, and their logits."""
-        if isinstance(self.model, BDT):
-            return dataset.events, self.outputs(dataset.batch, table)
-        return dataset.predict(self.outputs)
-
-    def outputs(self, batch: Batch, table: NDArray[np.float32] | None = None) -> Tensor:
-        """Logits of each event; `table` are its columns, if they are known already."""
-        if isinstance(self.model, BDT):
-            seen = self.experiment.inputs
-            table = columns(batch, seen.interactions, seen.features)[1] if table is None else table
-            return torch.from_numpy(self.model.predict(table)).clamp_min(1e-300).log()
-        settings = self.experiment.training
-        use_threads(settings.threads)
-        device = resolve_device(settings.device)
-        return predict_outputs(self.model.to(device), batch.to(device)).cpu()
+        return splits
 
 
-def require_trained(folder: Path) -> None:
-    """Makes sure that there is a trained run in a folder.
-
-    Raises:
-        ValueError: there is none; the message says how far it is.
-    """
-    if not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it")
-    if not is_trained(folder):
-        raise ValueError(f"the training in {folder} is not finished; `femtobarn train` goes on with it")
-
-
-def read_weights(path: Path, meta: CheckedJson) -> dict[str, Tensor]:
-    """Weights of a trained network, compared with their checksums.
-
-    Args:
-        path: the safetensors file of a run.
-        meta: of the run, from `femtobarn.evaluation.runs.read_meta`.
-
-    Raises:
-        ValueError: no such file, or it was changed or damaged.
-    """
-    if path.is_file():  # anything else is named below
-        compare_checksums(path.parent, meta.files, [path.name], TRAIN_AGAIN)
-    return load_tensors(path, "file of weights", TRAIN_AGAIN)[0]
-
-
-def set_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Gives a network the weights of a file.
-
-    Raises:
-        ValueError: names, shapes or types are not those of the network; the message names the first.
-    """
-    for name, value in network.state_dict().items():
-        right = f"{list(value.shape)} of {value.dtype}"
-        if name not in weights:
-            raise ValueError(f"{path} lacks {name}, {right}; {TRAIN_AGAIN}")
-        if weights[name].shape != value.shape or weights[name].dtype != value.dtype:
-            there = f"{list(weights[name].shape)} of {weights[name].dtype}"
-            raise ValueError(f"{path} holds {name} as {there}, but the network of the run has {right}; {TRAIN_AGAIN}")
-    if more := sorted(set(weights) - set(network.state_dict())):
-        raise ValueError(f"{path} holds {more[0]}, which the network of the run lacks; {TRAIN_AGAIN}")
+def _restore(
+    experiment: Experiment, meta: CheckedJson, folder: Path, tensors: Mapping[str, Tensor] | None
+) -> FittedTask:
+    """The task of a run; without tensors, one that only knows its number of outputs."""
+    kind = task_kind(experiment.task.kind)
     try:
-        network.load_state_dict(dict(weights))
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} is of another network than the run: {error}; {TRAIN_AGAIN}") from None
-
-
-def _task(experiment: Experiment, meta: CheckedJson, folder: Path) -> Classifier:
-    try:
-        return Classifier(experiment.task, **meta.content["task"])
+        return kind.restore(experiment.task, meta.content["task"], tensors)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise ValueError(f"{folder / META} does not say what the run classifies ({error}); {TRAIN_AGAIN}") from None
+        raise ValueError(f"{folder / META} lacks a valid description of the task ({error}); {TRAIN_AGAIN}") from None
 
 
-def build(experiment: Experiment, outputs: int) -> Network:
-    """The untrained network of an experiment; the same seed gives the same initial weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(experiment.seed)
-        seen, settings = experiment.inputs, experiment.model.settings
-        inputs = Inputs(seen.interactions, seen.features, self_pairs=settings.get("self_pairs", False))
-        architecture: nn.Module = experiment.model.spec.build(inputs.sizes(outputs), **settings)
-    return Network(inputs, architecture)
+def require_classifier(predictor: Predictor, folder: Path) -> Classifier:
+    """The task of a run, for what is made for classifiers only.
+
+    Raises:
+        ValueError: a run of another task.
+    """
+    if not isinstance(predictor.task, Classifier):
+        kind = predictor.experiment.task.kind
+        raise ValueError(f"{folder} is a run of task {kind}; this needs a run of task classification")
+    return predictor.task
 
 
-def as_scores(
-    task: Classifier,
-    events: Events,
-    columns: Mapping[str, NDArray[np.float32]],
-    luminosity: float,
-    yields: Mapping[str, float] | None,
-) -> Scores:
-    """Scores with weights at `luminosity`; with `yields` (at the events' own) they sum to each process's full yield."""
-    weight = events.expected(luminosity)
-    for name, total in (yields or {}).items():
-        mine = events.process == name
-        held_out = float(events.weight[mine].sum())
-        if not held_out > 0:
-            raise ValueError(f"the {int(mine.sum())} held-out events of {name} have no weight; more events are needed")
-        weight[mine] *= total / held_out
-    return Scores(
-        process=events.process,
-        number=events.number,
-        hard=events.hard,
-        weight=weight,
-        score=columns["score"],
-        signal=task.signal,
-        probabilities={name: columns[f"probability_{name}"] for name in task.names},
-        luminosity=luminosity,
-    )
+def load_network(folder: str | Path) -> Network:
+    """The trained network of a run: an `nn.Module` from a batch of raw objects to logits.
+
+    `Predictor.load(folder).batch(events)` makes its input; networks that keep Lorentz symmetry take momenta in float64.
+
+    Raises:
+        ValueError: no trained run in the folder, or one of boosted trees.
+    """
+    return Predictor.load(folder).network
+
+
+def predict(folder: str | Path, events: Events) -> Predictions:
+    """Predictions of a run for other events of the same processes; their weights are kept.
+
+    Raises:
+        ValueError: no trained run in the folder, or events that the task cannot evaluate.
+    """
+    return Predictor.load(folder).predictions(events)

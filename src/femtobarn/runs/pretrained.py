@@ -23,7 +23,7 @@ from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Inputs
 from femtobarn.models import Network, weaver
-from femtobarn.runs.predictor import read_weights
+from femtobarn.runs.weights import read_weights
 from femtobarn.training.pretrained import PretrainedParameters
 
 
@@ -162,7 +162,7 @@ def _read_run(path: Path) -> PretrainedWeights:
     try:
         meta = read_meta(folder)
         read_config(folder, meta)
-        weights = read_weights(file, meta)
+        weights = read_weights(file, meta)[0]
     except ValueError as error:
         raise ValueError(f"model.init_from: {error}") from None
     classes = meta.content.get("classes")

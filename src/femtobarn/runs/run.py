@@ -15,12 +15,10 @@ all files stand in `meta.json` and `metrics.json`, and are compared whenever the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import yaml
 
 from femtobarn.evaluation.runs import (
@@ -38,37 +36,32 @@ from femtobarn.evaluation.runs import (
     predictions_file,
     read_metrics,
 )
-from femtobarn.events.storage.atomic import unchecked
 from femtobarn.events.storage.checksums import compare_checksums, write_checked_json
 from femtobarn.experiments import document
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.inputs import Inputs
-from femtobarn.models import BDT, Network
 from femtobarn.runs import provenance
 from femtobarn.runs.cost import cost
 from femtobarn.runs.event_cache import EventCache
-from femtobarn.runs.predictor import Trained, as_scores, build, is_trained, load_network, require_trained, score
-from femtobarn.runs.pretrained import PretrainedWeights, apply_pretrained, load_pretrained, pretrained_metadata
+from femtobarn.runs.predictor import Predictor, is_trained, load_network, predict, require_trained
+from femtobarn.runs.pretrained import PretrainedWeights, load_pretrained, pretrained_metadata
 from femtobarn.runs.provenance import OpenFolder
 from femtobarn.runs.splits import DataSplits, load_splits
-from femtobarn.tasks.classification.calibration import Calibration, calibrate
-from femtobarn.tasks.classification.metrics import evaluate as evaluate_scores
-from femtobarn.training import EpochResult, PretrainedParameters, distributed, fit, resolve_device
+from femtobarn.runs.trained_model import NetworkModel, TreeModel, new_model
+from femtobarn.tasks.registry import task_kind
+from femtobarn.training import distributed
 from femtobarn.training.settings import RUNTIME_SETTINGS
-from femtobarn.training.tensorfile import save_tensors
 
 __all__ = [
+    "Predictor",
     "Progress",
     "Step",
-    "Trained",
-    "build",
     "differences",
     "evaluate",
     "is_finished",
     "is_trained",
     "load_network",
-    "score",
+    "predict",
     "train",
 ]
 
@@ -122,7 +115,7 @@ def train(
     cache = EventCache() if cache is None else cache
     with distributed.process_group(experiment.training.device):
         if distributed.rank():
-            _help(experiment, folder)
+            _help(experiment, folder, cache)
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         with provenance.alone(folder) as lock:
@@ -133,36 +126,55 @@ def train(
                 progress(Step("reading"))
                 pretrained = load_pretrained(experiment)
                 splits = load_splits(experiment, cache)
-                grow = (
-                    partial(_train_network, pretrained) if experiment.model.is_network else partial(_train_trees, cache)
-                )
-                history, model = grow(experiment, splits, lock, progress)
-                found = _calibration(experiment, splits, model, cache)
+                model = new_model(experiment, splits.task.outputs)
+                history = _fit(model, splits, pretrained, cache, lock, progress)
+                head = splits.validation.head()
+                task, calibration = splits.task.calibrate(model.outputs(head.batch), head.targets(splits.task))
+                model.save(folder, task, check=lock.check)
                 provenance.write_json(folder / HISTORY, history, check=lock.check)
-                costs = cost(Trained(experiment, {}, model, splits.task), splits.test.head().batch)
-                facts = _meta(experiment, splits, history, model, found) | costs | pretrained_metadata(pretrained)
-                files = (HISTORY, WEIGHTS if experiment.model.is_network else TREES)
-                write_checked_json(folder / META, facts, files=files, check=lock.check)
+                facts = _meta(experiment, splits, history, model)
+                facts |= {"task": task.state(), **calibration}
+                facts |= cost(model, splits.test.head().batch) | pretrained_metadata(pretrained)
+                write_checked_json(folder / META, facts, files=(HISTORY, model.file), check=lock.check)
                 (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder
 
 
-def _help(experiment: Experiment, folder: Path) -> None:
-    """Computes a share of the training of the first process, and writes nothing; trees are grown by that one alone."""
+def _fit(
+    model: NetworkModel | TreeModel,
+    splits: DataSplits,
+    pretrained: PretrainedWeights | None,
+    cache: EventCache,
+    lock: OpenFolder,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Train a model and report its progress."""
+    best = float("inf")
+
+    def watch(entry: dict[str, Any]) -> None:
+        nonlocal best
+        best = min(best, entry["valid_loss"])
+        progress(Step("training", entry["epoch"], model.n_epochs, entry["train_loss"], entry["valid_loss"], best))
+
+    checkpoint = lock.path / CHECKPOINT
+    return model.fit(splits, pretrained, cache, checkpoint=checkpoint, watch=watch, check=lock.check)
+
+
+def _help(experiment: Experiment, folder: Path, cache: EventCache) -> None:
+    """Compute a share of the training of the first process, without writing; trees grow in that process alone."""
     due = distributed.broadcast_scalar(0.0)
     if due and experiment.model.is_network:
+        splits = load_splits(experiment, cache)
+        model = new_model(experiment, splits.task.outputs)
         pretrained = load_pretrained(experiment)
-        splits = load_splits(experiment)
-        network, learned = _network(experiment, splits, pretrained)
-        for _ in _fit(network, learned, experiment, splits, folder):
-            pass
+        model.fit(splits, pretrained, cache, checkpoint=folder / CHECKPOINT, watch=lambda entry: None)
 
 
 def evaluate(folder: str | Path, *, progress: Progress = _silent, cache: EventCache | None = None) -> dict[str, Any]:
-    """Scores the held-out events with a trained model and judges the scores; done already, the numbers are read back.
+    """Predict for the held-out events with a trained model and evaluate; a finished evaluation is read back.
 
     Returns:
-        what `metrics.json` holds; see `femtobarn.tasks.classification.metrics`.
+        content of `metrics.json`; for a classifier see `femtobarn.tasks.classification.metrics`.
 
     Raises:
         ValueError: no trained run in the folder, a file of it was changed or damaged, or its events have changed since.
@@ -171,27 +183,26 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent, cache: EventCa
     folder = Path(folder)
     require_trained(folder)
     with provenance.alone(folder) as lock:
-        trained = Trained.load(folder)
-        learned = WEIGHTS if trained.experiment.model.is_network else TREES
+        predictor = Predictor.load(folder)
+        learned = predictor.model.file
         if not is_finished(folder):
-            experiment = trained.experiment
+            experiment, task = predictor.experiment, predictor.task
             progress(Step("judging"))
             cache = EventCache() if cache is None else cache
-            splits = trained.splits(folder, cache)
-            table = None if experiment.model.is_network else splits.table(experiment.inputs, cache).test
-            events, logits = trained.judged(splits.test, table)
-            said = trained.task.scores(logits)
-            scores = as_scores(trained.task, events, said, experiment.evaluation.luminosity, splits.yields)
-            scores.write(folder / PREDICTIONS, check=lock.check)
-            metrics, replicas = evaluate_scores(scores, experiment.evaluation)
+            splits = predictor.splits(folder, cache)
+            columns = task.context_columns(experiment.evaluation)
+            events, outputs = predictor.model.predict_dataset(splits.test, cache, columns)
+            predictions = task.predictions(events, task.predict(outputs), experiment.evaluation, splits.yields)
+            predictions.write(folder / PREDICTIONS, check=lock.check)
+            metrics, replicas = task_kind(experiment.task.kind).evaluate(predictions, experiment.evaluation)
             replicas.write(folder / REPLICAS, metrics["settings"], check=lock.check)
             files = (PREDICTIONS, REPLICAS, learned)
             write_checked_json(folder / METRICS, metrics, files=files, check=lock.check)
         recorded = read_metrics(folder)
         if recorded.checked:
             compare_checksums(folder, recorded.files, (predictions_file(folder).name, learned), EVALUATE_AGAIN)
-    judgement: dict[str, Any] = recorded.content
-    return judgement
+    metrics_of_run: dict[str, Any] = recorded.content
+    return metrics_of_run
 
 
 def is_finished(folder: Path) -> bool:
@@ -243,109 +254,11 @@ def _longer(experiment: Experiment, folder: Path) -> str:
     )
 
 
-def _train_network(
-    pretrained: PretrainedWeights | None,
-    experiment: Experiment,
-    splits: DataSplits,
-    lock: OpenFolder,
-    progress: Progress,
-) -> tuple[list[dict[str, Any]], Network]:
-    network, learned = _network(experiment, splits, pretrained)
-    history: list[dict[str, Any]] = []
-    best = float("inf")
-    settings = experiment.training
-    for epoch in _fit(network, learned, experiment, splits, lock.path, lock.check):
-        history.append(
-            {
-                "epoch": epoch.number,
-                **{name: getattr(epoch, name) for name in ("train_loss", "valid_loss", "lr", "seconds")},
-            }
-        )
-        best = min(best, epoch.valid_loss)
-        progress(Step("training", epoch.number, settings.epochs, epoch.train_loss, epoch.valid_loss, best))
-    save_tensors(lock.path / WEIGHTS, network.state_dict(), check=lock.check)
-    return history, network
-
-
-def _network(
-    experiment: Experiment, splits: DataSplits, pretrained: PretrainedWeights | None
-) -> tuple[Network, PretrainedParameters]:
-    """Network before the training: with pretrained weights, or random ones and features standardized to the sample."""
-    network = build(experiment, splits.task.outputs)
-    if pretrained is not None:
-        return network, apply_pretrained(network, pretrained, tuple(splits.task.names))
-    head = splits.train.head()
-    network.inputs.fit(head.batch, torch.from_numpy(head.columns(splits.task).weight))
-    return network, PretrainedParameters()
-
-
-def _fit(
-    network: Network,
-    learned: PretrainedParameters,
-    experiment: Experiment,
-    splits: DataSplits,
-    folder: Path,
-    check: Callable[[], object] = unchecked,
-) -> Iterator[EpochResult]:
-    return fit(
-        network,
-        splits.task,
-        splits.train,
-        splits.validation,
-        experiment.training,
-        seed=experiment.seed,
-        checkpoint=folder / CHECKPOINT,
-        pretrained=learned,
-        check=check,
-    )
-
-
-def _train_trees(
-    cache: EventCache, experiment: Experiment, splits: DataSplits, lock: OpenFolder, progress: Progress
-) -> tuple[list[dict[str, Any]], BDT]:
-    table = splits.table(experiment.inputs, cache)
-    sizes = Inputs(experiment.inputs.interactions, experiment.inputs.features).sizes(splits.task.outputs)
-    trees = BDT(sizes, **experiment.model.settings)
-    best = float("inf")
-
-    def watch(entry: dict[str, Any]) -> None:
-        nonlocal best
-        best = min(best, entry["valid_loss"])
-        progress(Step("training", entry["epoch"], trees.n_estimators, entry["train_loss"], entry["valid_loss"], best))
-
-    labels = [splits.task.labels(dataset.events) for dataset in (splits.train, splits.validation)]
-    weights = [splits.task.weights(dataset.events) for dataset in (splits.train, splits.validation)]
-    history = trees.fit(
-        table.train,
-        labels[0],
-        weights[0],
-        table.validation,
-        labels[1],
-        weights[1],
-        table.names,
-        experiment.seed,
-        experiment.training.threads,
-        watch,
-    )
-    trees.save(lock.path / TREES, check=lock.check)
-    return history, trees
-
-
-def _calibration(experiment: Experiment, splits: DataSplits, model: Network | BDT, cache: EventCache) -> Calibration:
-    """The temperature from the validation events, weighted as in training."""
-    trees = isinstance(model, BDT)
-    dataset = splits.validation if trees else splits.validation.head()
-    table = splits.table(experiment.inputs, cache).validation if trees else None
-    logits = Trained(experiment, {}, model, splits.task).outputs(dataset.batch, table)
-    labels, weights = dataset.targets(splits.task)
-    return calibrate(splits.task, logits, labels, weights)
-
-
 def _meta(
-    experiment: Experiment, splits: DataSplits, history: list[dict[str, Any]], model: Network | BDT, found: Calibration
+    experiment: Experiment, splits: DataSplits, history: list[dict[str, Any]], model: NetworkModel | TreeModel
 ) -> dict[str, Any]:
+    """What `meta.json` holds of every training."""
     seconds = sum(entry["seconds"] for entry in history)
-    device = resolve_device(experiment.training.device).type if experiment.model.is_network else "cpu"
     events = {
         "train": len(splits.train),
         "validation": len(splits.validation),
@@ -356,23 +269,15 @@ def _meta(
         "label": experiment.label,
         "model": experiment.model.name,
         "seed": experiment.seed,
-        "parameters": 0 if isinstance(model, BDT) else sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": model.n_parameters,
         "epochs": len(history),
         "events": events,
         "seconds": seconds,
         "events_per_second": events["train"] * len(history) / seconds if seconds else None,
-        "device": provenance.device(device),
+        "device": provenance.device(model.device),
         "threads": experiment.training.threads,
         "command": provenance.command(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": provenance.versions(),
-        "task": {
-            "signal": splits.task.signal,
-            "background": splits.task.background,
-            "yields": splits.task.yields,
-            "temperature": found.temperature,
-        },
-        "calibration": found._asdict(),
-        "classes": dict(zip(splits.task.names, splits.task.priors.tolist(), strict=True)),
         "inputs": {"fingerprint": splits.fingerprint, "provenance": splits.provenance},
     }

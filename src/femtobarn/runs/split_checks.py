@@ -10,7 +10,7 @@ import numpy as np
 
 from femtobarn.events import Events, cutflow
 from femtobarn.events.split import SPLITS
-from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.tasks.config import TaskConfig
 
 #: Most files that a message names.
 MAX_FILES = 3
@@ -72,15 +72,13 @@ class Flow:
         return text + "; loosen the selection"
 
 
-def missing_process(
-    settings: ClassificationConfig, left: Sequence[str], before: Mapping[str, int], selection: str
-) -> None:
+def missing_process(settings: TaskConfig, left: Sequence[str], before: Mapping[str, int], selection: str) -> None:
     """Check that a selection leaves events of every process that the task names.
 
     Raises:
         ValueError: it does not; the message has the number of events before the selection.
     """
-    for key, names in (("signal", settings.signal), ("background", settings.background or ())):
+    for key, names in settings.named_processes().items():
         for name in names:
             if name in before and name not in left:
                 raise ValueError(
@@ -90,7 +88,7 @@ def missing_process(
 
 
 def check_splits(
-    settings: ClassificationConfig,
+    settings: TaskConfig,
     counts: Mapping[str, Mapping[str, int]],
     totals: Mapping[str, Mapping[str, float]],
     fraction: float = 1.0,
@@ -104,15 +102,13 @@ def check_splits(
         fraction: `data.fraction`, for the remedy.
 
     Raises:
-        ValueError: a split lacks a process (or, with `classes: binary`, validation or test lacks a class), or its
-            weights do not sum to a positive yield; the message lists the numbers in all splits.
+        ValueError: a split lacks a group of processes that the task needs there, or its weights do not sum to a
+            positive yield; the message lists the numbers in all splits.
     """
-    signal, background = settings.roles(tuple(counts[SPLITS[0]]))
-    groups = {name: (name,) for name in (*signal, *background)}
+    processes = settings.select_processes(tuple(counts[SPLITS[0]]))
     for split in SPLITS:
-        binary = settings.classes == "binary" and split != "train"
-        for name, members in ({"signal": signal, "background": background} if binary else groups).items():
-            group = f"class {name}" if binary else name
+        for group, members in settings.process_groups(processes, split).items():
+            name = group.removeprefix("class ")
             n_events = {other: sum(counts[other].get(member, 0) for member in members) for other in SPLITS}
             numbers = ", ".join(f"{other} {count}" for other, count in n_events.items())
             if not n_events[split]:

@@ -28,7 +28,9 @@ from femtobarn.inputs.columns import columns
 from femtobarn.inputs.datasets import Dataset, InMemoryDataset, ShardedDataset
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.split_checks import Flow, check_splits, missing_process, origin
-from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
+from femtobarn.tasks.base import FittedTask
+from femtobarn.tasks.config import TaskConfig
+from femtobarn.tasks.registry import task_kind
 
 #: Luminosity in 1/fb of weights in files that do not say, where the configuration does not either.
 LUMINOSITY = 100.0
@@ -51,7 +53,7 @@ class DataSplits:
     """Training, validation and test events of an experiment.
 
     Args:
-        task: the classification, with the priors of these events.
+        task: the task, fitted to the training events.
         train, validation: events with a weight; others have no effect on a training.
         test: all held-out events.
         yields: expected events of each process before the split, at the luminosity of the weights.
@@ -59,7 +61,7 @@ class DataSplits:
         provenance: origin of the events.
     """
 
-    task: Classifier
+    task: FittedTask
     train: Dataset
     validation: Dataset
     test: Dataset
@@ -101,9 +103,8 @@ def load_splits(experiment: Experiment, cache: EventCache | None = None) -> Data
             return _sharded_splits(data, task, slots, dtype)
         records = cache.get("records", (data, task, state), lambda: _split_events(data, task, state, cache))
         train, validation, test = (InMemoryDataset(part, make_batch(part, slots, dtype)) for part in records.splits)
-        return DataSplits(
-            records.task, train, validation, test, records.yields, records.fingerprint, records.provenance
-        )
+        fitted = task_kind(task.kind).fit(task, train, records.train_yields)
+        return DataSplits(fitted, train, validation, test, records.yields, records.fingerprint, records.provenance)
 
     splits = cache.get("splits", (data, task, slots, dtype, state), make)
     splits.train.check_features(experiment.inputs.features)
@@ -229,18 +230,18 @@ def reader_settings(data: DataConfig, process: str | None) -> ReaderSettings:
 class _Records(NamedTuple):
     """Splits without the tensors: experiments with different slots and precisions share them."""
 
-    task: Classifier
+    train_yields: dict[str, float]
     splits: tuple[Events, Events, Events]
     yields: dict[str, float]
     fingerprint: str
     provenance: dict[str, Any]
 
 
-def _split_events(data: DataConfig, settings: ClassificationConfig, state: FileState, cache: EventCache) -> _Records:
+def _split_events(data: DataConfig, settings: TaskConfig, state: FileState, cache: EventCache) -> _Records:
     events, digest, before = _read_all(data, state, cache)
     missing_process(settings, events.processes, before, data.selection or "")
-    signal, background = settings.roles(events.processes)
-    events = events[np.isin(events.process, [*signal, *background])]
+    processes = settings.select_processes(events.processes)
+    events = events[np.isin(events.process, processes)]
     check_numbers(events)
     parts = split(events, data.split)
     train, validation = (weighted(subset(part, data.fraction)) for part in (parts.train, parts.validation))
@@ -252,9 +253,9 @@ def _split_events(data: DataConfig, settings: ClassificationConfig, state: FileS
         data.fraction,
     )
     return _Records(
-        task=settings.classifier(parts.train),
+        train_yields=_by_process(parts.train, processes, parts.train.weight),
         splits=(train, validation, parts.test),
-        yields={name: float(events.weight[events.process == name].sum()) for name in (*signal, *background)},
+        yields=_by_process(events, processes, events.weight),
         fingerprint=digest,
         provenance=dict(events.provenance),
     )
@@ -265,15 +266,14 @@ def _by_process(events: Events, names: Sequence[str], values: NDArray[Any]) -> d
     return {name: values[events.process == name].sum().item() for name in names}
 
 
-def _sharded_splits(data: DataConfig, settings: ClassificationConfig, slots: int, dtype: torch.dtype) -> DataSplits:
+def _sharded_splits(data: DataConfig, settings: TaskConfig, slots: int, dtype: torch.dtype) -> DataSplits:
     """Splits of events that stay on disk."""
     assert data.prepared is not None
     folder, index = data.prepared, Index.read(data.prepared)
     yields = {name: index.weights(name) for name in SPLITS}
     before = index.provenance.get("before_selection", {})
     missing_process(settings, index.processes, before, index.selection or "")
-    signal, background = settings.roles(index.processes)
-    processes = (*signal, *background)
+    processes = settings.select_processes(index.processes)
     unknown = sorted(set(data.sampling_rates) - set(index.processes))
     if unknown:
         problem = f"data.sampling_rates: no process is called {unknown[0]!r} in {folder}"
@@ -292,7 +292,9 @@ def _sharded_splits(data: DataConfig, settings: ClassificationConfig, slots: int
         data.fraction,
     )
     return DataSplits(
-        task=settings.settled({name: total for name, total in yields["train"].items() if name in processes}),
+        task=task_kind(settings.kind).fit(
+            settings, datasets["train"], {name: yields["train"][name] for name in processes}
+        ),
         train=datasets["train"],
         validation=datasets["validation"],
         test=datasets["test"],

@@ -28,7 +28,7 @@ from femtobarn.events.storage.files import checksum
 from femtobarn.events.systematics import parse_variation
 from femtobarn.inputs import OBJECTS, Batch, make_batch
 from femtobarn.runs.event_cache import EventCache
-from femtobarn.runs.predictor import Trained
+from femtobarn.runs.predictor import Predictor, require_classifier
 from femtobarn.runs.provenance import alone
 from femtobarn.runs.run import Progress, Step
 from femtobarn.runs.splits import DataSplits
@@ -96,14 +96,15 @@ def shift_run(
     told = read_systematics(folder)
     if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
         return told
-    trained = Trained.load(folder)
-    if trained.experiment.inputs.features != OBJECTS:
+    predictor = Predictor.load(folder)
+    task = require_classifier(predictor, folder)
+    if predictor.experiment.inputs.features != OBJECTS:
         raise ValueError(f"{folder}: the shifts are of jets in events, not of the constituents of one jet")
     cache = EventCache() if cache is None else cache
-    splits = trained.splits(folder, cache)
-    cuts = region(splits, trained.experiment.data.selection)
+    splits = predictor.splits(folder, cache)
+    cuts = region(splits, predictor.experiment.data.selection)
     nominal = run.scores
-    seen = trained.experiment.inputs.slots, trained.experiment.model.momenta
+    seen = predictor.experiment.inputs.slots, predictor.experiment.model.momenta
     with alone(folder) as lock:
         scores = {}
         for place, name in enumerate(names):
@@ -112,7 +113,7 @@ def shift_run(
             after = cache.get("shifted", key, partial(_shifted, *key), max_entries=2 * len(VARIATIONS))
             said = nominal.score
             if after.batch is not None:
-                said = trained.task.scores(trained.outputs(after.batch))["score"]
+                said = task.predict(predictor.model.outputs(after.batch))["score"]
             scores[name] = replace(nominal, weight=nominal.weight * after.factor, score=said, probabilities={})
         progress(Step("judging", len(names), len(names)))
         found = evaluate_systematics(nominal, scores, settings)

@@ -16,16 +16,15 @@ import torch
 
 from femtobarn.evaluation.runs import META, read_meta
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.inputs import Inputs
-from femtobarn.inputs.columns import columns
 from femtobarn.inputs.datasets import InMemoryDataset
-from femtobarn.models import BDT
 from femtobarn.runs import provenance
 from femtobarn.runs.event_cache import EventCache
-from femtobarn.runs.predictor import Trained, build
 from femtobarn.runs.splits import load_splits
+from femtobarn.runs.trained_model import NetworkModel, TreeModel
 from femtobarn.studies.progress import duration
 from femtobarn.studies.study import Planned
+from femtobarn.tasks.base import FittedTask
+from femtobarn.tasks.registry import task_kind
 from femtobarn.training import fit
 
 #: Estimate and outcome, in the folder of the study.
@@ -181,34 +180,35 @@ def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: floa
 
 def _network(experiment: Experiment, train: InMemoryDataset, valid: InMemoryDataset) -> tuple[float, float]:
     """Seconds of one step of the training loop, and of validating on some events."""
-    task = experiment.task.classifier(train.events)
-    network = build(experiment, task.outputs)
-    network.inputs.fit(train.batch, torch.from_numpy(task.weights(train.events)))
+    task = _task(experiment, train)
+    model = NetworkModel(experiment, task.outputs)
+    model.network.inputs.fit(train.batch, torch.from_numpy(train.columns(task).weight))
     # compiling is no part of the pace, and checks that stop a training are none of an estimate
     settings = experiment.training.model_copy(update={"epochs": 1000, "compile": False, "patience": None})
     spent: list[float] = []
-    for epoch in fit(network, task, train, valid, settings, seed=experiment.seed):
+    for epoch in fit(model.network, task, train, valid, settings, seed=experiment.seed):
         spent.append(epoch.seconds)
         if sum(spent[1:]) > ENOUGH:  # the first step allocates
             break
     begun = time.perf_counter()
-    Trained(experiment, {}, network, task).outputs(valid.batch)
+    model.outputs(valid.batch)
     check = time.perf_counter() - begun
     return max(fmean(spent[1:]) - check, 0.0), check
 
 
 def _trees(experiment: Experiment, train: InMemoryDataset, valid: InMemoryDataset) -> tuple[float, float]:
     """Seconds of one iteration of the trees, all in proportion to the events; small training sets take a bit more."""
-    task = experiment.task.classifier(train.events)
-    seen = experiment.inputs.interactions, experiment.inputs.features
-    settings = {**experiment.model.settings, "n_estimators": TREES}
-    trees = BDT(Inputs(*seen).sizes(task.outputs), **settings)
-    (names, x), (_, x_valid) = (columns(dataset.batch, *seen) for dataset in (train, valid))
-    y, y_valid = (task.labels(dataset.events) for dataset in (train, valid))
-    w, w_valid = (task.weights(dataset.events) for dataset in (train, valid))
-    threads = experiment.training.threads
-    history = trees.fit(x, y, w, x_valid, y_valid, w_valid, names, experiment.seed, threads)
+    task = _task(experiment, train)
+    settings = experiment.model.model_copy(update={"n_estimators": TREES})
+    model = TreeModel(experiment.model_copy(update={"model": settings}), task.outputs)
+    history = model.fit_datasets(train, valid, task, EventCache())
     return fmean(entry["seconds"] for entry in history[1:]), 0.0  # the first one bins the columns
+
+
+def _task(experiment: Experiment, train: InMemoryDataset) -> FittedTask:
+    processes = experiment.task.select_processes(train.events.processes)
+    yields = {name: float(train.events.weight[train.events.process == name].sum()) for name in processes}
+    return task_kind(experiment.task.kind).fit(experiment.task, train, yields)
 
 
 def _epochs(experiment: Experiment) -> int:

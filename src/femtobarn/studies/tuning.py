@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from femtobarn.evaluation.runs import META, TRAIN_AGAIN, read_meta
+from femtobarn.evaluation.runs import HISTORY, META, TRAIN_AGAIN, read_meta
+from femtobarn.events.storage.checksums import read_json
 from femtobarn.experiments import document
 from femtobarn.experiments.document import ConfigError
 from femtobarn.experiments.experiment import Experiment
@@ -262,14 +263,20 @@ class Scan:
 
 
 def objective(folder: Path) -> float:
-    """Weighted mean cross-entropy of a trained run's probabilities on the validation events, before calibration.
+    """Loss of a trained run on the validation events, by which trials are compared.
+
+    For a classifier: weighted mean cross-entropy of its probabilities, before calibration; otherwise the lowest
+    validation loss of its history.
 
     For a cross-entropy training this is the lowest validation loss of its history. A focal loss is no measure of
     probabilities and depends on its own gamma; there the network's outputs are first turned into probabilities
     (`femtobarn.tasks.classification.losses.unfocal`), so that all trials are measured alike.
     """
+    meta = read_meta(folder).content
+    if "calibration" not in meta and meta.get("task") is not None:  # no classifier: the lowest validation loss
+        return min(float(entry["valid_loss"]) for entry in read_json(folder / HISTORY, TRAIN_AGAIN))
     try:
-        return float(read_meta(folder).content["calibration"]["before"])
+        return float(meta["calibration"]["before"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / META} lacks the loss of its validation events ({error}); {TRAIN_AGAIN}") from None
 

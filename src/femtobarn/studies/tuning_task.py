@@ -127,4 +127,5 @@ def _entries(source: Path, overrides: Sequence[str]) -> list[Experiment]:
 def _richness(one: Experiment) -> tuple[Any, ...]:
     order = list(INTERACTIONS)
     names = one.inputs.interactions
-    return len(names), one.task.loss == "cross_entropy", sorted(map(order.index, names), reverse=True)
+    is_plain = getattr(one.task, "loss", None) == "cross_entropy"
+    return len(names), is_plain, sorted(map(order.index, names), reverse=True)

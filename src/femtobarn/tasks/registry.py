@@ -7,7 +7,10 @@ from importlib import import_module
 from femtobarn.tasks.base import TaskKind
 
 #: Module of each task; its attribute `TASK` is the `TaskKind`.
-TASKS: dict[str, str] = {"classification": "femtobarn.tasks.classification.kind"}
+TASKS: dict[str, str] = {
+    "classification": "femtobarn.tasks.classification.kind",
+    "regression": "femtobarn.tasks.regression.kind",
+}
 
 #: Task of an experiment that names none.
 DEFAULT_TASK = "classification"

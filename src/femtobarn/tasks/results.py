@@ -15,7 +15,7 @@ from femtobarn.tasks.base import TaskKind
 from femtobarn.tasks.registry import task_kind
 
 
-def compare(runs: Sequence[Path | Run], *, baseline: str | None = None) -> Comparison[Any]:
+def compare(runs: Sequence[str | Path | Run], *, baseline: str | None = None) -> Comparison[Any]:
     """Put finished runs side by side, model by model, with the errors of their differences.
 
     Args:
@@ -78,8 +78,8 @@ def markdown(comparison: Comparison[Any]) -> str:
 
 
 def report(
-    runs: Sequence[Path],
-    output: Path,
+    runs: Sequence[str | Path],
+    output: str | Path,
     *,
     title: str | None = None,
     baseline: str | None = None,
@@ -117,13 +117,13 @@ def report(
     with mpl.rc_context(RC):
         content = _task(comparison).page(comparison, events, progress)
     progress("writing the page")
-    return write_page(content, comparison.largest, output, title=title, figures=figures)
+    return write_page(content, comparison.largest, Path(output), title=title, figures=figures)
 
 
-def _load(runs: Sequence[Path | Run]) -> list[Run]:
+def _load(runs: Sequence[str | Path | Run]) -> list[Run]:
     loaded: list[Run] = []
     for run in runs:
-        loaded += [run] if isinstance(run, Run) else map(load_run, run_folders([run]))
+        loaded += [run] if isinstance(run, Run) else map(load_run, run_folders([Path(run)]))
     return loaded
 
 

@@ -11,8 +11,9 @@ import torch
 from femtobarn.explain import EXPLAIN, Tally, explain_network, explain_trees
 from femtobarn.inputs import Inputs, columns, make_batch
 from femtobarn.models import BDT, Network, model_spec
-from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
+from femtobarn.tasks.classification.classifier import Classifier
 from femtobarn.tasks.classification.comparison import compare, load_run
+from femtobarn.tasks.classification.config import ClassificationConfig
 from femtobarn.tasks.classification.figures.attributions import COLUMNS, draw_attributions
 from tests.support.fake_runs import make_runs
 from tests.support.sample import PROCESSES, make_events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ from sklearn.metrics import log_loss
 from femtobarn.events import write_parquet
 from femtobarn.experiments import experiment
 from femtobarn.runs import run
-from femtobarn.runs.predictor import Trained
-from femtobarn.tasks.classification.calibration import HIGHEST, LOWEST, calibrate
-from femtobarn.tasks.classification.classifier import ClassificationConfig, Classifier
+from femtobarn.runs.predictor import Predictor
+from femtobarn.tasks.classification.calibration import HIGHEST, LOWEST, fit_temperature
+from femtobarn.tasks.classification.classifier import Classifier
+from femtobarn.tasks.classification.config import ClassificationConfig
 from femtobarn.tasks.classification.losses import unfocal
 from tests.support.sample import make_events
 
@@ -44,7 +45,7 @@ def honest():
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_a_known_scale_is_found_again(honest, scale):
     logits, labels, weights = honest
-    found = calibrate(classifier(), scale * logits, labels, weights)
+    found = fit_temperature(classifier(), scale * logits, labels, weights)
     assert found.temperature == pytest.approx(scale, rel=0.03)
     assert found.events == len(labels)
     probabilities = (logits * scale).softmax(-1).numpy()
@@ -66,26 +67,26 @@ def test_the_temperature_is_that_of_a_minimiser(honest, settings):
         return float(log_loss(labels, hot, sample_weight=weights))
 
     best = minimize_scalar(surprise, bounds=(-2, 3), method="bounded", options={"xatol": 1e-6})
-    assert calibrate(task, 2 * logits, labels, weights).temperature == pytest.approx(math.exp(best.x), rel=1e-3)
+    assert fit_temperature(task, 2 * logits, labels, weights).temperature == pytest.approx(math.exp(best.x), rel=1e-3)
     # a temperature that is there already plays no part
-    warm = calibrate(classifier(1.7, **settings), 2 * logits, labels, weights)
+    warm = fit_temperature(classifier(1.7, **settings), 2 * logits, labels, weights)
     assert warm.temperature == pytest.approx(math.exp(best.x), rel=1e-3)
 
 
 def test_weights_matter(honest):
     logits, labels, weights = honest
     right = logits.argmax(-1) == labels
-    surer = calibrate(classifier(), logits, labels, torch.where(right, weights, 0.2 * weights))
-    assert surer.temperature < 0.8 * calibrate(classifier(), logits, labels, weights).temperature
+    surer = fit_temperature(classifier(), logits, labels, torch.where(right, weights, 0.2 * weights))
+    assert surer.temperature < 0.8 * fit_temperature(classifier(), logits, labels, weights).temperature
 
 
 def test_hopeless_cases_stay_in_bounds():
     labels = torch.tensor([0, 1, 2] * 10)
     ones = torch.ones(30)
     perfect = 5.0 * torch.nn.functional.one_hot(labels, 3).double()
-    assert calibrate(classifier(), perfect, labels, ones).temperature == pytest.approx(LOWEST, rel=1e-6)
-    assert calibrate(classifier(), -perfect, labels, ones).temperature == pytest.approx(HIGHEST, rel=1e-6)
-    flat = calibrate(classifier(), torch.zeros(30, 3), labels, ones)
+    assert fit_temperature(classifier(), perfect, labels, ones).temperature == pytest.approx(LOWEST, rel=1e-6)
+    assert fit_temperature(classifier(), -perfect, labels, ones).temperature == pytest.approx(HIGHEST, rel=1e-6)
+    flat = fit_temperature(classifier(), torch.zeros(30, 3), labels, ones)
     assert LOWEST <= flat.temperature <= HIGHEST
     assert flat.before == flat.after == pytest.approx(math.log(3))
 
@@ -105,7 +106,7 @@ def test_the_score_stays_the_likelihood_ratio_at_any_temperature(honest, setting
     plain = classifier(**settings).log_posterior(logits)
     posterior = (plain / 2.5).softmax(-1)
     torch.testing.assert_close(task.log_posterior(logits).exp(), posterior)
-    p = task.scores(logits)
+    p = task.predict(logits)
     torch.testing.assert_close(torch.from_numpy(p[f"probability_{task.names[0]}"]), posterior[:, 0].float())
     s, b = posterior[:, 0], posterior[:, 1:] @ task.priors[1:]
     torch.testing.assert_close(task(logits), s / (s + b))
@@ -142,9 +143,9 @@ def test_runs_are_calibrated_on_their_validation_events(tmp_path, model):
     assert found["temperature"] == meta["task"]["temperature"] != 1
     assert found["after"] < found["before"]
     assert found["events"] == meta["events"]["validation"]
-    trained = Trained.load(folder)
-    assert float(trained.task.temperature) == found["temperature"]
+    trained = Predictor.load(folder)
+    assert float(cast(Any, trained.task).temperature) == found["temperature"]
     # a run folder of before has neither checksums nor temperature: its scores stay what they were
     del meta["task"]["temperature"], meta["checksums"], meta["config_sha256"]
     (folder / "meta.json").write_text(json.dumps(meta))
-    assert float(Trained.load(folder).task.temperature) == 1
+    assert float(cast(Any, Predictor.load(folder).task).temperature) == 1

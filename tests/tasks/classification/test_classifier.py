@@ -14,7 +14,8 @@ from sklearn.metrics import log_loss
 
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.datasets import InMemoryDataset
-from femtobarn.tasks.classification.classifier import ClassificationConfig
+from femtobarn.tasks.classification.classifier import classifier_of
+from femtobarn.tasks.classification.config import ClassificationConfig
 from femtobarn.tasks.classification.losses import cross_entropy, focal, unfocal
 from tests.support.sample import PROCESSES, make_events
 
@@ -81,7 +82,7 @@ def test_unfocal_stays_finite_for_sure_answers():
 
 
 def test_weights_balance_classes_and_keep_composition(events):
-    task = classification(signal="tttt").classifier(events)
+    task = classifier_of(classification(signal="tttt"), events)
     weights, labels = task.weights(events), task.labels(events)
     totals = np.bincount(labels, weights=weights)
     np.testing.assert_allclose(totals, totals[0])
@@ -94,7 +95,7 @@ def test_weights_balance_classes_and_keep_composition(events):
 
 
 def test_binary_background_keeps_its_expected_mixture(events):
-    task = classification(signal=["tttt"], classes="binary").classifier(events)
+    task = classifier_of(classification(signal=["tttt"], classes="binary"), events)
     weights, labels = task.weights(events), task.labels(events)
     assert task.names == ("signal", "background")
     np.testing.assert_allclose(weights[labels == 0].sum(), weights[labels == 1].sum())
@@ -104,7 +105,7 @@ def test_binary_background_keeps_its_expected_mixture(events):
 
 
 def test_weighted_loss_agrees_with_scikit_learn(events):
-    task = classification(signal="tttt").classifier(events)
+    task = classifier_of(classification(signal="tttt"), events)
     outputs = torch.randn(len(events), 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     dataset = InMemoryDataset(events, make_batch(events, 4))
     labels, weights = dataset.targets(task)
@@ -114,45 +115,47 @@ def test_weighted_loss_agrees_with_scikit_learn(events):
     expected = log_loss(labels, outputs.softmax(-1).numpy(), sample_weight=task.weights(events))
     assert ours == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ValueError, match="neither signal nor background: ttZ; classes are"):
-        dataset.targets(classification(signal="tttt", background=["ttH", "ttW", "ttWW"]).classifier(events))
+        dataset.targets(classifier_of(classification(signal="tttt", background=["ttH", "ttW", "ttWW"]), events))
 
 
 def test_negative_weights_train_by_absolute_value_and_count_signed(events):
     flipped = replace(events, weight=np.where(np.arange(len(events)) % 7 == 0, -1, 1) * events.weight)
-    task = classification(signal="tttt").classifier(flipped)
-    np.testing.assert_allclose(task.weights(flipped), classification(signal="tttt").classifier(events).weights(events))
+    task = classifier_of(classification(signal="tttt"), flipped)
+    np.testing.assert_allclose(
+        task.weights(flipped), classifier_of(classification(signal="tttt"), events).weights(events)
+    )
     assert task.yields["ttZ"] == pytest.approx(flipped.weight[flipped.process == "ttZ"].sum())
 
 
 def test_process_score_is_the_likelihood_ratio():
     """Gaussian processes in one dimension: with the true log-likelihoods as outputs the score is known."""
     events = make_events(50)
-    task = classification(signal=["tttt", "ttH"]).classifier(events)
+    task = classifier_of(classification(signal=["tttt", "ttH"]), events)
     x = np.linspace(-3, 3, 41)
     centres = dict(zip(task.names, [2.0, 1.0, 0.0, -0.5, -1.0], strict=True))
     density = {name: np.exp(-((x - centre) ** 2) / 2) for name, centre in centres.items()}
     outputs = torch.tensor(np.log(np.stack([density[name] for name in task.names], axis=1)))
     s = sum(task.yields[n] * density[n] for n in task.signal) / sum(task.yields[n] for n in task.signal)
     b = sum(task.yields[n] * density[n] for n in task.background) / sum(task.yields[n] for n in task.background)
-    columns = task.scores(outputs)
+    columns = task.predict(outputs)
     np.testing.assert_allclose(columns["score"], s / (s + b), rtol=1e-5)
     assert list(columns) == ["score", *(f"probability_{name}" for name in task.names)]
     np.testing.assert_allclose(sum(columns[f"probability_{name}"] for name in task.names), 1, rtol=1e-5)
 
 
 def test_score_ignores_a_common_shift_of_the_outputs(events, logits):
-    task = classification(signal="tttt", loss="focal", alpha=0.75, gamma=3).classifier(events)
+    task = classifier_of(classification(signal="tttt", loss="focal", alpha=0.75, gamma=3), events)
     torch.testing.assert_close(task(logits), task(logits + 3.7))
 
 
 def test_binary_score_is_the_signal_probability(events):
-    task = classification(signal="tttt", classes="binary").classifier(events)
+    task = classifier_of(classification(signal="tttt", classes="binary"), events)
     outputs = torch.randn(20, 2, generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(task(outputs), outputs.softmax(-1)[:, 0])
 
 
 def test_processes_outside_the_task_are_known_as_such(events):
-    task = classification(signal="tttt", background=["ttH", "ttW"]).classifier(events)
+    task = classifier_of(classification(signal="tttt", background=["ttH", "ttW"]), events)
     assert set(events.process[task.known(events)]) == {"tttt", "ttH", "ttW"}
     with pytest.raises(ValueError, match="neither signal nor background: ttWW, ttZ"):
         task.labels(events)
@@ -160,18 +163,18 @@ def test_processes_outside_the_task_are_known_as_such(events):
 
 def test_unknown_process_is_answered_with_the_right_names(events):
     with pytest.raises(ValueError, match=r"task.signal: no process is called 'ttt' .*did you mean tttt\?.*ttZ"):
-        classification(signal="ttt").classifier(events)
+        classifier_of(classification(signal="ttt"), events)
     with pytest.raises(ValueError, match=r"task.background: no process is called 'ttbar'"):
-        classification(signal="tttt", background=["ttbar"]).classifier(events)
+        classifier_of(classification(signal="tttt", background=["ttbar"]), events)
     with pytest.raises(ValueError, match="tell it from"):
-        classification(signal=list(PROCESSES)).classifier(events)
+        classifier_of(classification(signal=list(PROCESSES)), events)
 
 
 def test_a_class_without_weight_is_an_error(events):
     empty = replace(events, weight=np.where(events.process == "ttH", 0.0, events.weight))
     with pytest.raises(ValueError, match="'ttH' sum to 0"):
-        classification(signal="tttt").classifier(empty)
-    task = classification(signal="tttt").classifier(events)
+        classifier_of(classification(signal="tttt"), empty)
+    task = classifier_of(classification(signal="tttt"), events)
     with pytest.raises(ValueError, match="class 'ttH' has no events"):
         task.weights(empty)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -287,7 +288,8 @@ def test_rejections_stand_for_every_efficiency():
 def test_jets_are_judged_as_taggers_unless_told_otherwise(change, metrics, points):
     signal = "tttt" if change["data"].get("sample") == "four-top" else "top"
     found = load({"model": {"name": "pfn"}, "task": {"signal": signal}, **change}).evaluation
-    assert (found.metrics, found.efficiencies) == (metrics, points)
+    evaluation = cast(Any, found)
+    assert (evaluation.metrics, evaluation.efficiencies) == (metrics, points)
 
 
 def test_taggers_have_no_fit_to_a_significance(runs):

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from femtobarn.tasks.classification.classifier import Classifier
-
 #: Temperatures are sought between these; validation events without a single error would ask for 0, and much below the
 #: first one a score in float32 could not tell the most signal-like events apart.
 LOWEST, HIGHEST = 0.25, 20.0
+
+
+@runtime_checkable
+class ProbabilityModel(Protocol):
+    """A classifier whose log-probabilities are divided by a temperature."""
+
+    @property
+    def temperature(self) -> Tensor:
+        """The temperature, a scalar."""
+
+    def log_posterior(self, logits: Tensor) -> Tensor:
+        """Logarithm of the probability of each class."""
 
 
 class Calibration(NamedTuple):
@@ -32,8 +42,8 @@ class Calibration(NamedTuple):
 
 
 @torch.no_grad()
-def calibrate(
-    task: Classifier,
+def fit_temperature(
+    task: ProbabilityModel,
     logits: Float[Tensor, "events classes"],
     labels: Int[Tensor, " events"],
     weights: Float[Tensor, " events"],

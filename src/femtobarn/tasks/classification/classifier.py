@@ -8,121 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Annotated, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
+from femtobarn.evaluation.predictions import Predictions
 from femtobarn.events import Events
-from femtobarn.events.names import check_name
 from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.event_columns import EventColumns
+from femtobarn.tasks.classification.calibration import fit_temperature
+from femtobarn.tasks.classification.config import BACKGROUND, SIGNAL, ClassificationConfig
 from femtobarn.tasks.classification.losses import cross_entropy, focal, unfocal
-
-#: Names of the two classes of `classes: binary`.
-BACKGROUND, SIGNAL = "background", "signal"
-
-
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Name = Annotated[str, AfterValidator(check_name)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=1000)]
-
-
-class ClassificationConfig(BaseModel):
-    """Which processes to tell apart, and the loss that says how well.
-
-    Args:
-        signal: processes that count as signal.
-        background: processes that count as background; None means every other one in the data.
-            Events of a process in neither are left out of training and judging.
-        classes: `process` gives every process its own output, `binary` gives signal and background one each.
-        loss: `cross_entropy`, or `focal` (arXiv:1708.02002), which cares less about events it already has right.
-        alpha: focal loss: weight of a true signal event; backgrounds get 1 - alpha. None weighs all alike.
-        gamma: focal loss: how fast easy events lose weight; 0 gives the cross-entropy.
-
-    Example:
-        >>> ClassificationConfig(signal=("tttt",), loss="focal", alpha=0.75, gamma=3).classes
-        'process'
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    #: depth of the network that the task needs (`femtobarn.models.depths`)
-    depth: ClassVar[Literal["objects", "latent", "outputs"]] = "outputs"
-
-    signal: Names
-    background: Names | None = None
-    classes: Literal["process", "binary"] = "process"
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
-    gamma: NonNegativeFloat | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ClassificationConfig:
-        both = set(self.signal) & set(self.background or ())
-        if both:
-            raise ValueError(f"signal and background at once: {', '.join(sorted(both))}")
-        for side, names in ((SIGNAL, self.signal), (BACKGROUND, self.background or ())):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{side} names {', '.join(twice)} twice")
-        if self.loss == "cross_entropy" and (self.alpha is not None or self.gamma is not None):
-            raise ValueError("alpha and gamma belong to loss: focal, not to cross_entropy")
-        if self.loss == "focal" and self.gamma is None:
-            raise ValueError("loss: focal needs gamma (the reference study uses alpha: 0.75, gamma: 3)")
-        return self
-
-    def roles(self, processes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The signal and the background processes, given the ones in the data.
-
-        Raises:
-            ValueError: a process is not in the data, or no background is left; the message names those there are.
-        """
-        present = sorted(set(processes))
-        for key, names in (("signal", self.signal), ("background", self.background or ())):
-            for name in names:
-                if name not in present:
-                    close = get_close_matches(name, present, n=1)
-                    hint = f" (did you mean {close[0]}?)" if close else ""
-                    raise ValueError(
-                        f"task.{key}: no process is called {name!r} in the data{hint}; there are {', '.join(present)}"
-                    )
-        background = self.background or tuple(name for name in present if name not in self.signal)
-        if not background:
-            raise ValueError(
-                f"task.background: the data hold no process besides the signal {', '.join(self.signal)}; "
-                "a classifier needs something to tell it from"
-            )
-        return self.signal, background
-
-    def classifier(self, events: Events) -> Classifier:
-        """The task on these training events: classes, and priors from their expected yields.
-
-        Raises:
-            ValueError: a process is not in the data or has no positive yield.
-        """
-        return self.settled({name: float(events.weight[events.process == name].sum()) for name in events.processes})
-
-    def settled(self, yields: Mapping[str, float]) -> Classifier:
-        """The task on training events with these expected yields.
-
-        Raises:
-            ValueError: a process is not in the data or has no positive yield.
-        """
-        signal, background = self.roles(tuple(yields))
-        yields = {name: yields[name] for name in (*signal, *background)}
-        for name, total in yields.items():
-            if not total > 0:
-                raise ValueError(f"the weights of process {name!r} sum to {total:.4g}; a yield must be positive")
-        return Classifier(self, signal, background, yields)
+from femtobarn.tasks.classification.scores import PREFIX, Scores
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 
 
 class Classifier(nn.Module):
@@ -291,11 +193,107 @@ class Classifier(nn.Module):
         joint = self.log_posterior(logits) + self.priors.to(logits).log()
         return joint[:, : self.signals].logsumexp(-1) - joint[:, self.signals :].logsumexp(-1)
 
+    def state(self) -> dict[str, Any]:
+        """What `meta.json` stores of the task: the other arguments of `Classifier`."""
+        return {
+            "signal": list(self.signal),
+            "background": list(self.background),
+            "yields": self.yields,
+            "temperature": float(self.temperature),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors to store with the weights of the network: none."""
+        return {}
+
     @torch.no_grad()
-    def scores(self, logits: Float[Tensor, "batch classes"]) -> dict[str, NDArray[np.float32]]:
-        """Columns `score` and `probability_<class>` (at equal yields), as they stand in predictions.parquet."""
-        exact = logits.detach().cpu().double()  # float32 would tie events close to a score of 1
+    def predict(self, outputs: Float[Tensor, "batch classes"]) -> dict[str, NDArray[np.float32]]:
+        """Columns `score` and `probability_<class>` (at equal yields), as stored in predictions.parquet."""
+        exact = outputs.detach().cpu().double()  # float32 would tie events close to a score of 1
         columns = {"score": self(exact)}
         posterior = self.log_posterior(exact).exp()
-        columns |= {f"probability_{name}": posterior[:, number] for number, name in enumerate(self.names)}
+        columns |= {f"{PREFIX}{name}": posterior[:, number] for number, name in enumerate(self.names)}
         return {name: column.float().numpy() for name, column in columns.items()}
+
+    def context_columns(self, settings: ClassificationEvaluationConfig) -> tuple[str, ...]:
+        """No column besides the ones of every event."""
+        return ()
+
+    def predictions(
+        self,
+        events: Events,
+        columns: Mapping[str, NDArray[Any]],
+        settings: ClassificationEvaluationConfig,
+        yields: Mapping[str, float] | None = None,
+    ) -> Predictions:
+        """Scores with weights at the luminosity of the evaluation.
+
+        Args:
+            events: the events.
+            columns: from `predict`.
+            settings: of the evaluation.
+            yields: expected events of each process before the split, at the luminosity of the events; the weights of
+                each process then sum to its full yield.
+
+        Raises:
+            ValueError: a process of which the events have no weight, or scores that are no scores of a classifier.
+        """
+        weight = events.expected(settings.luminosity)
+        for name, total in (yields or {}).items():
+            members = events.process == name
+            held_out = float(events.weight[members].sum())
+            if not held_out > 0:
+                raise ValueError(
+                    f"the {int(members.sum())} held-out events of {name} have no weight; more events are needed"
+                )
+            weight[members] *= total / held_out
+        return Scores(
+            process=events.process,
+            number=events.number,
+            hard=events.hard,
+            weight=weight,
+            score=columns["score"],
+            signal=self.signal,
+            probabilities={name: columns[f"{PREFIX}{name}"] for name in self.names},
+            luminosity=settings.luminosity,
+        ).to_predictions()
+
+    def calibrate(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> tuple[Classifier, dict[str, Any]]:
+        """Fit the temperature to validation events; see `femtobarn.tasks.classification.calibration`.
+
+        Args:
+            outputs: of the trained model for validation events.
+            targets: labels and weights of the same events.
+
+        Returns:
+            the calibrated classifier; and the temperature, the loss without and with it, and the priors.
+        """
+        labels, weights = targets
+        fitted = fit_temperature(self, outputs, labels, weights)
+        calibrated = Classifier(self.settings, **self.state() | {"temperature": fitted.temperature})
+        priors = dict(zip(self.names, self.priors.tolist(), strict=True))
+        return calibrated, {"calibration": fitted._asdict(), "classes": priors}
+
+
+def fit_classifier(config: ClassificationConfig, yields: Mapping[str, float]) -> Classifier:
+    """The task with its classes, and priors from the expected yields of training events.
+
+    Args:
+        config: the settings.
+        yields: expected events of each process, in any common unit.
+
+    Raises:
+        ValueError: a process is not in the data or has no positive yield.
+    """
+    signal, background = config.roles(tuple(yields))
+    chosen = {name: yields[name] for name in (*signal, *background)}
+    for name, total in chosen.items():
+        if not total > 0:
+            raise ValueError(f"the weights of process {name!r} sum to {total:.4g}; a yield must be positive")
+    return Classifier(config, signal, background, chosen)
+
+
+def classifier_of(config: ClassificationConfig, events: Events) -> Classifier:
+    """The task on these training events; see `fit_classifier`."""
+    sums = {name: float(events.weight[events.process == name].sum()) for name in events.processes}
+    return fit_classifier(config, sums)

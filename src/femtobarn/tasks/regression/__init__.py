@@ -1,0 +1,1 @@
+"""Regression: the value of numeric columns of an event."""
