@@ -52,6 +52,7 @@ def test_labels_may_join_processes_whose_event_numbers_repeat(events):
     labels = np.where(np.isin(events.process, ["tttt", "ttH"]), "signal", "rest")
     fitted = fb.Classifier("pfn", training=TRAINING | {"epochs": 1}).fit(events, labels, np.ones(len(events)))
     assert fitted.classes_ == ("signal", "rest")
+    assert fitted.run_folder is not None
     assert fb.evaluate(fitted.run_folder)["auc"]["total"]["value"] > 0
 
 

@@ -160,7 +160,7 @@ class Classifier:
 
     def decision_function(self, events: Events) -> NDArray[np.float64]:
         """Signal score of each event in [0, 1], shape (events,)."""
-        return self.predictor.predict(events)["score"].astype(np.float64)
+        return np.asarray(self.predictor.predict(events)["score"], dtype=np.float64)
 
     def score(
         self, events: Events, labels: Sequence[str] | NDArray[Any], weights: NDArray[np.floating[Any]] | None = None
