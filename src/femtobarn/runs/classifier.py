@@ -156,11 +156,13 @@ class Classifier:
 
     def predict(self, events: Events) -> NDArray[Any]:
         """Most probable class of each event, shape (events,)."""
-        return np.array(self.classes_)[self.predict_proba(events).argmax(axis=1)]
+        names: NDArray[Any] = np.array(self.classes_)[self.predict_proba(events).argmax(axis=1)]
+        return names
 
     def decision_function(self, events: Events) -> NDArray[np.float64]:
         """Signal score of each event in [0, 1], shape (events,)."""
-        return np.asarray(self.predictor.predict(events)["score"], dtype=np.float64)
+        score: NDArray[np.float64] = self.predictor.predict(events)["score"].astype(np.float64)
+        return score
 
     def score(
         self, events: Events, labels: Sequence[str] | NDArray[Any], weights: NDArray[np.floating[Any]] | None = None
