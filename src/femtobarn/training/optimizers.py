@@ -29,16 +29,16 @@ def optimizer(
     share: float = 1.0,
     arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> Optimizer:
-    """An optimiser over the trainable parameters of a network; weight decay acts on matrices alone.
+    """Optimizer over the trainable parameters of a network; weight decay acts on matrices alone.
 
     Args:
-        name: of the optimiser.
-        network: its parameters stand in groups, each of which says its `share` of the learning rate; the fastest first.
+        name: name of the optimizer.
+        network: its parameters are grouped by `share`, the fraction of the learning rate; the fastest group is first.
         lr: learning rate.
-        weight_decay: pull on matrices.
-        slow: names of the parameters that learn more slowly.
-        share: their part of the learning rate.
-        arguments: `betas`, `eps` or `momentum`, where they differ from the defaults.
+        weight_decay: weight decay of matrices.
+        slow: names of the parameters with a lower learning rate.
+        share: their fraction of the learning rate.
+        arguments: `betas`, `eps` or `momentum`; default: those of the optimizer.
 
     Raises:
         ValueError: the network has nothing to train.
@@ -68,7 +68,11 @@ class Ranger(RAdam):
     Liu et al., arXiv:1908.03265; Zhang et al., arXiv:1907.08610. ParT and ParticleNet were trained with it.
     """
 
-    EVERY, PART = 6, 0.5
+    #: Steps between two updates of the slow weights.
+    SYNC_INTERVAL = 6
+
+    #: Fraction of the way from the slow to the fast weights.
+    SYNC_FRACTION = 0.5
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -76,8 +80,8 @@ class Ranger(RAdam):
         for state, p in ((self.state[p], p) for group in self.param_groups for p in group["params"]):
             if "slow" not in state:
                 state["slow"] = p.clone()
-            elif int(state["step"]) % self.EVERY == 0:
-                p.copy_(state["slow"].lerp_(p, self.PART))
+            elif int(state["step"]) % self.SYNC_INTERVAL == 0:
+                p.copy_(state["slow"].lerp_(p, self.SYNC_FRACTION))
         return loss
 
 

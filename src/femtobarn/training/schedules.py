@@ -8,13 +8,17 @@ from typing import Literal, get_args
 
 ScheduleName = Literal["flat_then_decay", "cosine", "constant"]
 
-#: Flat for this part of the steps, then exponentially down to this fraction (ParT, arXiv:2202.03772, section 5.1).
-FLAT, LAST = 0.7, 0.01
+#: Fraction of the steps at the largest learning rate (ParT, arXiv:2202.03772, section 5.1).
+FLAT_FRACTION = 0.7
+
+#: Learning rate at the end, as a fraction of the largest one.
+FINAL_FRACTION = 0.01
 
 
 def flat_then_decay(progress: float) -> float:
     """1 for 70 % of the training, then exponentially to 1 %."""
-    return 1.0 if progress < FLAT else LAST ** ((progress - FLAT) / (1 - FLAT))
+    decay = (progress - FLAT_FRACTION) / (1 - FLAT_FRACTION)
+    return 1.0 if progress < FLAT_FRACTION else FINAL_FRACTION**decay
 
 
 def cosine(progress: float) -> float:
