@@ -13,11 +13,12 @@ import yaml
 from pydantic import BaseModel
 
 from femtobarn.events.formats.mapping import Columns, Mapping
-from femtobarn.experiments.experiment import Experiment, build
+from femtobarn.experiments.experiment import build, experiment_schema
 from femtobarn.experiments.search_space import load as load_spaces
 from femtobarn.inputs import INTERACTIONS
 from femtobarn.models import MODELS
 from femtobarn.studies.study import StudyConfig, load
+from femtobarn.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -41,7 +42,8 @@ def paths(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + name, field
 
 
-FIELDS = dict([*paths(Experiment), *paths(StudyConfig), *paths(Columns)])
+SCHEMAS = [experiment_schema(task) for task in TASKS]
+FIELDS = {path: field for schema in (*SCHEMAS[::-1], StudyConfig, Columns) for path, field in paths(schema)}
 
 
 def test_nested_schemas_are_walked():
