@@ -24,11 +24,11 @@ def add_soft_particle(
     Its direction is uniform in the circle of a radius around the axis of the jet. It is a photon, or a particle of no
     known type in jets that hold only such.
     """
-    px, py, pz = (ak.to_numpy(ak.sum(getattr(events.particles, name), axis=1)) for name in ("px", "py", "pz"))
+    axis = ak.sum(events.particles, axis=1)
     count = len(events)
     distance, turn = radius * np.sqrt(generator.random(count)), generator.uniform(-np.pi, np.pi, count)
-    eta = np.arcsinh(pz / np.maximum(np.hypot(px, py), 1e-9)) + distance * np.cos(turn)
-    phi = np.arctan2(py, px) + distance * np.sin(turn)
+    eta = ak.to_numpy(axis.eta) + distance * np.cos(turn)
+    phi = ak.to_numpy(axis.phi) + distance * np.sin(turn)
     pt = fraction * ak.to_numpy(ak.sum(events.particles.pt, axis=1))
     has_types = ak.to_numpy(ak.any(events.particles.kind != PARTICLE, axis=1))
     new = {"pt": pt, "eta": eta, "phi": wrap_phi(phi), "E": pt * np.cosh(eta)}

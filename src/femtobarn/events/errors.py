@@ -1,4 +1,4 @@
-"""What is wrong with a file, where, and what helps."""
+"""Errors of event files: the problem, its place, and the remedy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EventError(ValueError):
 
 
 class TruncatedError(EventError):
-    """A file that stops before its format says so: cut while it was written, copied or compressed."""
+    """A file that ends early: cut while it was written, copied or compressed."""
 
 
 def shorten(text: str, max_length: int = 80) -> str:

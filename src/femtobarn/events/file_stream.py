@@ -110,7 +110,7 @@ class FileStream:
                         more = tally(weight[where], number[where], hard[where])
                         sums[name] = sums[name] + more if name in sums else more
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-            for _ in self.reader.pieces(path, ROWS_PER_BATCH):  # says what is wrong, and where
+            for _ in self.reader.pieces(path, ROWS_PER_BATCH):  # raises the error with its place
                 pass
             raise
         return sums

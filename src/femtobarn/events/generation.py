@@ -57,7 +57,7 @@ class _Different(list[Any]):
 
 
 def is_stated(record: Mapping[str, Any]) -> bool:
-    """Whether a record says how its events are normalised: cross section and number of generated events."""
+    """Whether a record states the normalisation of its events: cross section and number of generated events."""
     values = (record.get("cross_section_pb"), record.get("generated"))
     return all(isinstance(value, int | float) and value > 0 and np.isfinite(value) for value in values)
 

@@ -1,4 +1,4 @@
-"""What is in a sample: processes, yields, objects, ranges, and what looks wrong."""
+"""Inspection of a sample: processes, yields, objects, ranges and problems."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ProcessSummary:
         hard: number of different hard events.
         repeated: number of events whose number was met before in the process.
         files: number of files that hold them, 0 where the provenance does not say.
-        objects: mean number of objects an event, by name.
+        objects: mean number of objects per event, by name.
         most: largest number of objects in an event.
         beyond_hardest: what 18 slots leave out, filled with the objects of highest pT.
         beyond_kinds: what 12 slots by kind leave out (4 jets, 4 b-jets, one lepton of each flavour and charge, filled
@@ -79,15 +79,15 @@ class ProcessSummary:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is in a sample, in plain numbers; `json()` writes it down.
+    """Contents of a sample in plain numbers; `json()` writes them.
 
     Args:
         luminosity: integrated luminosity of the yields in 1/fb.
-        processes: what there is of each process.
-        generated: what the provenance knows of the generation: cross section in pb, generated events, cut flow, and
+        processes: summary of each process.
+        generated: generation as the provenance states it: cross section in pb, generated events, cut flow, and
             `efficiency`, the share of the expected events before cuts that is in the sample.
         files: files read, with checksums, lines or rows left out and padding behind lists.
-        problems: what looks wrong, one sentence each; empty is good.
+        problems: one sentence per problem; empty without any.
     """
 
     luminosity: float
@@ -97,12 +97,12 @@ class Inspection:
     problems: list[str]
 
     def json(self) -> str:
-        """The inspection as JSON; what is not finite is null."""
+        """The inspection as JSON; numbers that are not finite are null."""
         return json.dumps(_finite(asdict(self)), indent=2)
 
 
 def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
-    """What is in a sample, at a luminosity in 1/fb, and what looks wrong with it."""
+    """Inspect a sample at a luminosity in 1/fb: contents and problems."""
     weight = events.expected(luminosity)
     files = [dict(file) for file in events.provenance.get("files", [])]
     sorts: dict[str, ProcessSummary] = {}
@@ -125,7 +125,7 @@ def inspect(events: Events, luminosity: float = 100.0) -> Inspection:
 
 
 def problems(events: Events) -> list[str]:
-    """What looks wrong with a sample, one sentence each, with the number of cases and the first one."""
+    """Problems of a sample, one sentence each, with the number of cases and the first one."""
     sentences: list[str] = []
 
     def note(fault: str, affected: NDArray[np.integer[Any]], things: str) -> None:

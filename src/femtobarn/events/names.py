@@ -60,7 +60,7 @@ def check_folder_name(name: str) -> str:
 
 
 def escape_markdown(name: str) -> str:
-    """The name with a backslash before whatever Markdown, or a table in it, would take for markup.
+    """Escape a name for Markdown: a backslash before every character that text or tables take for markup.
 
     Example:
         >>> escape_markdown("a|b<c>"), escape_markdown("ParT_int_SM")

@@ -1,4 +1,4 @@
-"""Event numbers: unique within a process over all files, and what is said where they are not."""
+"""Event numbers: unique within a process over all files, with an error where they are not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def row_numbers(count: int, digest: str) -> NDArray[np.int64]:
 
 
 def scattered(numbers: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
-    """A group for each number, as if by chance, by the finaliser of splitmix64 (see `femtobarn.events.split.lot`)."""
+    """A pseudorandom group for each number, by the finaliser of splitmix64 (see `femtobarn.events.split.lot`)."""
     z = numbers.astype(np.uint64)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -165,7 +165,7 @@ def check_numbers(events: Events) -> None:
     """Checks that no event number repeats within a process.
 
     Raises:
-        EventError: numbers repeat; it gives their count, an example and, where the provenance knows them, the files.
+        EventError: numbers repeat; it gives their count, an example and the files, if the provenance lists them.
     """
     files = [str(file["path"]) for file in events.provenance.get("files", [])] or ["the events"]
     between = events.provenance.get("repeated_numbers", {})

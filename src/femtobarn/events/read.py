@@ -1,4 +1,4 @@
-"""Any number of files of any format as events, and events as a file."""
+"""Read events from files of any format, and write them."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def read(
 ) -> Events:
     """Events of one or many files; globs are welcome.
 
-    The SHA-256 of every file goes into the provenance. Weights stand for `luminosity`: those of this package's own
-    files are scaled to it, those of text and foreign tables are taken to be for it.
+    The SHA-256 of every file goes into the provenance. Weights stand for `luminosity`: weights of this package's own
+    files are scaled to it, weights of text and foreign tables are assumed to be for it.
 
     Files of one process are one sample. Where they state cross section and number of generated events (Les Houches
     files, output of `femtobarn simulate`), different productions are averaged, weighted by their generated events, so
@@ -182,7 +182,7 @@ def write(events: Events, path: str | Path) -> None:
 
 
 def find(files: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files behind paths and globs, those of a glob sorted.
+    """The files behind paths and globs; files of one glob are sorted.
 
     Raises:
         FileNotFoundError: a path or glob that no file matches.

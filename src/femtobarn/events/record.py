@@ -23,7 +23,7 @@ vector.register_awkward()
 KINEMATICS = ("pt", "eta", "phi", "E", "kind")
 
 #: What the constituents of jets may carry besides: electric charge, impact parameters and their errors (mm; 0 for
-#: particles without a track). Anything else (truth_id, prompt, ...) is truth and no model sees it.
+#: particles without a track). Anything else (truth_id, prompt, ...) is truth, which models do not receive.
 TRACKS = ("charge", "d0", "d0_error", "dz", "dz_error")
 
 #: What the context of every event holds at least.
@@ -54,7 +54,7 @@ class Events:
             or 0; the PDG number of the generated particle behind a lepton or photon) and `prompt` (leptons and
             photons that do not come from a hadron). An event may also be one jet, its particles the constituents;
             these may have `TRACKS`.
-        context: one record an event with `MET` (GeV), `phi_MET` and whatever else belongs to the event as a whole; a
+        context: one record per event with `MET` (GeV), `phi_MET` and further numbers of the event; a
             jet alone has a MET of 0.
         weight: expected number of events at `luminosity` that each event stands for:
             cross section x luminosity / generated.

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import vector
 from numpy.typing import NDArray
 
 from femtobarn.events.faults import wrap_phi
@@ -80,10 +81,9 @@ def soft_term(events: Events, sigmas: float) -> Events:
     neutrinos included, which recoils against it (arXiv:1802.08168, which shows the sizes in figures). 2 GeV is a
     round number of that order, not a quoted one, and the resolution of the soft term is not shifted.
     """
-    flat, counts = _flat(events)
-    met, phi = (_column(events, name) for name in ("MET", "phi_MET"))
-    x = -met * np.cos(phi) - _summed(flat["pt"] * np.cos(flat["phi"]), counts)
-    y = -met * np.sin(phi) - _summed(flat["pt"] * np.sin(flat["phi"]), counts)
+    missing = _missing(events)
+    x = -missing.px - np.asarray(ak.sum(events.particles.px, axis=1))
+    y = -missing.py - np.asarray(ak.sum(events.particles.py, axis=1))
     length = np.hypot(x, y)
     longer = np.divide(sigmas * SOFT_TERM, length, out=np.zeros_like(length), where=length > 0)
     return replace(events, context=_with_missing(events, -longer * x, -longer * y))
@@ -185,16 +185,18 @@ def _summed(values: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(ak.to_numpy(ak.sum(ak.unflatten(values, counts), axis=1)), dtype=np.float64)
 
 
-def _column(events: Events, name: str) -> NDArray[np.float64]:
-    return np.asarray(ak.to_numpy(events.context[name]), dtype=np.float64)
+def _missing(events: Events) -> vector.MomentumNumpy2D:
+    """Missing transverse momentum of each event."""
+    columns = (np.asarray(ak.to_numpy(events.context[name]), dtype=np.float64) for name in ("MET", "phi_MET"))
+    return vector.array(dict(zip(("pt", "phi"), columns, strict=True)))
 
 
 def _with_missing(events: Events, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> ak.Array:
     """The context with (dx, dy) in GeV added to the missing momentum; bit by bit the same where both are 0."""
-    met, phi = (_column(events, name) for name in ("MET", "phi_MET"))
-    x, y = met * np.cos(phi) + dx, met * np.sin(phi) + dy
+    missing = _missing(events)
+    changed = missing + vector.array({"px": dx, "py": dy})
     same = (dx == 0) & (dy == 0)
     columns = {name: events.context[name] for name in events.context.fields}
-    columns["MET"] = np.where(same, met, np.hypot(x, y))
-    columns["phi_MET"] = np.where(same, phi, wrap_phi(np.arctan2(y, x)))
+    columns["MET"] = np.where(same, missing.pt, changed.pt)
+    columns["phi_MET"] = np.where(same, missing.phi, wrap_phi(changed.phi))
     return ak.zip(columns)

@@ -333,9 +333,10 @@ def record(particles: ak.Array, kind: ak.Array, truth: ak.Array, prompt: ak.Arra
 def missing_momentum(particles: ak.Array, tracks: ak.Array) -> ak.Array:
     """MET (GeV) and phi_MET: what balances all objects (jets above 20 GeV, any eta) and the tracks outside them."""
     soft = tracks[~near(tracks, particles, 0.4)]
-    x = -ak.sum(particles.pt * np.cos(particles.phi), axis=1) - ak.sum(soft.px, axis=1)
-    y = -ak.sum(particles.pt * np.sin(particles.phi), axis=1) - ak.sum(soft.py, axis=1)
-    return ak.zip({"MET": np.sqrt(x**2 + y**2), "phi_MET": np.arctan2(y, x)})
+    transverse = ak.zip({"pt": particles.pt, "phi": particles.phi}, with_name="Momentum2D")
+    balance = {name: -ak.sum(getattr(transverse, name), axis=1) - ak.sum(soft[name], axis=1) for name in ("px", "py")}
+    missing = ak.zip(balance, with_name="Momentum2D")
+    return ak.zip({"MET": missing.pt, "phi_MET": missing.phi})
 
 
 def jet_flavour(jets: ak.Array, particles: ak.Array) -> ak.Array:

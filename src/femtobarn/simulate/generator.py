@@ -175,8 +175,8 @@ class Generator:
     Args:
         settings: lines in Pythia's language, such as `Beams:LHEF = file` or `Top:gg2ttbar = on`.
         seed: 1 to 900 000 000.
-        preselection: what the analysis will ask for.
-        history: give of each particle also where it came from: status, mother1 and its origin x, y, z in mm.
+        preselection: cuts of the analysis.
+        history: add the origin of each particle: status, mother1 and the point x, y, z in mm.
 
     Raises:
         ValueError: Pythia does not accept a setting, or cannot start.

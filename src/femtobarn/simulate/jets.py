@@ -110,25 +110,21 @@ def find_jets(
     stable = visible(particles, wanted.eta + 2 * wanted.radius)
     particles_in = candidates(stable, generator) if wanted.detector else stable
     inside = cluster(particles_in, wanted.radius, wanted.low)
-    jet_sums = {name: ak.sum(inside[name], axis=2) for name in ("px", "py", "pz", "E")}
-    pt = np.hypot(jet_sums["px"], jet_sums["py"])
-    eta, phi = np.arcsinh(jet_sums["pz"] / pt), np.arctan2(jet_sums["py"], jet_sums["px"])
+    sums = {name: ak.sum(inside[name], axis=2) for name in ("px", "py", "pz", "E")}
+    jets = ak.zip(sums, with_name="Momentum4D")
+    pt, eta, phi = jets.pt, jets.eta, jets.phi
     good = (pt >= wanted.low) & (pt < wanted.high) & (abs(eta) < wanted.eta)
     good = good & labelled(particles, wanted, eta, phi)
     order = ak.argsort(ak.where(good, pt, -1.0), axis=1, ascending=False, stable=True)[:, :MAX_JETS_PER_EVENT]
     kept = good[order]
-    mass = np.sqrt(np.maximum(jet_sums["E"] ** 2 - jet_sums["pz"] ** 2 - pt**2, 0))
+    mass = np.sqrt(np.maximum(jets.mass2, 0))
     columns = {"jet_pt": pt, "jet_eta": eta, "jet_phi": phi, "jet_mass": mass}
     flat = {name: ak.to_numpy(ak.flatten(column[order][kept])) for name, column in columns.items()}
     nothing = np.zeros(len(flat["jet_pt"]))
-    chosen = ak.flatten(inside[order][kept], axis=1)
-    transverse = np.hypot(chosen.px, chosen.py)
+    chosen = ak.with_name(ak.flatten(inside[order][kept], axis=1), "Momentum4D")
     constituents = ak.zip(
         {
-            "pt": transverse,
-            "eta": np.arcsinh(chosen.pz / transverse),
-            "phi": np.arctan2(chosen.py, chosen.px),
-            "E": chosen.E,
+            **{name: getattr(chosen, name) for name in ("pt", "eta", "phi", "E")},
             "kind": ak.values_astype(chosen.kind, np.int8),
             **{name: chosen[name] for name in TRACKS},
         },

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import vector
 from numpy.typing import NDArray
 
 from femtobarn.events.record import TRACKS
@@ -201,9 +202,5 @@ def _cells(particles: Kinematics, chosen: Array, kind: int, generator: np.random
 
 
 def _momentum(pt: Array, eta: Array, phi: Array, mass: Array) -> dict[str, Array]:
-    return {
-        "px": pt * np.cos(phi),
-        "py": pt * np.sin(phi),
-        "pz": pt * np.sinh(eta),
-        "E": np.sqrt((pt * np.cosh(eta)) ** 2 + mass**2),
-    }
+    momentum = vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass})
+    return {name: np.asarray(getattr(momentum, name)) for name in MOMENTUM}

@@ -28,7 +28,7 @@ class Plan:
         preselection: vetoes in the generator that fit the selections.
         seed: any whole number; the same one gives the same events.
         luminosity: integrated luminosity of the weights in 1/fb.
-        cross_section: in pb and with all decays, in place of that of the file or of Pythia.
+        cross_section: in pb and with all decays, in place of the value of the file or of Pythia.
         jets: in place of collisions, the jets in them: each selected one is an event of its own, with its constituents
             as particles. Its settings stand before `settings`; the detector answers once.
     """

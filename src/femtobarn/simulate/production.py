@@ -242,7 +242,7 @@ def merge(plan: Plan, parts: Sequence[Events], hard: NDArray[np.int64]) -> Event
 
 
 def rate(plan: Plan, unit_records: Sequence[dict[str, Any]]) -> tuple[float, float, str]:
-    """Cross section of the hard process in pb, its error, and who says so."""
+    """Cross section of the hard process in pb, its error, and its source."""
     if plan.cross_section is not None:
         return plan.cross_section, 0.0, "given"
     if plan.source:

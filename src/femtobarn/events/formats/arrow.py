@@ -145,7 +145,7 @@ def is_list(dtype: pa.DataType) -> bool:
 
 
 def value_type(dtype: pa.DataType) -> pa.DataType:
-    """Type of the values of a column, of lists that of their entries."""
+    """Type of the values of a column; of lists, the type of their entries."""
     return dtype.value_type if is_list(dtype) else dtype
 
 

@@ -15,7 +15,7 @@ from femtobarn.events.formats.darkmachines_lines import CODES, FIELDS, VALUES, B
 from femtobarn.events.reader_settings import Unit
 from femtobarn.physics.objects import PADDING
 
-#: Decimal numbers of this many digits are told apart by a float64.
+#: Decimal digits that a float64 distinguishes.
 MAX_DIGITS = 15
 
 #: Arrow reads such numbers, which the format does not have.

@@ -1,4 +1,4 @@
-"""Lines of Dark Machines text one by one, to say what is wrong with them and where."""
+"""Lines of Dark Machines text one by one, to find an error and its place."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ MIN_WEIGHT_SUM = 1e-9
 
 @dataclass(frozen=True)
 class LHEInfo:
-    """What a Les Houches file says of itself.
+    """Header of a Les Houches file.
 
     Args:
         cross_section: total over its subprocesses, in pb.
@@ -119,7 +119,7 @@ def read_lhe(
     together; the provenance counts them as `repeated`.
 
     Args:
-        process: name of the process; by default that of the file.
+        process: name of the process; the name of the file by default.
         luminosity: integrated luminosity of the weights in 1/fb.
         undecayed: what to do with t, W, Z, H, tau and other unstable particles, which are no object of a detector:
             complain, or leave them out and count them in the provenance.
@@ -127,8 +127,8 @@ def read_lhe(
             (`truncated` says that the file was cut); the weights of the others sum to :math:`\sigma L`.
 
     Raises:
-        EventError: a truncated or damaged file, another number of events than it says, an undecayed particle, NaN or
-            an impossible energy, with line; a cross section of 0.
+        EventError: a truncated or damaged file, another number of events than its header states, an undecayed particle,
+            NaN or an impossible energy, with line; a cross section of 0.
         FileNotFoundError: no such file.
     """
     contents = _contents(path, tolerant=tolerant, detected=True)
@@ -248,7 +248,7 @@ def _columns(momenta: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 
 
 def _faults(contents: _Contents, detected: bool) -> dict[str, NDArray[np.bool_]]:
-    """Where momenta of the final state are impossible, those of particles that no detector sees too."""
+    """Masks of impossible momenta in the final state, invisible particles included."""
     px, py, pz, energy = contents.momenta.T
     with np.errstate(over="ignore"):
         size = np.hypot(np.hypot(px, py), pz)

@@ -1,4 +1,4 @@
-"""Les Houches files written anew for programs that read them line by line, as Pythia does."""
+"""Copies of Les Houches files for programs that read them line by line, as Pythia does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rewrite_lhe(path: str | Path, target: str | Path) -> None:
     """Write the events of a Les Houches file to another, with a tag, an event or a particle on each line.
 
     Order, numbers, headers, and what else is in an event stay; comments go, and Fortran's numbers become those of C.
-    So a program that knows no XML finds the same events as `read_lhe`.
+    So a program without an XML parser reads the same events as `read_lhe`.
 
     Raises:
         EventError: as `read_lhe`; or a column that a parton shower needs (mother, colour, mass, scale) is no number.

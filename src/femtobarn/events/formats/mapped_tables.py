@@ -24,7 +24,7 @@ UNIT_REMEDY = "if the file is in MeV, write `unit: MeV` under `data.mapping`"
 
 
 class Entries(NamedTuple):
-    """One quantity of all entries of a collection, those of an event one after another."""
+    """One quantity of all entries of a collection, event after event."""
 
     name: str
     values: NDArray[np.float64]
@@ -212,5 +212,5 @@ def _numbered(columns: ColumnReader, collection: str, described: Columns) -> Col
 
 
 def _interleaved(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Numbered columns as entries, those of a row one after another."""
+    """Numbered columns as entries, row after row."""
     return np.stack(columns, axis=1).reshape(-1)

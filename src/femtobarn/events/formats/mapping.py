@@ -1,4 +1,4 @@
-"""Mapping: which column of a foreign table holds what."""
+"""Mapping: the columns of a foreign table and their meaning."""
 
 from __future__ import annotations
 

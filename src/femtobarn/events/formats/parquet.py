@@ -201,7 +201,7 @@ def stream_parquet(path: str | Path, size: int, *, process: str | None = None) -
 
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
-    """Turns errors of pyarrow, which has them of many types, into those of a bad file."""
+    """Turn errors of pyarrow, which have many types, into errors of a bad file."""
     try:
         yield
     except (FileNotFoundError, EventError):

@@ -20,7 +20,7 @@ from femtobarn.events.formats.padding import pt_padding, real_entries
 from femtobarn.events.formats.row_checks import Raw
 from femtobarn.events.record import MISSING_MOMENTUM, TRACKS
 
-#: Key of the file's metadata that says how the rows are to be read.
+#: Key of the file's metadata with the description of the rows.
 KEY = b"femtobarn"
 
 #: Version of the layout.

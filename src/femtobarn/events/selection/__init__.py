@@ -1,4 +1,4 @@
-"""Selections: cuts written as a physicist says them, `n_jet >= 6 and HT >= 500 and jet.pt[0] > 100`.
+"""Selections: cuts in a physicist's notation, `n_jet >= 6 and HT >= 500 and jet.pt[0] > 100`.
 
 A small language on Python's grammar, of which only what is listed here is understood; nothing is ever run as Python.
 Units are GeV and radians.

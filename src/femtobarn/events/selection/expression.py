@@ -219,7 +219,7 @@ class Expression(Terms):
         return self._reduced(node, name, value)
 
     def _reduced(self, node: ast.Call, name: str, value: Value) -> Value:
-        """One number or condition per event from those of its objects."""
+        """One number or condition per event from the numbers or conditions of its objects."""
         if value.collection is None:
             raise self._error(node, f"{name} works on objects, as in {EXAMPLES[name]}")
         return reduced(name, value, self.columns.collection(value.collection))

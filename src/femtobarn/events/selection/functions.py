@@ -1,4 +1,4 @@
-"""Functions of selections: their names, and what those of objects compute."""
+"""Functions of selections: their names, and the functions of objects."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NEEDED_QUANTITIES = {
 
 
 def reduced(name: str, value: Value, collection: Collection) -> Value:
-    """One number or condition per event from those of its objects.
+    """One number or condition per event from the numbers or conditions of its objects.
 
     Args:
         name: one of `CONDITIONS` or `QUANTITIES`.
@@ -70,7 +70,7 @@ def pair_quantity(name: str, first: Momentum, second: Momentum, collection: str 
 
     Args:
         name: delta_r, delta_phi, delta_eta or mT.
-        one, two: the objects; differences are those of the first from the second.
+        first, second: the objects; differences are first minus second.
         collection: of which one of them goes through all objects, if it does.
     """
     defined = first.defined & second.defined

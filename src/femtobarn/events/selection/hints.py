@@ -1,4 +1,4 @@
-"""Names that people write in selections, and the ones that are meant."""
+"""Hints for selections: names that people write, and the correct ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of a selection stand for: numbers, conditions and names, of events or of objects, and momenta."""
+"""Values of the parts of a selection: numbers, conditions and names of events or objects, and momenta."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def atomic_write(
 
 @contextmanager
 def atomic_path(path: str | Path, *, check: Callable[[], object] = unchecked) -> Iterator[Path]:
-    """As `atomic_write`, for a writer that opens a file by its name: that of an empty file which nobody else has.
+    """As `atomic_write`, for a writer that opens a file by its name: an empty file with a new name.
 
     Args:
         path: the file, replaced if it exists.

@@ -36,7 +36,7 @@ class CheckedJson(NamedTuple):
 
 
 def content_checksum(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys and the layout of its text."""
+    """SHA-256 of a JSON value; the order of keys and the layout of the text do not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -47,7 +47,7 @@ def write_checked_json(
     files: Iterable[str] = (),
     check: Callable[[], object] = unchecked,
 ) -> None:
-    """Write JSON that a person can read, with a checksum of its content and those of files beside it.
+    """Write JSON that a person can read, with checksums of its content and of files beside it.
 
     Args:
         path: the file; complete or not there.

@@ -79,7 +79,7 @@ def refuse_utf16(path: str | Path, start: bytes) -> None:
     """Refuse text of two bytes a character, which every reader of text would take for garbage.
 
     Raises:
-        EventError: the first bytes of the file are those of UTF-16.
+        EventError: the file begins as UTF-16 text.
     """
     zeros = [place for place, byte in enumerate(start[:4]) if not byte]
     if start.startswith(UTF16_MARKS) or zeros in ([1, 3], [0, 2]):
