@@ -79,19 +79,35 @@ def make_run(
 ) -> Path:
     """A finished run folder with those scores."""
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    tree = label.startswith("BDT")
-    config: dict[str, Any] = {
+    settings = settings or ClassificationEvaluationConfig()
+    history = make_history(seed)
+    (folder / "config.yaml").write_text(yaml.safe_dump(make_config(label, seed, settings), sort_keys=False))
+    (folder / "meta.json").write_text(json.dumps(make_meta(label, seed, len(history), len(scores))))
+    (folder / "history.json").write_text(json.dumps(history))
+    scores.write(folder / "scores.parquet")
+    metrics = evaluate(scores, settings).metrics
+    (folder / "metrics.json").write_text(json.dumps(metrics, allow_nan=False))
+    return folder
+
+
+def make_config(label: str, seed: int, settings: ClassificationEvaluationConfig) -> dict[str, Any]:
+    """The experiment of a run, as config.yaml holds it."""
+    return {
         "label": label,
         "data": {"sample": "four-top", "fraction": 1.0, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}},
         "inputs": {"interactions": ["mass", "delta_r", "sm_running"] if "SM" in label else []},
-        "model": {"name": "bdt" if tree else "part"},
+        "model": {"name": "bdt" if label.startswith("BDT") else "part"},
         "task": {"signal": ["tttt"], "classes": "process", "loss": "cross_entropy"},
         "training": {"epochs": 15, "batch_size": 256, "lr": 1e-3},
-        "evaluation": (settings or ClassificationEvaluationConfig()).model_dump(mode="json"),
+        "evaluation": settings.model_dump(mode="json"),
         "seed": seed,
     }
-    history = [
+
+
+def make_history(seed: int) -> list[dict[str, float]]:
+    """Losses of 15 epochs that fall as losses do."""
+    rng = np.random.default_rng(seed)
+    return [
         {
             "epoch": epoch,
             "train_loss": 0.9 + 0.7 * np.exp(-epoch / 4) + 0.005 * rng.normal() - 0.006 * epoch,
@@ -101,16 +117,21 @@ def make_run(
         }
         for epoch in range(15)
     ]
+
+
+def make_meta(label: str, seed: int, n_epochs: int, n_test: int) -> dict[str, Any]:
+    """Facts of a run, as meta.json holds them."""
+    tree = label.startswith("BDT")
     seconds = 14.2 if tree else 183.0
-    meta = {
+    return {
         "label": label,
-        "model": config["model"]["name"],
+        "model": "bdt" if tree else "part",
         "seed": seed,
         "parameters": 0 if tree else 51_234,
-        "epochs": len(history),
-        "events": {"train": 60_000, "validation": 20_000, "test": len(scores)},
+        "epochs": n_epochs,
+        "events": {"train": 60_000, "validation": 20_000, "test": n_test},
         "seconds": seconds,
-        "events_per_second": 60_000 * len(history) / seconds,
+        "events_per_second": 60_000 * n_epochs / seconds,
         "flops": None if tree else 1.234e6,
         "elementwise": None if tree else 5.6e4,
         "leaves": 4_321 if tree else None,
@@ -120,14 +141,6 @@ def make_run(
         "versions": {"femtobarn": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
         "inputs": {"fingerprint": "ab" * 32, "provenance": {"generator": "none", "processes": RECORDS}},
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / "meta.json").write_text(json.dumps(meta))
-    (folder / "history.json").write_text(json.dumps(history))
-    scores.write(folder / "scores.parquet")
-    (folder / "metrics.json").write_text(
-        json.dumps(evaluate(scores, settings or ClassificationEvaluationConfig()).metrics, allow_nan=False)
-    )
-    return folder
 
 
 def make_runs(folder: Path, events: Events, *, seeds: int = 2, models: dict[str, float] | None = None) -> list[Path]:

@@ -185,7 +185,7 @@ def _summed(values: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(ak.to_numpy(ak.sum(ak.unflatten(values, counts), axis=1)), dtype=np.float64)
 
 
-def _missing(events: Events) -> vector.MomentumNumpy2D:
+def _missing(events: Events) -> Any:  # MomentumNumpy2D, whose sums mypy takes for arrays
     """Missing transverse momentum of each event."""
     columns = (np.asarray(ak.to_numpy(events.context[name]), dtype=np.float64) for name in ("MET", "phi_MET"))
     return vector.array(dict(zip(("pt", "phi"), columns, strict=True)))

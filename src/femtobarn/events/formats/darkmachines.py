@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from decimal import Decimal
@@ -62,20 +62,18 @@ def read_darkmachines(
             impossible energy, an event number met before: with line, offending text and remedy.
         FileNotFoundError: no such file.
     """
-    blocks: list[Block] = []
+    parts: list[Block] = []
     skipped = 0
     for text, line in _blocks(path, tolerant, block_bytes):
-        block = fast(text, line, unit)
-        if block is None:
-            block, bad = careful(text, line, path, unit, tolerant)
-            skipped += bad
-        blocks.append(block)
+        part = fast(text, line, unit)
+        if part is None:
+            part, n_bad = careful(text, line, path, unit, tolerant)
+            skipped += n_bad
+        parts.append(part)
         if progress is not None:
             progress(len(text))
-    if not blocks:
-        raise EventError(path, "has no events", remedy="an event file has at least one good line")
-    block = Block(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
-    del blocks
+    block = _joined(parts, path)
+    del parts
     if not len(block.number):
         problem = "has no events" + (f": all {skipped} lines are bad" if skipped else "")
         raise EventError(path, problem, remedy="an event file has at least one good line")
@@ -90,6 +88,12 @@ def read_darkmachines(
         events = events[~repeated]
     record = {"path": str(path), "sha256": checksum(path), "events": len(events), "skipped": skipped}
     return replace(events, provenance={"files": [record]})
+
+
+def _joined(parts: Sequence[Block], path: str | Path) -> Block:
+    if not parts:
+        raise EventError(path, "has no events", remedy="an event file has at least one good line")
+    return Block(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _repetition(block: Block, at: int, path: str | Path) -> EventError:
