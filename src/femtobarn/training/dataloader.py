@@ -149,10 +149,10 @@ class StreamingLoader:
             batch, targets = batch.to(self.device), tuple(to_device(target, self.device) for target in targets)
             if pending is not None:
                 yield pending
-            pending = (
-                batch.map(partial(distributed.all_gather, n_events=length)),
-                tuple(distributed.all_gather(target, length) for target in targets),
-            )
+            if distributed.world_size() > 1:
+                batch = batch.map(partial(distributed.all_gather, n_events=length))
+                targets = tuple(distributed.all_gather(target, length) for target in targets)
+            pending = batch, targets
         if pending is not None:
             yield pending
 
