@@ -13,7 +13,7 @@ import pytest
 
 from femtobarn.events import EventError, Events, inspect, read, read_parquet, write_parquet
 from femtobarn.events.inspect import tables
-from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.constituents import check_features
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, NEUTRAL, PARTICLE, PHOTON
 from tests.support.jets import jet_events, make_jets
 from tests.support.same_events import assert_same
@@ -59,7 +59,7 @@ def test_top_tagging_jets_agree_with_their_constituents(tmp_path):
         jet = momenta.sum(axis=0)
         assert events.context.jet_pt[row] == pytest.approx(math.hypot(jet[0], jet[1]), rel=1e-5)
     assert len(set(events.number.tolist())) == 12
-    suits(events, "kin")
+    check_features(events, "kin")
     assert len(events.select("ttv == 0")) == 4
 
 
@@ -143,7 +143,7 @@ def test_quark_gluon_jets_agree_with_their_archive(tmp_path):
         np.testing.assert_allclose(particles.mass, [MASS[int(number)] for number in rows[:, 3]], atol=2e-5)
         assert particles.kind.tolist() == [PDG[int(number)] for number in rows[:, 3]]
         assert particles.charge.tolist() == [{211: 1, -321: -1, 11: -1, -13: 1}.get(int(n), 0) for n in rows[:, 3]]
-    suits(events, "kinpid")
+    check_features(events, "kinpid")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_jetclass_jets_agree_with_their_tree(tmp_path):
     for name in ("kind", "charge", "pt", "E", "d0", "d0_error", "dz", "dz_error"):
         values, expected_values = ak.flatten(events.particles[name]), ak.flatten(written.particles[name])
         np.testing.assert_allclose(values, expected_values, rtol=1e-5, atol=1e-6, err_msg=name)
-    suits(events, "full")
+    check_features(events, "full")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from femtobarn.events import EventError, read
-from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.constituents import check_features
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, NEUTRAL
 from tests.events.test_readers_jets import FLAGS, jetclass, quark_gluon, top_tagging
 
@@ -105,9 +105,9 @@ def test_features_ask_for_what_a_tree_lacks(tmp_path):
         jetclass(tmp_path / "jets.root", **changes)
         events = read(tmp_path / "jets.root")
         for name in fitting:
-            suits(events, name)
+            check_features(events, name)
         with pytest.raises(ValueError, match=message):
-            suits(events, "full" if "full" in message else "kinpid")
+            check_features(events, "full" if "full" in message else "kinpid")
         assert absent != "charge" or not set(ak.flatten(events.particles.kind)) & {ELECTRON, ANTIMUON}
 
 

@@ -17,7 +17,7 @@ from femtobarn.events.record import TRACKS
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import FEATURES, Batch, Inputs, batches, columns, make_batch
 from femtobarn.inputs.batch import FIELDS
-from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.constituents import check_features
 from femtobarn.models import Network, model_spec, networks
 from femtobarn.models.network import trim
 from femtobarn.physics.objects import CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON
@@ -149,14 +149,14 @@ def test_missing_columns_are_named_with_what_would_do(name, lost):
     events = without(jet_events(3), lost)
     first = {"kinpid": "charge", "full": "d0"}[name]
     with pytest.raises(ValueError, match=rf"{name} needs {first}.* would do"):
-        suits(events, name)
-    suits(events, "kin")
+        check_features(events, name)
+    check_features(events, "kin")
 
 
 def test_constituents_are_no_objects_of_events():
     with pytest.raises(ValueError, match="these events hold charged hadron, neutral hadron; use kin, kinpid, full"):
-        suits(jet_events(5), "objects")
-    suits(make_events(5), "objects")
+        check_features(jet_events(5), "objects")
+    check_features(make_events(5), "objects")
 
 
 @pytest.mark.parametrize(

@@ -40,16 +40,16 @@ def test_wrapping_keeps_the_direction_and_lands_in_the_interval(value):
 @given(angle, angle)
 def test_separation_is_symmetric_and_what_the_cosine_says(first, second):
     one, two = torch.tensor([first, second], dtype=torch.float64).unbind()
-    apart = angles.separation(one, two)
-    assert apart == angles.separation(two, one)
+    apart = angles.abs_delta_phi(one, two)
+    assert apart == angles.abs_delta_phi(two, one)
     assert 0 <= apart <= math.pi + 1e-12
     assert math.cos(float(apart)) == pytest.approx(math.cos(first - second), abs=1e-12)
-    assert abs(float(angles.difference(one, two))) == pytest.approx(float(apart), abs=1e-12)
+    assert abs(float(angles.delta_phi(one, two))) == pytest.approx(float(apart), abs=1e-12)
 
 
 def test_across_the_seam_two_degrees_are_two_degrees():
     seam = torch.deg2rad(torch.tensor([179.0, -179.0], dtype=torch.float64))
-    assert math.degrees(float(angles.difference(seam[1], seam[0]))) == pytest.approx(2)
+    assert math.degrees(float(angles.delta_phi(seam[1], seam[0]))) == pytest.approx(2)
     assert float(angles.wrap(torch.tensor(math.pi, dtype=torch.float64))) == -math.pi
 
 

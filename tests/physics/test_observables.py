@@ -246,7 +246,7 @@ def test_an_observable_computes_what_it_needs_and_shares_it():
         def count(self, kinds: tuple[int, ...]) -> np.ndarray:
             return np.array([len(kinds)])
 
-        def choose(self, kinds: tuple[int, ...]) -> Padded:
+        def select(self, kinds: tuple[int, ...]) -> Padded:
             self.chosen.append(kinds)
             return padded([Object(ELECTRON, 50), Object(POSITRON, 40)])
 

@@ -13,7 +13,7 @@ import vector
 
 from femtobarn.physics import substructure
 from femtobarn.physics.clustering import POWERS, cluster, rapidity
-from femtobarn.physics.grooming import filtered, mass, mass_drop, separation, soft_drop, transverse
+from femtobarn.physics.grooming import delta_r, filtered, mass, mass_drop, soft_drop, transverse
 from femtobarn.physics.objects import CHARGED, ELECTRON, NEUTRAL, PHOTON
 from femtobarn.physics.substructure import (
     IDENTIFIED,
@@ -279,4 +279,4 @@ def test_names_are_told_in_order():
     assert tuple(kinematic(momenta, mask)) == KINEMATIC
     assert tuple(identified(momenta, mask, mask.astype(np.int64))) == IDENTIFIED
     assert tuple(charges(momenta, mask, mask.astype(np.float64))) == substructure.CHARGED_ONLY
-    np.testing.assert_allclose(separation(momenta[0, :1], momenta[0, :1]), 0)
+    np.testing.assert_allclose(delta_r(momenta[0, :1], momenta[0, :1]), 0)

@@ -18,7 +18,7 @@ import femtobarn
 from femtobarn.cli import app
 from femtobarn.events import read_parquet
 from femtobarn.events.storage.files import checksum
-from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.constituents import check_features
 from femtobarn.physics.objects import CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON
 from femtobarn.simulate import SOURCES, Jets, Plan, run
 from femtobarn.simulate.jets import RESONANCES, ancestors, cluster, labelled
@@ -156,7 +156,7 @@ def test_the_command_on_the_card_makes_the_same_jets(tmp_path):
     words = ["simulate", "--jets", "QCD", "--events", "60", "-o", str(tmp_path / "QCD.parquet"), "--workers", "1"]
     assert CliRunner().invoke(app, words).exit_code == 0
     made = read_parquet(tmp_path / "QCD.parquet")
-    suits(made, "full")
+    check_features(made, "full")
     # most tracks come from the collision itself: they miss it by what the detector adds alone
     tracks = ak.flatten(made.particles[made.particles.charge != 0])
     assert abs(np.median(abs(tracks.d0 / tracks.d0_error)) - 0.67) < 0.2
@@ -190,7 +190,7 @@ def test_shipped_jets_are_those_of_their_card(name):
     pt = events.context.jet_pt.to_numpy()
     assert pt.min() > 499
     assert pt.max() < 601
-    suits(events, "full" if name == "top-tagging" else "kinpid")
+    check_features(events, "full" if name == "top-tagging" else "kinpid")
     first, second = ("top", "QCD") if name == "top-tagging" else ("gluon", "quark")
     value = events.context.jet_mass if name == "top-tagging" else ak.num(events.particles.pt)
     assert np.median(value[events.process == first]) > 1.2 * np.median(value[events.process == second])

@@ -14,7 +14,7 @@ from femtobarn.inputs.batch import Batch
 from femtobarn.inputs.constituents import NEEDS, OBJECTS
 from femtobarn.inputs.interactions import INTERACTIONS, check
 from femtobarn.physics import lorentz, substructure
-from femtobarn.physics.object_arrays import Chosen, choose
+from femtobarn.physics.object_arrays import ObjectArrays, select_objects
 from femtobarn.physics.objects import PADDING, SLOTS
 from femtobarn.physics.observables import observables
 
@@ -52,8 +52,8 @@ def columns(
         return _stacked(_jet(batch, features))
     objects = _objects(batch)
     met, phi_met = batch.context.double().cpu().numpy().T
-    slots = [choose(objects, (kind,), most) for kind, most in SLOTS.values()]
-    merged = Chosen(*(np.concatenate(column, axis=1) for column in zip(*slots, strict=True)))
+    slots = [select_objects(objects, (kind,), most) for kind, most in SLOTS.values()]
+    merged = ObjectArrays(*(np.concatenate(column, axis=1) for column in zip(*slots, strict=True)))
     labels = [f"{name}{slot + 1}" if most > 1 else name for name, (_, most) in SLOTS.items() for slot in range(most)]
     table: dict[str, NDArray[np.float64]] = {}
     for index, label in enumerate(labels):
@@ -85,17 +85,17 @@ def _jet(batch: Batch, features: str) -> dict[str, NDArray[np.float64]]:
     return table
 
 
-def _objects(batch: Batch) -> Chosen:
+def _objects(batch: Batch) -> ObjectArrays:
     momenta = batch.momenta.detach().double()
     mask = batch.mask
     numbers = (lorentz.pt(momenta), lorentz.eta(momenta), lorentz.phi(momenta), momenta[..., 3])
     pt, eta, phi, energy = (torch.where(mask, number, 0.0).cpu().numpy() for number in numbers)
     kind = torch.where(mask, batch.kind, PADDING).long().cpu().numpy()
-    return Chosen(pt, eta, phi, energy, kind, mask.cpu().numpy())
+    return ObjectArrays(pt, eta, phi, energy, kind, mask.cpu().numpy())
 
 
 def _pair_columns(
-    merged: Chosen, context: torch.Tensor, labels: Sequence[str], interactions: Sequence[str]
+    merged: ObjectArrays, context: torch.Tensor, labels: Sequence[str], interactions: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
     pt, eta, phi, energy = (torch.from_numpy(column) for column in merged[:4])
     mask = torch.from_numpy(merged.mask)

@@ -83,7 +83,7 @@ def check(name: str, interactions: Sequence[str] = ()) -> str:
     return name
 
 
-def suits(events: Events, name: str) -> None:
+def check_features(events: Events, name: str) -> None:
     """Checks that events have what a set of features is made of.
 
     Raises:
@@ -97,7 +97,7 @@ def fit_for(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
     """Checks that particles of these types, with what is known of their tracks, have what features are made of.
 
     Raises:
-        ValueError: as `suits`.
+        ValueError: as `check_features`.
     """
     needed = () if name == OBJECTS else TRACKS[: NEEDS[name]]
     absent = [column for column in needed if column not in tracks]
@@ -129,7 +129,7 @@ def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features
         batch: jets; padded momenta are zeros, as `femtobarn.inputs.features.clean` leaves them.
         name: `kin`, `kinpid` or `full`.
     """
-    momenta = pairwise.filled(batch.momenta, batch.mask)
+    momenta = pairwise.fill_padding(batch.momenta, batch.mask)
     jet = torch.where(batch.mask[..., None], batch.momenta, 0.0).sum(1, keepdim=True)
     found = kinematics(momenta, jet)
     found["delta eta"] = torch.where(lorentz.eta(jet) > 0, 1.0, -1.0) * found["delta eta"]
@@ -144,7 +144,7 @@ def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features
     if NEEDS[name] > 1:
         _, d0, d0_error, dz, dz_error = batch.tracks.unbind(-1)
         scalars += [d0.tanh(), _scaled(d0_error, "d0 error"), dz.tanh(), _scaled(dz_error, "dz error")]
-    return arranged(found, torch.stack(scalars, dim=-1) if scalars else momenta[..., :0])
+    return join_features(found, torch.stack(scalars, dim=-1) if scalars else momenta[..., :0])
 
 
 def kinematics(momenta: Float[Tensor, "batch particles 4"], jet: Float[Tensor, "batch _ 4"]) -> dict[str, Tensor]:
@@ -152,19 +152,21 @@ def kinematics(momenta: Float[Tensor, "batch particles 4"], jet: Float[Tensor, "
     pt, energy = lorentz.pt(momenta).clamp_min(SOFTEST), momenta[..., 3].clamp_min(SOFTEST)
     whole, total = lorentz.pt(jet).clamp_min(SOFTEST), jet[..., 3].clamp_min(SOFTEST)
     along = lorentz.eta(momenta) - lorentz.eta(jet)
-    around = angles.difference(lorentz.phi(momenta), lorentz.phi(jet))
+    around = angles.delta_phi(lorentz.phi(momenta), lorentz.phi(jet))
     return {
         "log pT": pt.log(),
         "log E": energy.log(),
         "log pT/jet": (pt / whole).log(),
         "log E/jet": (energy / total).log(),
-        "delta R": lorentz.root(along.square() + around.square()),
+        "delta R": lorentz.safe_sqrt(along.square() + around.square()),
         "delta eta": along,
         "delta phi": around,
     }
 
 
-def arranged(found: Mapping[str, Tensor], scalars: Float[Tensor, "*shape scalars"]) -> Float[Tensor, "*shape features"]:
+def join_features(
+    found: Mapping[str, Tensor], scalars: Float[Tensor, "*shape scalars"]
+) -> Float[Tensor, "*shape features"]:
     """The features of a set in their order: those of `kinematics` on their scales, the others between them."""
     first, last = (
         torch.stack([_scaled(found[name], name) for name in names], dim=-1) for names in (_LOGARITHMS, _ANGLES)

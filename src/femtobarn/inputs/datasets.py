@@ -20,7 +20,7 @@ from femtobarn.events.record import KINEMATICS, MISSING_MOMENTUM
 from femtobarn.events.shards.decode import Arrays
 from femtobarn.events.shards.sharded_split import ShardedSplit
 from femtobarn.inputs.batch import Batch, batch_from_arrays, make_batch
-from femtobarn.inputs.constituents import fit_for, suits
+from femtobarn.inputs.constituents import check_features, fit_for
 from femtobarn.inputs.event_columns import EventColumns, TargetMaker, event_columns
 
 #: Events of a folder of shards from which means, standard deviations and the temperature are taken.
@@ -88,9 +88,9 @@ class InMemoryDataset:
         """Check that the events have the columns of a set of features.
 
         Raises:
-            ValueError: as `femtobarn.inputs.constituents.suits`.
+            ValueError: as `femtobarn.inputs.constituents.check_features`.
         """
-        suits(self.events, features)
+        check_features(self.events, features)
 
     def _absolute_weights(self) -> dict[str, float]:
         processes, codes = np.unique(self.events.process, return_inverse=True)
@@ -215,7 +215,7 @@ class ShardedDataset:
         """Check that the events have the columns of a set of features.
 
         Raises:
-            ValueError: as `femtobarn.inputs.constituents.suits`.
+            ValueError: as `femtobarn.inputs.constituents.check_features`.
         """
         fit_for(self.split.index.tracks, self.split.index.kinds, features)
 

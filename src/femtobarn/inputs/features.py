@@ -103,11 +103,11 @@ class Inputs(nn.Module):
         """Features in the precision of the buffers, momenta in their own; what padded slots hold changes nothing."""
         batch = clean(batch)
         dtype = self.particle_mean.dtype
-        particles = standardised(self._particles(batch).to(dtype), self.particle_mean, self.particle_std)
+        particles = standardize(self._particles(batch).to(dtype), self.particle_mean, self.particle_std)
         return Features(
             particles=torch.where(batch.mask[..., None], particles, 0.0),
             pairs=self._pairs(batch, dtype),
-            context=standardised(self._context(batch).to(dtype), self.context_mean, self.context_std),
+            context=standardize(self._context(batch).to(dtype), self.context_mean, self.context_std),
             mask=batch.mask,
             momenta=batch.momenta,
             kind=batch.kind if self.has_types else torch.where(batch.mask, PARTICLE, batch.kind),
@@ -127,7 +127,7 @@ class Inputs(nn.Module):
         real = pairwise.pairs(batch.mask)
         # one feature at a time: arithmetic on a last axis as short as this is several times slower
         features = [
-            torch.where(real, standardised(feature.to(dtype), mean, std), 0.0)
+            torch.where(real, standardize(feature.to(dtype), mean, std), 0.0)
             for feature, mean, std in zip(
                 pair_features(batch, self.interactions), self.pair_mean, self.pair_std, strict=True
             )
@@ -140,7 +140,7 @@ class Inputs(nn.Module):
         same = (
             torch.eye(pairs.shape[1], dtype=torch.bool, device=pairs.device)[..., None] & batch.mask[:, :, None, None]
         )
-        return torch.where(same, standardised(own, self.pair_mean, self.pair_std)[:, :, None], pairs)
+        return torch.where(same, standardize(own, self.pair_mean, self.pair_std)[:, :, None], pairs)
 
     @torch.no_grad()
     def fit(self, batch: Batch, weight: Float[Tensor, " batch"] | None = None) -> Inputs:
@@ -241,7 +241,7 @@ def clean(batch: Batch) -> Batch:
 
 def particle_features(batch: Batch) -> Float[Tensor, "batch particles features"]:
     """`PARTICLES` of every object, not standardised; padded slots hold finite numbers without meaning."""
-    momenta = pairwise.filled(batch.momenta, batch.mask)
+    momenta = pairwise.fill_padding(batch.momenta, batch.mask)
     types = torch.arange(1, len(NAMES), device=batch.kind.device)
     flags = (batch.kind[..., None] == types).to(momenta.dtype)
     return torch.cat([kinematics(momenta), flags], dim=-1)
@@ -258,7 +258,7 @@ def kinematics(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape kine
     return torch.stack(numbers, dim=-1)
 
 
-def as_seen(
+def local_frame_features(
     momenta: Float[Tensor, "batch particles 4"],
     whole: Float[Tensor, "batch particles 4"],
     scalars: Float[Tensor, "batch particles scalars"],
@@ -274,7 +274,7 @@ def as_seen(
     """
     if features == constituents.OBJECTS:
         return torch.cat([kinematics(momenta), scalars], dim=-1)
-    return constituents.arranged(constituents.kinematics(momenta, whole), scalars)
+    return constituents.join_features(constituents.kinematics(momenta, whole), scalars)
 
 
 def context_features(batch: Batch) -> Float[Tensor, "batch event_features"]:
@@ -289,7 +289,7 @@ def missing(batch: Batch) -> Float[Tensor, "batch 1 4"]:
     return torch.stack([met * azimuth.cos(), met * azimuth.sin(), torch.zeros_like(met), met], dim=-1)[:, None]
 
 
-def standardised(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def standardize(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Features with the mean taken off, in units of the standard deviation."""
     return (features - mean) / std
 

@@ -44,7 +44,7 @@ INTERACTIONS: dict[str, Interaction] = {
     "mass": Interaction(
         "invariant mass of the pair in GeV",
         lambda b: pairwise.mass(b.momenta, b.mask),
-        own=lambda b: lorentz.root(_mass2(b)),
+        own=lambda b: lorentz.safe_sqrt(_mass2(b)),
     ),
     "mass2": Interaction(
         "invariant mass squared in GeV², as in ParT", lambda b: pairwise.mass2(b.momenta, b.mask), own=_mass2

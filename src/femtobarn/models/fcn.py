@@ -16,7 +16,7 @@ from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.inputs.features import KINEMATIC
 from femtobarn.models.registry import model
 from femtobarn.nn import BatchNorm, Linear
-from femtobarn.physics.hardness import harder
+from femtobarn.physics.hardness import is_harder
 from femtobarn.physics.objects import SLOTS
 
 
@@ -91,7 +91,7 @@ class FCN(nn.Module):
 
         The harder particles of the same type are counted, which needs no sorting and no data-dependent shape.
         """
-        place = (harder(momenta) & (kind[:, None, :] == kind[:, :, None]) & mask[:, None, :]).sum(-1)
+        place = (is_harder(momenta) & (kind[:, None, :] == kind[:, :, None]) & mask[:, None, :]).sum(-1)
         matches = (kind[:, None, :] == self.kinds[:, None]) & (place[:, None, :] == self.places[:, None])
         return matches & mask[:, None, :]
 

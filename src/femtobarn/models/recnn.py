@@ -193,7 +193,7 @@ def node_features(tree: ClusterTree, mask: Bool[Tensor, "batch nodes"]) -> Float
     features = (
         (mass_ratio2.clamp_min(0) + MASS_RATIO2_OFFSET).log(),
         lorentz.rapidity(momenta) - lorentz.rapidity(jet),
-        angles.difference(lorentz.phi(momenta), lorentz.phi(jet)),
+        angles.delta_phi(lorentz.phi(momenta), lorentz.phi(jet)),
         energy.log(),
         (energy / jet[..., 3].clamp_min(MIN_ENERGY)).log(),
         pt.log(),

@@ -41,14 +41,14 @@ def directions(momenta: Float[Tensor, "batch particles 4"], mask: Bool[Tensor, "
         mask: True where a particle is real; padded slots may hold any number.
     """
     total = torch.where(mask[..., None], momenta, 0.0).sum(1, keepdim=True)
-    padded = pairwise.filled(momenta, mask)
+    padded = pairwise.fill_padding(momenta, mask)
     pt = torch.where(mask, lorentz.pt(padded), 0.0)
     ht = pt.sum(1)
     axis_phi = lorentz.phi(total)
     return Directions(
         pt_fraction=pt / ht.clamp_min(TINY_PT)[:, None],
         delta_y=torch.where(mask, lorentz.rapidity(padded) - lorentz.rapidity(total), 0.0),
-        delta_phi=torch.where(mask, angles.difference(lorentz.phi(padded), axis_phi), 0.0),
+        delta_phi=torch.where(mask, angles.delta_phi(lorentz.phi(padded), axis_phi), 0.0),
         ht=ht,
         axis_phi=axis_phi[:, 0],
     )

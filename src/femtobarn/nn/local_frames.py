@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
-from femtobarn.inputs.features import as_seen
+from femtobarn.inputs.features import local_frame_features
 from femtobarn.nn.frames import (
     MIN_PARTICLE_MASS,
     N_FRAME_VECTORS,
@@ -106,7 +106,7 @@ class LocalFrames(nn.Module):
         total = in_local_frame(frames, momenta.sum(1, keepdim=True).expand_as(momenta))
         local, total = zero_rounding_errors(local), zero_rounding_errors(total)
         dtype = scalars.dtype
-        particles = as_seen(
+        particles = local_frame_features(
             local.to(dtype),
             total.to(dtype),
             scalars[:, :n_particles, : self.n_scalars],

@@ -16,7 +16,7 @@ from torch import Tensor
 from femtobarn.nn.scan import Tensors, scan
 from femtobarn.physics import angles, lorentz
 from femtobarn.physics.constants import TINY_PT
-from femtobarn.physics.hardness import harder
+from femtobarn.physics.hardness import is_harder
 
 TreeAlgorithm = Literal["kt", "anti-kt", "ca", "desc-pt", "asc-pt", "random"]
 
@@ -85,7 +85,7 @@ def cluster(
     reproducible but carries no information.
 
     Distances that agree within `DISTANCE_TOLERANCE` are ties. Among ties, the pair with the harder particles comes
-    first, by `harder`; so the slot decides only between particles of the same pT and energy.
+    first, by `is_harder`; so the slot decides only between particles of the same pT and energy.
 
     Args:
         momenta: (px, py, pz, E) in GeV; finite in padded slots too.
@@ -164,12 +164,12 @@ def _merge_by_group(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> 
 
 def _initial_state(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> _State:
     batch, slots = mask.shape
-    precedes = harder(momenta)
+    precedes = is_harder(momenta)
     if algorithm == "asc-pt":
         precedes = precedes.transpose(1, 2)
     slot = torch.arange(slots, device=mask.device).expand(batch, slots)
     rank = (precedes & mask[:, None, :]).sum(-1).masked_fill(~mask, MAX_SLOTS)
-    node = (MAX_SLOTS * rank + slot).argsort(dim=1)  # `harder` is no order among three near ties: ranks may be equal
+    node = (MAX_SLOTS * rank + slot).argsort(dim=1)  # `is_harder` is no order among three near ties: ranks may be equal
     momenta = momenta.gather(1, node[..., None].expand_as(momenta))
     mask = mask.gather(1, node)
     if algorithm in PT_EXPONENTS:
@@ -264,5 +264,5 @@ def _distance(first: Tensor, second: Tensor, algorithm: TreeAlgorithm) -> Tensor
     if algorithm not in PT_EXPONENTS:
         return 1 / torch.minimum(first, second)[..., 0]  # smallest for the pair with the largest numbers
     delta_y2 = (first[..., 1] - second[..., 1]).square()
-    delta_phi2 = angles.separation(first[..., 2], second[..., 2]).square()
+    delta_phi2 = angles.abs_delta_phi(first[..., 2], second[..., 2]).square()
     return torch.minimum(first[..., 0], second[..., 0]) * (delta_y2 + delta_phi2).clamp_min(MIN_DISTANCE**2)

@@ -1,4 +1,4 @@
-"""Angles: differences that know a full turn is no turn."""
+"""Angles: differences that are wrapped to half a turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from femtobarn.physics.constants import TWO_PI
 
 
 def wrap(angle: Tensor) -> Tensor:
-    r"""An angle brought into [-π, π): 179° and -179° are 2° apart, not 358°.
+    r"""Wrap an angle into [-π, π): 179° and -179° are 2° apart, not 358°.
 
     .. math:: \phi - 2\pi \lfloor (\phi + \pi) / 2\pi \rfloor
 
@@ -22,11 +22,11 @@ def wrap(angle: Tensor) -> Tensor:
     return angle - TWO_PI * torch.floor((angle + math.pi) / TWO_PI)
 
 
-def difference(first: Tensor, second: Tensor) -> Tensor:
-    """The way from `second` to `first` around the circle, in [-π, π)."""
+def delta_phi(first: Tensor, second: Tensor) -> Tensor:
+    """Difference of two azimuths in radians, first - second, in [-π, π)."""
     return wrap(first - second)
 
 
-def separation(first: Tensor, second: Tensor) -> Tensor:
-    """The shorter way between two angles, in [0, π]; exactly symmetric in its arguments."""
+def abs_delta_phi(first: Tensor, second: Tensor) -> Tensor:
+    """Absolute difference of two azimuths in radians, in [0, π]; exactly symmetric in its arguments."""
     return wrap((first - second).abs()).abs()

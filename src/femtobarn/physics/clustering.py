@@ -1,4 +1,4 @@
-"""Clustering: in which order the constituents of a jet belong together.
+"""Clustering: history of the merging of the constituents of a jet.
 
 Numpy, many jets at once. FastJet finds jets in collisions (`femtobarn.simulate`); its array interface gives no tree of
 mergings, which grooming and subjets need, so the few hundred constituents of a jet are clustered here.
@@ -19,18 +19,18 @@ Algorithm = Literal["kt", "cambridge_aachen", "antikt"]
 #: Power of the transverse momentum in the distance of two particles.
 POWERS: dict[str, int] = {"kt": 1, "cambridge_aachen": 0, "antikt": -1}
 
-#: Distances in memory at once.
-CHUNK = 2_000_000
+#: Number of distances in memory at once.
+CHUNK_DISTANCES = 2_000_000
 
 Momenta = Float[np.ndarray, "batch particles 4"]
 Mask = Bool[np.ndarray, "batch particles"]
 
 
-class Tree(NamedTuple):
-    """How the constituents of each jet were merged, two at a time.
+class ClusterSequence(NamedTuple):
+    """Mergings of the constituents of each jet, two at a time.
 
-    Nodes 0 to n - 1 are the n slots of the constituents, node n + k is what the k-th merging made. Jets with fewer
-    constituents have fewer mergings; -1 stands behind their last.
+    Nodes 0 to n - 1 are the n slots of the constituents, node n + k is the result of the k-th merging. Jets with fewer
+    constituents have fewer mergings, followed by -1.
     """
 
     momenta: Float[np.ndarray, "batch nodes 4"]  # (px, py, pz, E) in GeV; zeros where there is no node
@@ -48,10 +48,10 @@ class Tree(NamedTuple):
         """The two nodes that one node of each jet was made of; -1 for constituents and for no node."""
         if not self.first.shape[1]:
             return np.full_like(node, -1), np.full_like(node, -1)
-        made = node >= self.slots
-        step = np.where(made, node - self.slots, 0)
+        is_merging = node >= self.slots
+        step = np.where(is_merging, node - self.slots, 0)
         rows = np.arange(len(node))
-        return np.where(made, self.first[rows, step], -1), np.where(made, self.second[rows, step], -1)
+        return np.where(is_merging, self.first[rows, step], -1), np.where(is_merging, self.second[rows, step], -1)
 
     def at(self, node: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 4"]:
         """Momentum of one node of each jet, zeros for -1."""
@@ -62,26 +62,26 @@ class Tree(NamedTuple):
 
     def subjets(self, count: int) -> Float[np.ndarray, "batch subjets 4"]:
         """The `count` exclusive subjets of each jet: its last count - 1 mergings undone; zeros where it has fewer."""
-        found = np.full((len(self.root), count), -1, dtype=np.int64)
-        found[:, 0] = self.root
+        nodes = np.full((len(self.root), count), -1, dtype=np.int64)
+        nodes[:, 0] = self.root
         for number in range(1, count):
-            # the latest merging is the node of the highest number
-            which = found[:, :number].argmax(axis=1)
-            rows = np.arange(len(found))
-            one, other = self.parents(found[rows, which])
-            split = one >= 0
-            found[rows[split], which[split]] = one[split]
-            found[rows[split], number] = other[split]
-        return np.stack([self.at(found[:, number]) for number in range(count)], axis=1)
+            # the latest merging has the highest number
+            latest = nodes[:, :number].argmax(axis=1)
+            rows = np.arange(len(nodes))
+            first, second = self.parents(nodes[rows, latest])
+            split = first >= 0
+            nodes[rows[split], latest[split]] = first[split]
+            nodes[rows[split], number] = second[split]
+        return np.stack([self.at(nodes[:, number]) for number in range(count)], axis=1)
 
 
-def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> Tree:
-    r"""The tree of mergings of all constituents of each jet into one, with momenta added (E scheme).
+def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> ClusterSequence:
+    r"""Cluster all constituents of each jet into one, adding momenta (E scheme).
 
     .. math:: d_{ij} = \min(p_{T,i}^{2p}, p_{T,j}^{2p})\,\Delta_{ij}^2, \quad \Delta^2 = (y_i-y_j)^2 + (\phi_i-\phi_j)^2
 
     with p = 1 for kt (hep-ph/9305266), 0 for Cambridge/Aachen (hep-ph/9707323) and -1 for anti-kt (arXiv:0802.1189).
-    There is no beam: whatever is in the jet stays in it.
+    There is no beam distance: all constituents stay in the jet.
 
     Args:
         momenta: (px, py, pz, E) in GeV.
@@ -90,7 +90,7 @@ def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> Tree:
     """
     jets, slots = mask.shape
     counts = mask.sum(axis=1)
-    tree = Tree(
+    tree = ClusterSequence(
         np.concatenate([np.where(mask[..., None], momenta, 0.0), np.zeros((jets, max(slots - 1, 0), 4))], axis=1),
         np.full((jets, max(slots - 1, 0)), -1, dtype=np.int64),
         np.full((jets, max(slots - 1, 0)), -1, dtype=np.int64),
@@ -102,7 +102,7 @@ def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> Tree:
     order = order[counts[order] > 1]
     while len(order):
         width = int(counts[order[-1]])
-        rows = order[-max(1, CHUNK // width**2) :]
+        rows = order[-max(1, CHUNK_DISTANCES // width**2) :]
         order = order[: -len(rows)]
         _merge(tree, rows, mask[rows], width, POWERS[algorithm])
     return tree
@@ -136,35 +136,35 @@ class _State(NamedTuple):
     height: NDArray[np.float64]
     azimuth: NDArray[np.float64]
 
-    def distances(self, rows: NDArray[np.int64], one: NDArray[np.int64]) -> NDArray[np.float64]:
+    def distances(self, rows: NDArray[np.int64], particle: NDArray[np.int64]) -> NDArray[np.float64]:
         """Clustering distance of one particle of each row to all of its row; infinite to itself and to nothing."""
-        at = (rows, one)
+        at = (rows, particle)
         angle = distance2(self.height[rows], self.azimuth[rows], self.height[at][:, None], self.azimuth[at][:, None])
         softer = np.minimum(self.hardness[rows], self.hardness[at][:, None])
         gone = np.isinf(self.hardness[rows]) | np.isinf(self.hardness[at])[:, None]
-        found = np.where(gone, np.inf, angle * np.where(gone, 0.0, softer))
-        found[np.arange(len(rows)), one] = np.inf
-        return found
+        values = np.where(gone, np.inf, angle * np.where(gone, 0.0, softer))
+        values[np.arange(len(rows)), particle] = np.inf
+        return values
 
 
-def _merge(tree: Tree, rows: NDArray[np.int64], mask: Mask, width: int, power: int) -> None:
-    """Clusters some jets of up to `width` constituents, and writes their mergings into the tree."""
+def _merge(tree: ClusterSequence, rows: NDArray[np.int64], mask: Mask, width: int, power: int) -> None:
+    """Cluster some jets of up to `width` constituents and write their mergings into the tree."""
     slots = tree.slots
     node = np.argsort(~mask, axis=1, kind="stable")[:, :width]
     left = mask.sum(axis=1)
     momenta = np.take_along_axis(tree.momenta[rows, :slots], node[..., None], axis=1)
     state = _State(momenta, node, *(np.zeros(node.shape) for _ in range(3)))
-    there = np.arange(width) < left[:, None]
+    real = np.arange(width) < left[:, None]
     for column, values in zip(state[2:], _coordinates(momenta, power), strict=True):
         column[:] = values
-    state.hardness[~there] = np.inf
+    state.hardness[~real] = np.inf
     jets = np.arange(len(rows))
     nearest = np.zeros(node.shape, dtype=np.int64)
     closest = np.full(node.shape, np.inf)
-    for one in range(width):
-        found = state.distances(jets, np.full(len(rows), one))
-        nearest[:, one] = found.argmin(axis=1)
-        closest[:, one] = found.min(axis=1)
+    for particle in range(width):
+        distances = state.distances(jets, np.full(len(rows), particle))
+        nearest[:, particle] = distances.argmin(axis=1)
+        closest[:, particle] = distances.min(axis=1)
     for step in range(width - 1):
         jets = np.flatnonzero(left - step > 1)
         i = closest[jets].argmin(axis=1)
@@ -178,12 +178,12 @@ def _merge(tree: Tree, rows: NDArray[np.int64], mask: Mask, width: int, power: i
         state.hardness[jets, j] = np.inf
         closest[jets, j] = np.inf
         # whoever was nearest to one of the two is compared with all again, the others only with the new node
-        found = state.distances(jets, i)
+        distances = state.distances(jets, i)
         stale = (nearest[jets] == i[:, None]) | (nearest[jets] == j[:, None])
         stale[np.arange(len(jets)), i] = True
         stale &= np.isfinite(state.hardness[jets])
-        closer = (found < closest[jets]) & ~stale
-        closest[jets] = np.where(closer, found, closest[jets])
+        closer = (distances < closest[jets]) & ~stale
+        closest[jets] = np.where(closer, distances, closest[jets])
         nearest[jets] = np.where(closer, i[:, None], nearest[jets])
         of, lonely = np.nonzero(stale)
         again = state.distances(jets[of], lonely)

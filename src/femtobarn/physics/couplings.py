@@ -1,4 +1,4 @@
-"""Couplings: how strongly two objects talk to each other in the Standard Model.
+"""Couplings: strength of the interaction of two particles in the Standard Model.
 
 Three matrices over the object types, each a step closer to nature: which pairs meet in a leading-order vertex
 (`ids`), how strong that vertex is at the Z mass (`const`), and how strong it is at the pair's scale (`running`).
@@ -18,7 +18,7 @@ from femtobarn.physics import lorentz
 from femtobarn.physics.constants import Z_MASS
 from femtobarn.physics.objects import ANTIMUON, BJET, ELECTRON, JET, MUON, NAMES, PADDING, PHOTON, POSITRON
 from femtobarn.physics.objects import LEPTONS as LEPTON_KINDS
-from femtobarn.physics.pairwise import filled, pairs
+from femtobarn.physics.pairwise import fill_padding, pairs
 
 #: Couplings at the Z mass: the electromagnetic and the strong fine-structure constant.
 ALPHA, ALPHA_S = 1 / 127.5, 0.118
@@ -92,7 +92,7 @@ def running(momenta: Momenta, kind: Kind, mask: Mask) -> Matrix:
 
     .. math:: Q = (p_{T,i} + p_{T,j}) / 2
     """
-    transverse = lorentz.pt(filled(momenta, mask))
+    transverse = lorentz.pt(fill_padding(momenta, mask))
     q2 = ((transverse[:, :, None] + transverse[:, None, :]) / 2).square()
     strong = _look_up(STRONG, kind, mask, momenta.dtype) * strength(alpha_s(q2))
     electric = _look_up(ELECTRIC, kind, mask, momenta.dtype) * strength(alpha(q2))
@@ -113,5 +113,5 @@ def _look_up(vertices: Vertices, kind: Kind, mask: Mask, dtype: torch.dtype) -> 
     kind = torch.where(mask, kind, PADDING).long()
     index = kind[:, :, None] * len(types) + kind[:, None, :]
     # index_select takes a quarter of the time of table[index]
-    found = torch.tensor(table, dtype=dtype, device=kind.device).index_select(0, index.flatten())
-    return torch.where(pairs(mask), found.reshape(index.shape), 0.0)
+    values = torch.tensor(table, dtype=dtype, device=kind.device).index_select(0, index.flatten())
+    return torch.where(pairs(mask), values.reshape(index.shape), 0.0)

@@ -31,9 +31,9 @@ class Multivectors(NamedTuple):
 def grade(x: Multivectors, number: int) -> Multivectors:
     """The part of this grade, from 0 to 4, with zeros elsewhere."""
     part, half = ((0, 0), (1, 0), (2, slice(None)), (1, 1), (0, 1))[number]
-    found = Multivectors(*(torch.zeros_like(each) for each in x))
-    _halves(found[part])[half] = _halves(x[part])[half]
-    return found
+    result = Multivectors(*(torch.zeros_like(component) for component in x))
+    _halves(result[part])[half] = _halves(x[part])[half]
+    return result
 
 
 def reverse(x: Multivectors) -> Multivectors:
@@ -101,7 +101,8 @@ def multiply(
 def components(x: Multivectors) -> Float[Tensor, "16 rows channels"]:
     """Real and imaginary part in turn of the scalar, the bivectors, then the vectors."""
     parts = [
-        torch.unflatten(each, -1, (2, each.shape[-1] // 2)).movedim(-2, -3) for each in (x.scalars[None], x[2], x[1])
+        torch.unflatten(grades, -1, (2, grades.shape[-1] // 2)).movedim(-2, -3)
+        for grades in (x.scalars[None], x.bivectors, x.vectors)
     ]
     return torch.cat(parts).flatten(0, 1)
 
@@ -114,14 +115,14 @@ def from_components(x: Float[Tensor, "16 rows channels"]) -> Multivectors:
 
 def _matrices() -> tuple[Tensor, Tensor, Tensor]:
     """From components to the entries of the matrices in `multiply`, and back."""
-    one, i = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    unit_matrix, imaginary = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     upper = torch.zeros(2, 2, 2, 2, 2, 4, 2)  # row, psi or chi, column, part; even or odd, component, part
     for parity, (unit, x, y, z) in enumerate(((0, 1, 2, 3), (3, 0, 1, 2))):  # e_t is the unit of chi, and comes last
         entries = upper[:, parity, :, :, parity]
-        entries[0, 0, :, unit], entries[1, 1, :, unit] = one, one
-        entries[0, 1, :, x], entries[1, 0, :, x] = one, one
-        entries[0, 1, :, y], entries[1, 0, :, y] = -i, i
-        entries[0, 0, :, z], entries[1, 1, :, z] = one, -one
+        entries[0, 0, :, unit], entries[1, 1, :, unit] = unit_matrix, unit_matrix
+        entries[0, 1, :, x], entries[1, 0, :, x] = unit_matrix, unit_matrix
+        entries[0, 1, :, y], entries[1, 0, :, y] = -imaginary, imaginary
+        entries[0, 0, :, z], entries[1, 1, :, z] = unit_matrix, -unit_matrix
     conjugate, sign = torch.tensor([1.0, -1.0])[:, None, None, None], torch.tensor([-1.0, 1.0])
     left = torch.zeros(2, 2, 2, 2, 2, 4, 2)  # column, for the upper half of y or the lower, row, part; components
     left[:, 0] = upper[:, 0].transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Grooming: what is left of a jet without its soft, wide-angle radiation.
+"""Grooming: jets without their soft, wide-angle radiation.
 
 Both procedures walk a Cambridge/Aachen tree from the whole jet towards the branch they follow, until a splitting
 passes. A jet without such a splitting ends as its last single constituent, or fails.
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from femtobarn.physics.clustering import Tree, distance2, rapidity
+from femtobarn.physics.clustering import ClusterSequence, distance2, rapidity
 
 Momentum = Float[np.ndarray, "batch 4"]
 Number = Float[np.ndarray, " batch"]
@@ -23,12 +23,12 @@ class Groomed(NamedTuple):
     """Jets after grooming; z and delta_r are 0 where no splitting passed."""
 
     momentum: Momentum  # (px, py, pz, E) in GeV
-    passed: Bool[np.ndarray, " batch"]  # whether a splitting passed
-    z: Number  # share of the softer branch in the sum of the two branches' pT
+    passed: Bool[np.ndarray, " batch"]  # True if a splitting passed
+    z: Number  # fraction of the softer branch in the sum of the two branches' pT
     delta_r: Number  # distance of the two branches in rapidity and azimuth
 
 
-def soft_drop(tree: Tree, *, z_cut: float = 0.1, beta: float = 0.0, radius: float = 0.8) -> Groomed:
+def soft_drop(tree: ClusterSequence, *, z_cut: float = 0.1, beta: float = 0.0, radius: float = 0.8) -> Groomed:
     r"""Jets after soft drop: the softer branch is dropped until it carries enough of the momentum.
 
     .. math:: \frac{\min(p_{T,1}, p_{T,2})}{p_{T,1} + p_{T,2}} > z_\mathrm{cut} \left(\frac{\Delta_{12}}{R}\right)^\beta
@@ -42,14 +42,14 @@ def soft_drop(tree: Tree, *, z_cut: float = 0.1, beta: float = 0.0, radius: floa
     Source: Larkoski, Marzani, Soyez and Thaler, *Soft drop*, arXiv:1402.2657.
     """
 
-    def passes(one: Momentum, other: Momentum) -> NDArray[np.bool_]:
-        z, delta_r = sharing(one, other)
+    def passes(first: Momentum, second: Momentum) -> NDArray[np.bool_]:
+        z, delta_r = split_fraction(first, second)
         return np.asarray(z > z_cut * (delta_r / radius) ** beta)
 
     return _walk(tree, passes, transverse)
 
 
-def mass_drop(tree: Tree, *, mu: float = 0.67, y_cut: float = 0.09) -> Groomed:
+def mass_drop(tree: ClusterSequence, *, mu: float = 0.67, y_cut: float = 0.09) -> Groomed:
     r"""Jets after the mass-drop filter's first step: undo the clustering until a heavy jet falls into two light halves.
 
     .. math:: m_1 < \mu m, \quad \frac{\min(p_{T,1}^2, p_{T,2}^2)}{m^2}\,\Delta_{12}^2 > y_\mathrm{cut}
@@ -62,11 +62,11 @@ def mass_drop(tree: Tree, *, mu: float = 0.67, y_cut: float = 0.09) -> Groomed:
     Source: Butterworth, Davison, Rubin and Salam, arXiv:0802.2470.
     """
 
-    def passes(one: Momentum, other: Momentum) -> NDArray[np.bool_]:
-        whole = mass(one + other)
-        softer = np.minimum(transverse(one), transverse(other))
-        share = np.divide(softer * separation(one, other), whole, out=np.zeros_like(whole), where=whole > 0) ** 2
-        return np.asarray((np.maximum(mass(one), mass(other)) < mu * whole) & (share > y_cut))
+    def passes(first: Momentum, second: Momentum) -> NDArray[np.bool_]:
+        total = mass(first + second)
+        softer = np.minimum(transverse(first), transverse(second))
+        y = np.divide(softer * delta_r(first, second), total, out=np.zeros_like(total), where=total > 0) ** 2
+        return np.asarray((np.maximum(mass(first), mass(second)) < mu * total) & (y > y_cut))
 
     return _walk(tree, passes, mass)
 
@@ -77,12 +77,14 @@ def filtered(jets: Float[np.ndarray, "batch subjets 4"], count: int = 3) -> Mome
     return np.asarray(np.take_along_axis(jets, order[..., None], axis=1).sum(axis=1))
 
 
-def sharing(one: Float[np.ndarray, "*shape 4"], other: Float[np.ndarray, "*shape 4"]) -> tuple[Number, Number]:
-    """Share of the softer of two momenta in the sum of their pT, and their distance in rapidity and azimuth."""
-    first, second = transverse(one), transverse(other)
-    whole = first + second
-    z = np.divide(np.minimum(first, second), whole, out=np.zeros_like(whole), where=whole > 0)
-    return z, separation(one, other)
+def split_fraction(
+    first: Float[np.ndarray, "*shape 4"], second: Float[np.ndarray, "*shape 4"]
+) -> tuple[Number, Number]:
+    """Fraction of the softer of two momenta in the sum of their pT, and their distance in rapidity and azimuth."""
+    first_pt, second_pt = transverse(first), transverse(second)
+    total = first_pt + second_pt
+    z = np.divide(np.minimum(first_pt, second_pt), total, out=np.zeros_like(total), where=total > 0)
+    return z, delta_r(first, second)
 
 
 def transverse(momenta: Float[np.ndarray, "*shape 4"]) -> NDArray[np.float64]:
@@ -95,35 +97,35 @@ def mass(momenta: Float[np.ndarray, "*shape 4"]) -> NDArray[np.float64]:
     """Invariant mass in GeV, 0 where rounding makes its square negative."""
     px, py, pz, energy = np.moveaxis(momenta, -1, 0)
     squared = (energy - pz) * (energy + pz) - px**2 - py**2
-    root: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0))
-    return root
+    value: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0))
+    return value
 
 
-def separation(one: Float[np.ndarray, "*shape 4"], other: Float[np.ndarray, "*shape 4"]) -> NDArray[np.float64]:
+def delta_r(first: Float[np.ndarray, "*shape 4"], second: Float[np.ndarray, "*shape 4"]) -> NDArray[np.float64]:
     """Distance in rapidity and azimuth."""
-    first, second = (np.arctan2(momenta[..., 1], momenta[..., 0]) for momenta in (one, other))
-    root: NDArray[np.float64] = np.sqrt(distance2(rapidity(one), first, rapidity(other), second))
-    return root
+    first_phi, second_phi = (np.arctan2(momenta[..., 1], momenta[..., 0]) for momenta in (first, second))
+    distance: NDArray[np.float64] = np.sqrt(distance2(rapidity(first), first_phi, rapidity(second), second_phi))
+    return distance
 
 
 def _walk(
-    tree: Tree,
+    tree: ClusterSequence,
     passes: Callable[[Momentum, Momentum], NDArray[np.bool_]],
     followed: Callable[[Momentum], NDArray[np.float64]],
 ) -> Groomed:
-    """Down the branch of the larger `followed`, until the two branches of a splitting pass."""
+    """Follow the branch with the larger `followed` until a splitting passes."""
     node = tree.root.copy()
     passed = np.zeros(len(node), dtype=np.bool_)
     z, delta_r = np.zeros(len(node)), np.zeros(len(node))
     for _ in range(int(tree.mergings.max(initial=0))):
-        one, other = tree.parents(node)
-        open_ = (one >= 0) & ~passed
+        left, right = tree.parents(node)
+        open_ = (left >= 0) & ~passed
         if not open_.any():
             break
-        first, second = tree.at(one), tree.at(other)
+        first, second = tree.at(left), tree.at(right)
         good = open_ & passes(first, second)
-        found = sharing(first, second)
-        z, delta_r = np.where(good, found[0], z), np.where(good, found[1], delta_r)
+        split_z, split_delta_r = split_fraction(first, second)
+        z, delta_r = np.where(good, split_z, z), np.where(good, split_delta_r, delta_r)
         passed |= good
-        node = np.where(open_ & ~good, np.where(followed(first) >= followed(second), one, other), node)
+        node = np.where(open_ & ~good, np.where(followed(first) >= followed(second), left, right), node)
     return Groomed(tree.at(node), passed, z, delta_r)

@@ -1,4 +1,4 @@
-"""Hardness: which of two objects is the harder one, whatever rounding says."""
+"""Hardness: order of particles by pT, independent of rounding."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch import Tensor
 
 from femtobarn.physics.lorentz import pt
 
-#: Difference of two pT, or two energies, relative to their sum, below which neither is the larger: some units of
-#: float32's last place.
-TIE = 1e-6
+#: Difference of two pT, or two energies, relative to their sum, below which they are equal: some units in the last
+#: place of float32.
+TIE_TOLERANCE = 1e-6
 
 
-def harder(momenta: Float[Tensor, "batch particles 4"]) -> Bool[Tensor, "batch particles particles"]:
-    """Whether the second object of a pair is the harder one: in pT, then in energy, then by its position.
+def is_harder(momenta: Float[Tensor, "batch particles 4"]) -> Bool[Tensor, "batch particles particles"]:
+    """True if the second particle of a pair is the harder one: in pT, then in energy, then by its slot.
 
-    Files hold rounded numbers, so that ties do happen; pT is made of px and py again, with an error that each library
-    has of its own, and must not decide them. Numbers as close as `TIE` therefore count as equal.
+    Files hold rounded numbers, so ties occur. pT is computed from px and py, with a rounding error that differs between
+    libraries and must not decide them; numbers that agree within `TIE_TOLERANCE` therefore count as equal.
     """
-    found = torch.ones(momenta.shape[1], momenta.shape[1], dtype=torch.bool, device=momenta.device).tril(-1)
+    result = torch.ones(momenta.shape[1], momenta.shape[1], dtype=torch.bool, device=momenta.device).tril(-1)
     for number in (momenta[..., 3], pt(momenta)):
         first, second = number[:, :, None], number[:, None, :]
-        equal = (second - first).abs() <= TIE * (first + second)
-        found = (~equal & (second > first)) | (equal & found)  # ONNX Runtime has no choice between truth values
-    return found
+        equal = (second - first).abs() <= TIE_TOLERANCE * (first + second)
+        result = (~equal & (second > first)) | (equal & result)  # ONNX Runtime has no `where` of booleans
+    return result

@@ -1,4 +1,4 @@
-"""Four-vectors: what (px, py, pz, E) says in the coordinates of a collider, and back.
+"""Four-vectors: (px, py, pz, E) in the coordinates of a collider, and back.
 
 Every function takes momenta in GeV with the components on the last axis, works in the precision it is given, and has
 finite gradients everywhere, at rest and along the beam included.
@@ -16,10 +16,10 @@ from femtobarn.physics.constants import TINY_PT
 METRIC = (-1.0, -1.0, -1.0, 1.0)
 
 
-def root(value: Tensor) -> Tensor:
-    """The square root, 0 at and below 0, where its slope is 0 as well.
+def safe_sqrt(value: Tensor) -> Tensor:
+    """Square root; 0 at and below 0, where its gradient is 0 as well.
 
-    The plain root has an infinite slope at 0, which times a masked 0 is NaN in the backward pass.
+    The gradient of the plain square root is infinite at 0; times a masked 0 it is NaN in the backward pass.
     """
     positive = value > 0
     return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), 0.0)
@@ -37,12 +37,12 @@ def from_ptetaphim(pt: Tensor, eta: Tensor, phi: Tensor, mass: Tensor) -> Float[
 
     .. math:: E = \sqrt{p_T^2 \cosh^2 \eta + m^2}
     """
-    return from_ptetaphie(pt, eta, phi, root((pt * eta.cosh()).square() + mass.square()))
+    return from_ptetaphie(pt, eta, phi, safe_sqrt((pt * eta.cosh()).square() + mass.square()))
 
 
 def pt(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]:
     """Transverse momentum in GeV."""
-    return root(momenta[..., 0].square() + momenta[..., 1].square())
+    return safe_sqrt(momenta[..., 0].square() + momenta[..., 1].square())
 
 
 def eta(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]:
@@ -69,7 +69,7 @@ def rapidity(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]:
     counts as massless, so that y is η.
     """
     transverse = momenta[..., 0].square() + momenta[..., 1].square()
-    return torch.asinh(momenta[..., 2] / root(transverse + mass2(momenta).clamp_min(0)).clamp_min(TINY_PT))
+    return torch.asinh(momenta[..., 2] / safe_sqrt(transverse + mass2(momenta).clamp_min(0)).clamp_min(TINY_PT))
 
 
 def mass2(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]:
@@ -86,7 +86,7 @@ def mass2(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]:
 
 def mass(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape"]:
     """Invariant mass in GeV, 0 where the momentum is space-like."""
-    return root(mass2(momenta))
+    return safe_sqrt(mass2(momenta))
 
 
 def dot(first: Float[Tensor, "*#shape 4"], second: Float[Tensor, "*#shape 4"]) -> Tensor:

@@ -34,8 +34,8 @@ class Objects(Protocol):
     def mask(self) -> NDArray[np.bool_]: ...
 
 
-class Chosen(NamedTuple):
-    """Some of the objects of every event, hardest first, in no more slots than they need; zeros behind them."""
+class ObjectArrays(NamedTuple):
+    """Selected objects of each event, hardest first, in as few slots as possible; zeros in padded slots."""
 
     pt: Float[np.ndarray, "batch particles"]
     eta: Float[np.ndarray, "batch particles"]
@@ -45,13 +45,19 @@ class Chosen(NamedTuple):
     mask: Bool[np.ndarray, "batch particles"]
 
 
-def choose(objects: Objects, kinds: tuple[int, ...], most: int | None = None) -> Chosen:
-    """The objects of some kinds, hardest first; at most `most` of them, which then is the number of slots."""
-    wanted = np.isin(objects.kind, kinds) & objects.mask
-    width = int(wanted.sum(axis=1).max(initial=0)) if most is None else most
-    hardness = np.where(wanted, -objects.pt, np.inf)
+def select_objects(objects: Objects, kinds: tuple[int, ...], max_objects: int | None = None) -> ObjectArrays:
+    """Select the objects of some types, hardest first.
+
+    Args:
+        objects: objects of the events.
+        kinds: codes of the types.
+        max_objects: number of slots; default: as many as needed.
+    """
+    selected = np.isin(objects.kind, kinds) & objects.mask
+    width = int(selected.sum(axis=1).max(initial=0)) if max_objects is None else max_objects
+    hardness = np.where(selected, -objects.pt, np.inf)
     order = np.argsort(hardness, axis=1, kind="stable")[:, :width]
-    real = np.take_along_axis(wanted, order, axis=1)
+    real = np.take_along_axis(selected, order, axis=1)
     if real.shape[1] < width:
         behind = ((0, 0), (0, width - real.shape[1]))
         order, real = np.pad(order, behind), np.pad(real, behind)
@@ -60,7 +66,7 @@ def choose(objects: Objects, kinds: tuple[int, ...], most: int | None = None) ->
         for column in (objects.pt, objects.eta, objects.phi, objects.E, objects.kind)
     )
     pt, eta, phi, energy, kind = columns
-    return Chosen(pt, eta, phi, energy, kind.astype(np.int64), real)
+    return ObjectArrays(pt, eta, phi, energy, kind.astype(np.int64), real)
 
 
 @runtime_checkable
@@ -70,8 +76,8 @@ class ObjectSource(Protocol):
     def count(self, kinds: tuple[int, ...]) -> NDArray[np.int64]:
         """Number of objects of some kinds in each event."""
 
-    def choose(self, kinds: tuple[int, ...]) -> Objects:
-        """The objects of some kinds, hardest first, in no more slots than they need; zeros behind them."""
+    def select(self, kinds: tuple[int, ...]) -> Objects:
+        """Objects of some types, hardest first, in as few slots as possible; zeros in padded slots."""
 
 
 class PaddedObjects:
@@ -83,16 +89,16 @@ class PaddedObjects:
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
-        self._by_kinds: dict[tuple[int, ...], Chosen] = {}
+        self._by_kinds: dict[tuple[int, ...], ObjectArrays] = {}
 
     def count(self, kinds: tuple[int, ...]) -> NDArray[np.int64]:
         """Number of objects of some kinds in each event."""
         return np.asarray((np.isin(self.objects.kind, kinds) & self.objects.mask).sum(axis=1), dtype=np.int64)
 
-    def choose(self, kinds: tuple[int, ...]) -> Chosen:
-        """The objects of some kinds, hardest first."""
+    def select(self, kinds: tuple[int, ...]) -> ObjectArrays:
+        """Objects of some types, hardest first."""
         if kinds not in self._by_kinds:
-            self._by_kinds[kinds] = choose(self.objects, kinds)
+            self._by_kinds[kinds] = select_objects(self.objects, kinds)
         return self._by_kinds[kinds]
 
 

@@ -51,17 +51,17 @@ class EventQuantities:
     @cached_property
     def jets(self) -> Objects:
         """All jets, b-tagged ones included, hardest first."""
-        return self.source.choose(JETS)
+        return self.source.select(JETS)
 
     @cached_property
     def bjets(self) -> Objects:
         """B-tagged jets, hardest first."""
-        return self.source.choose((BJET,))
+        return self.source.select((BJET,))
 
     @cached_property
     def leptons(self) -> Objects:
         """Electrons and muons, hardest first."""
-        return self.source.choose(LEPTONS)
+        return self.source.select(LEPTONS)
 
     @cached_property
     def lepton_charge(self) -> NDArray[np.float64]:
@@ -322,8 +322,8 @@ def _at_smallest(key: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
     if not key.shape[1]:
         return np.zeros(len(key))
     best = key.argmin(axis=1)[:, None]
-    found = np.isfinite(np.take_along_axis(key, best, axis=1))
-    chosen: NDArray[np.float64] = np.where(found, np.take_along_axis(values, best, axis=1), 0.0)[:, 0]
+    exists = np.isfinite(np.take_along_axis(key, best, axis=1))
+    chosen: NDArray[np.float64] = np.where(exists, np.take_along_axis(values, best, axis=1), 0.0)[:, 0]
     return chosen
 
 

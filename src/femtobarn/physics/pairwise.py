@@ -25,7 +25,7 @@ def pairs(mask: Mask) -> Bool[Tensor, "batch particles particles"]:
     return mask[:, :, None] & mask[:, None, :] & (slots[:, None] != slots)
 
 
-def filled(momenta: Momenta, mask: Mask) -> Momenta:
+def fill_padding(momenta: Momenta, mask: Mask) -> Momenta:
     """Momenta with a harmless one, massless and across the beam, in padded slots."""
     return torch.where(mask[..., None], momenta, momenta.new_tensor([1.0, 0.0, 0.0, 1.0]))
 
@@ -38,14 +38,14 @@ def mass2(momenta: Momenta, mask: Mask) -> Matrix:
     Accurate to 3 ε (E_i + E_j)², most of which is the rounding of the momenta themselves: 0.4 GeV² at 1 TeV in float32.
     Two light collinear objects may come out below 0 by as much.
     """
-    px, py, pz, energy = filled(momenta, mask).unbind(-1)
+    px, py, pz, energy = fill_padding(momenta, mask).unbind(-1)
     value = _sum(energy - pz) * _sum(energy + pz) - _sum(px).square() - _sum(py).square()
     return _masked(value, mask)
 
 
 def mass(momenta: Momenta, mask: Mask) -> Matrix:
     """Invariant mass of every pair in GeV, 0 where rounding makes its square negative."""
-    return lorentz.root(mass2(momenta, mask))
+    return lorentz.safe_sqrt(mass2(momenta, mask))
 
 
 def delta_r(momenta: Momenta, mask: Mask) -> Matrix:
@@ -53,7 +53,7 @@ def delta_r(momenta: Momenta, mask: Mask) -> Matrix:
 
     .. math:: \Delta R_{ij} = \sqrt{(\eta_i - \eta_j)^2 + (\phi_i - \phi_j)^2}
     """
-    momenta = filled(momenta, mask)
+    momenta = fill_padding(momenta, mask)
     return _masked(_distance(lorentz.eta(momenta), lorentz.phi(momenta)), mask)
 
 
@@ -64,7 +64,7 @@ def delta(momenta: Momenta, mask: Mask) -> Matrix:
 
     Source: Qu, Li and Qian, *Particle Transformer*, arXiv:2202.03772, eq. 3.
     """
-    momenta = filled(momenta, mask)
+    momenta = fill_padding(momenta, mask)
     return _masked(_distance(lorentz.rapidity(momenta), lorentz.phi(momenta)), mask)
 
 
@@ -75,7 +75,7 @@ def kt(momenta: Momenta, mask: Mask) -> Matrix:
 
     Source: arXiv:2202.03772, eq. 3.
     """
-    momenta = filled(momenta, mask)
+    momenta = fill_padding(momenta, mask)
     transverse = lorentz.pt(momenta)
     softer = torch.minimum(transverse[:, :, None], transverse[:, None, :])
     return _masked(softer * _distance(lorentz.rapidity(momenta), lorentz.phi(momenta)), mask)
@@ -88,7 +88,7 @@ def z(momenta: Momenta, mask: Mask) -> Matrix:
 
     Source: arXiv:2202.03772, eq. 3.
     """
-    transverse = lorentz.pt(filled(momenta, mask)).clamp_min(TINY_PT)
+    transverse = lorentz.pt(fill_padding(momenta, mask)).clamp_min(TINY_PT)
     softer = torch.minimum(transverse[:, :, None], transverse[:, None, :])
     return _masked(softer / _sum(transverse), mask)
 
@@ -99,8 +99,8 @@ def _sum(value: Tensor) -> Tensor:
 
 def _distance(height: Tensor, azimuth: Tensor) -> Tensor:
     along = (height[:, :, None] - height[:, None, :]).square()
-    around = angles.separation(azimuth[:, :, None], azimuth[:, None, :]).square()
-    return lorentz.root(along + around)
+    around = angles.abs_delta_phi(azimuth[:, :, None], azimuth[:, None, :]).square()
+    return lorentz.safe_sqrt(along + around)
 
 
 def _masked(value: Tensor, mask: Tensor) -> Tensor:

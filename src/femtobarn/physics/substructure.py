@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from femtobarn.physics.clustering import CHUNK, cluster, distance2, rapidity
+from femtobarn.physics.clustering import CHUNK_DISTANCES, cluster, distance2, rapidity
 from femtobarn.physics.grooming import mass, mass_drop, soft_drop, transverse
 from femtobarn.physics.objects import CHARGED, ELECTRONS, MUONS, NEUTRAL, PHOTON
 
@@ -63,15 +63,15 @@ def kinematic(momenta: Momenta, mask: Mask, radius: float = 0.8) -> dict[str, ND
         radius: R of the jets.
     """
     momenta = np.where(mask[..., None], momenta, 0.0)
-    whole = momenta.sum(axis=1)
+    jet = momenta.sum(axis=1)
     tree = cluster(momenta, mask, "cambridge_aachen")
     groomed, dropped = soft_drop(tree, radius=radius), mass_drop(tree)
     subjets = cluster(momenta, mask, "kt")
     tau1, tau2, tau3 = (n_subjettiness(momenta, mask, subjets.subjets(count), radius=radius) for count in (1, 2, 3))
     e2, e3 = correlators(momenta, mask, beta=1.0)
     return {
-        "mass": mass(whole),
-        "pt": transverse(whole),
+        "mass": mass(jet),
+        "pt": transverse(jet),
         "mass_softdrop": mass(groomed.momentum),
         "z_g": groomed.z,
         "r_g": groomed.delta_r,
@@ -132,7 +132,7 @@ def n_subjettiness(
     Args:
         momenta: (px, py, pz, E) in GeV.
         mask: True where a constituent is real.
-        axes: exclusive kt subjets (`Tree.subjets` of a kt tree), as in the paper; an axis of zeros is none.
+        axes: exclusive kt subjets (`ClusterSequence.subjets` of a kt tree), as in the paper; an axis of zeros is none.
         radius: R of the jets.
 
     Source: Thaler and Van Tilburg, arXiv:1011.2268, eq. 2.1 with beta = 1.
@@ -141,9 +141,9 @@ def n_subjettiness(
     axis_height, axis_azimuth = _angles(axes)
     nearest = np.full(mask.shape, np.inf)
     for number in range(axes.shape[1]):
-        there = np.abs(axes[:, number]).sum(axis=1, keepdims=True) > 0
-        found = distance2(height, azimuth, axis_height[:, number, None], axis_azimuth[:, number, None])
-        nearest = np.minimum(nearest, np.where(there, found, np.inf))
+        exists = np.abs(axes[:, number]).sum(axis=1, keepdims=True) > 0
+        distance = distance2(height, azimuth, axis_height[:, number, None], axis_azimuth[:, number, None])
+        nearest = np.minimum(nearest, np.where(exists, distance, np.inf))
     nearest = np.where(mask & np.isfinite(nearest), nearest, 0.0)
     tau: NDArray[np.float64] = (shares(momenta, mask) * np.sqrt(nearest)).sum(axis=1) / radius
     return tau
@@ -165,7 +165,7 @@ def correlators(momenta: Momenta, mask: Mask, *, beta: float) -> tuple[Number, N
     order = order[counts[order] > 1]
     while len(order):
         width = int(counts[order[-1]])
-        rows = order[-max(1, CHUNK // width**2) :]
+        rows = order[-max(1, CHUNK_DISTANCES // width**2) :]
         order = order[: -len(rows)]
         packed = np.argsort(~mask[rows], axis=1, kind="stable")[:, :width]
         inside = np.take_along_axis(mask[rows], packed, axis=1)

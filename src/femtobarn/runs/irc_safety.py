@@ -17,7 +17,7 @@ from femtobarn.events import Events
 from femtobarn.events.emissions import add_soft_particle, split_collinear
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.inputs import OBJECTS
-from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.constituents import check_features
 from femtobarn.runs import provenance
 from femtobarn.runs.predictor import Predictor, require_classifier, require_trained
 from femtobarn.tasks.classification.comparison import SAFETY
@@ -58,7 +58,7 @@ def _safety(predictor: Predictor, folder: Path, events: int, seed: int) -> dict[
         raise ValueError(f"{folder}: only jet taggers are tested; this model uses the objects of events")
     held_out = predictor.splits(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
-    suits(chosen, seen.features)
+    check_features(chosen, seen.features)
 
     def log_odds(jets: Events) -> NDArray[np.float64]:
         odds: NDArray[np.float64] = task.log_odds(predictor.predict_logits(jets).double()).numpy()

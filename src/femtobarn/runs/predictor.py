@@ -18,7 +18,7 @@ from femtobarn.events.storage.checksums import CheckedJson
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch, make_batch
-from femtobarn.inputs.constituents import suits
+from femtobarn.inputs.constituents import check_features
 from femtobarn.models import Network
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.splits import DataSplits, load_splits
@@ -105,7 +105,7 @@ class Predictor:
         Raises:
             ValueError: the events lack columns from which the features are made.
         """
-        suits(events, self.experiment.inputs.features)
+        check_features(events, self.experiment.inputs.features)
         return self.model.outputs(self.batch(events))
 
     def predict(self, events: Events) -> dict[str, NDArray[Any]]:

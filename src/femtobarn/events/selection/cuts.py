@@ -139,7 +139,7 @@ class _Columns:
             return np.zeros((self.objects.n_events, 0))
 
     def collection(self, name: str) -> Collection:
-        return self.objects.choose(COLLECTIONS[name])
+        return self.objects.select(COLLECTIONS[name])
 
     def mask(self, expression: str) -> NDArray[np.bool_]:
         passed = Expression(expression, self).mask()

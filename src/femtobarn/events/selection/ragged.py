@@ -61,7 +61,7 @@ class RaggedObjects:
             self._counts[kinds] = np.diff(np.concatenate([[0], running])[self.ends])
         return self._counts[kinds]
 
-    def choose(self, kinds: tuple[int, ...]) -> Collection:
+    def select(self, kinds: tuple[int, ...]) -> Collection:
         """The objects of some kinds, hardest first."""
         if kinds not in self._collections:
             self._collections[kinds] = Collection(self, kinds)
