@@ -44,9 +44,9 @@ def gradient_times_input(network: Network, log_odds: LogOdds, batch: Batch) -> A
     inputs = [part.detach().requires_grad_() for part in (encoded.particles, encoded.pairs, encoded.context)]
     particles, pairs, context = inputs
     logits = network.architecture(encoded._replace(particles=particles, pairs=pairs, context=context))
-    found = torch.autograd.grad(log_odds(logits).sum(), inputs, allow_unused=True)
+    gradients = torch.autograd.grad(log_odds(logits).sum(), inputs, allow_unused=True)
     products = [
-        torch.zeros_like(x) if grad is None else (grad * x).detach() for grad, x in zip(found, inputs, strict=True)
+        torch.zeros_like(x) if grad is None else (grad * x).detach() for grad, x in zip(gradients, inputs, strict=True)
     ]
     # a network may read either half of a symmetric matrix
     return Attribution(products[0], (products[1] + products[1].transpose(1, 2)) / 2, products[2])
@@ -60,5 +60,5 @@ def slopes(log_odds: LogOdds, outputs: Float[Tensor, "batch outputs"]) -> Float[
     """
     with torch.enable_grad():
         free = outputs.detach().requires_grad_()
-        (found,) = torch.autograd.grad(log_odds(free).sum(), free)
-    return found
+        (gradient,) = torch.autograd.grad(log_odds(free).sum(), free)
+    return gradient

@@ -1,4 +1,4 @@
-"""What a network uses: gradients, relevance, attention and U, averaged over events."""
+"""Explanation of a network: gradients, relevance, attention and U, averaged over events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[str, int], None]
 def explain_network(
     network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress
 ) -> dict[str, Any]:
-    """Everything that is known of what a network uses, as it stands in `explain.json`.
+    """Attributions, attention and pair bias of a network, as in `explain.json`.
 
     Args:
         network: trained, on the processor.
@@ -43,13 +43,13 @@ def explain_network(
         convolutional one, `attention` and `bias` where there are any.
     """
     network = network.eval()
-    found: dict[str, Any] = {}
+    explanation: dict[str, Any] = {}
     gradient = _gradient(network, log_odds, batch, tally, progress)
     if gradient is not None:
-        found["gradient"] = gradient
+        explanation["gradient"] = gradient
     if isinstance(network.architecture, CNN):
-        found["relevance"] = _relevance(network, log_odds, batch, tally, progress)
-    return found | _attention(network, batch, tally, progress)
+        explanation["relevance"] = _relevance(network, log_odds, batch, tally, progress)
+    return explanation | _attention(network, batch, tally, progress)
 
 
 def _gradient(
@@ -58,21 +58,21 @@ def _gradient(
     slots = batch.mask.shape[1]
     objects, pairs, context = [], [], []
     for chunk in _chunks(batch, "gradient x input", progress):
-        found = gradient_times_input(network, log_odds, chunk)
-        missing = slots - found.objects.shape[1]
-        objects.append(pad(found.objects, (0, 0, 0, missing)))
-        once = 2 * found.pairs * torch.ones(found.pairs.shape[1:3]).triu(1)[..., None]
+        attribution = gradient_times_input(network, log_odds, chunk)
+        missing = slots - attribution.objects.shape[1]
+        objects.append(pad(attribution.objects, (0, 0, 0, missing)))
+        once = 2 * attribution.pairs * torch.ones(attribution.pairs.shape[1:3]).triu(1)[..., None]
         pairs.append(pad(once, (0, 0, 0, missing, 0, missing)))
-        context.append(found.context)
-    whole, of_pairs, of_context = (torch.cat(part) for part in (objects, pairs, context))
-    if not any(part.any() for part in (whole, of_pairs, of_context)):
+        context.append(attribution.context)
+    of_objects, of_pairs, of_context = (torch.cat(part) for part in (objects, pairs, context))
+    if not any(part.any() for part in (of_objects, of_pairs, of_context)):
         return None
     parts = {
-        "object": (PARTICLES, whole),
+        "object": (PARTICLES, of_objects),
         "pair": (network.inputs.interactions, of_pairs),
         "context": (CONTEXT_FEATURES, of_context),
     }
-    return by_object(tally, whole.sum(2), batch.kind, batch.mask) | {"feature": by_feature(tally, parts)}
+    return by_object(tally, of_objects.sum(2), batch.kind, batch.mask) | {"feature": by_feature(tally, parts)}
 
 
 def _relevance(network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, progress: Progress) -> dict[str, Any]:
@@ -80,23 +80,23 @@ def _relevance(network: Network, log_odds: LogOdds, batch: Batch, tally: Tally, 
     objects, context, scalars = [], [], []
     lost = 0.0
     for chunk in _chunks(batch, "relevance", progress):
-        found = propagate(network, chunk, partial(slopes, log_odds))
-        objects.append(pad(found.objects, (0, 0, 0, slots - found.objects.shape[1])))
-        context.append(found.context)
-        scalars.append(torch.stack([found.bias, found.explained], dim=1))
-        lost = max(lost, found.lost)
-    whole, of_context = torch.cat(objects), torch.cat(context)
+        relevance = propagate(network, chunk, partial(slopes, log_odds))
+        objects.append(pad(relevance.objects, (0, 0, 0, slots - relevance.objects.shape[1])))
+        context.append(relevance.context)
+        scalars.append(torch.stack([relevance.bias, relevance.explained], dim=1))
+        lost = max(lost, relevance.lost)
+    of_objects, of_context = torch.cat(objects), torch.cat(context)
     flat = torch.cat(scalars).numpy()
     absolute = np.abs(flat[:, 1])
-    parts = {"object": (PARTICLES, whole), "context": (CONTEXT_FEATURES, of_context)}
+    parts = {"object": (PARTICLES, of_objects), "context": (CONTEXT_FEATURES, of_context)}
     return {
         "gamma": GAMMA,
         "lost": lost,
-        **by_object(tally, whole.sum(2), batch.kind, batch.mask),
+        **by_object(tally, of_objects.sum(2), batch.kind, batch.mask),
         "feature": by_feature(tally, parts),
         "sums": tally.entries(
             ("objects", "context", "constants", "explained"),
-            sums := np.stack([whole.sum((1, 2)).numpy(), of_context.sum(1).numpy(), *flat.T], axis=1),
+            sums := np.stack([of_objects.sum((1, 2)).numpy(), of_context.sum(1).numpy(), *flat.T], axis=1),
             np.abs(sums),
             np.ones_like(sums),
             absolute,
@@ -110,23 +110,23 @@ def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress)
     layers: list[Tensor] = []
     names = [name for name in network.inputs.interactions if name.startswith("sm_")]
     for chunk in _chunks(batch, "attention", progress):
-        found = attention(network, chunk)
-        if found is None:
+        weights = attention(network, chunk)
+        if weights is None:
             return {}
-        slots = found.objects.shape[-1]
+        slots = weights.objects.shape[-1]
         flags = types(chunk.kind, chunk.mask)[:, :slots].double()
         number = chunk.mask.sum(1).double()
         others = 1 - torch.eye(slots, dtype=torch.float64)
-        each = torch.einsum("nlij,nia,njb->nlab", found.objects.double() * others, flags, flags)
-        layers.append(each * number[:, None, None, None])
-        own = found.objects.double().mean(1).diagonal(dim1=1, dim2=2) if found.objects.shape[1] else None
+        by_type = torch.einsum("nlij,nia,njb->nlab", weights.objects.double() * others, flags, flags)
+        layers.append(by_type * number[:, None, None, None])
+        own = weights.objects.double().mean(1).diagonal(dim1=1, dim2=2) if weights.objects.shape[1] else None
         if own is not None:
             itself.append(torch.einsum("ni,nia->na", own, flags) * number[:, None])
-        if found.readout.shape[1]:
-            readout.append(torch.einsum("ni,nia->na", found.readout.double().mean((1, 2)), flags) * number[:, None])
-        biases.append(torch.einsum("nhij,nia,njb->nhab", found.bias.double() * others, flags, flags))
+        if weights.readout.shape[1]:
+            readout.append(torch.einsum("ni,nia->na", weights.readout.double().mean((1, 2)), flags) * number[:, None])
+        biases.append(torch.einsum("nhij,nia,njb->nhab", weights.bias.double() * others, flags, flags))
         matrices = [INTERACTIONS[name].value(chunk)[:, :slots, :slots].double() for name in names]
-        stacked = torch.stack(matrices, dim=1) if matrices else found.bias.double()[:, :0]
+        stacked = torch.stack(matrices, dim=1) if matrices else weights.bias.double()[:, :0]
         couplings.append(torch.einsum("nmij,nia,njb->nmab", stacked, flags, flags))
         mean_weights.append(torch.einsum("ij,nia,njb->nab", others, flags, flags))
     pairs, counts = torch.cat(mean_weights).numpy(), types(batch.kind, batch.mask).sum(1).double().numpy()
@@ -156,14 +156,14 @@ def _attention(network: Network, batch: Batch, tally: Tally, progress: Progress)
 
 
 def _vectors(tally: Tally, above: Any, below: Any) -> dict[str, Any]:
-    found = {}
+    means = {}
     for group, chosen in tally.groups.items():
         values, errors = tally.ratio(chosen, above, below)
-        found[group] = {
+        means[group] = {
             name: {"mean": plain(value), "error": plain(error)}
             for name, value, error in zip(TYPES, values, errors, strict=True)
         }
-    return found
+    return means
 
 
 def _chunks(batch: Batch, step: str, progress: Progress) -> Iterator[Batch]:

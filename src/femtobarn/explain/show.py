@@ -1,4 +1,4 @@
-"""What a model uses as short tables for a terminal."""
+"""Short tables of an explanation for a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from femtobarn.evaluation.rounding import rounded
 #: Lines of a table of features.
 LINES = 8
 
-#: What each finding is called in tables and figures.
+#: Titles of the attributions in tables and figures.
 NAMES = {
     "relevance": "layer-wise relevance",
     "gradient": "gradient x input",
@@ -21,50 +21,53 @@ NAMES = {
 }
 
 
-def tables(found: Mapping[str, Any]) -> list[Table]:
+def tables(explanation: Mapping[str, Any]) -> list[Table]:
     """Shares and means by type of object and by feature, for the signal and the backgrounds.
 
     Args:
-        found: what `explain.json` holds.
+        explanation: contents of `explain.json`.
     """
     made = []
     for method in ("relevance", "gradient", "contributions"):
-        if method not in found:
+        if method not in explanation:
             continue
-        title = f"{found['label']}: {NAMES[method]}"
-        if "type" in found[method]:
-            made.append(_table(f"{title}, by type of object", "object", found[method]["type"], found))
-        features = merged(found[method])
-        groups = contrasted(found, features)
+        title = f"{explanation['label']}: {NAMES[method]}"
+        if "type" in explanation[method]:
+            made.append(_table(f"{title}, by type of object", "object", explanation[method]["type"], explanation))
+        features = merged(explanation[method])
+        groups = contrasted(explanation, features)
         leading = sorted(features[groups[0]], key=lambda name: -(features[groups[0]][name]["share"] or 0))[:LINES]
         few = {group: {name: features[group][name] for name in leading} for group in groups}
-        made.append(_table(f"{title}, leading features", "feature", few, found))
+        made.append(_table(f"{title}, leading features", "feature", few, explanation))
     return made
 
 
-def note(found: Mapping[str, Any]) -> str:
-    """What shares and means are, and how well sums are conserved, in a few words."""
-    said = [
+def note(explanation: Mapping[str, Any]) -> str:
+    """Definition of shares and means, and the conservation of their sums, in a few words."""
+    sentences = [
         "share: of all absolute values; mean: towards signal where positive, in the log odds, of an object (types) or "
         "an event (features)"
     ]
-    if not any(method in found for method in NAMES):
-        said = [f"{found['label']} uses the momenta themselves: there are no features to share its answer out among"]
+    if not any(method in explanation for method in NAMES):
+        sentences = [
+            f"{explanation['label']} uses the momenta themselves: it has no features to attribute its outputs to"
+        ]
     for method in ("relevance", "contributions"):
-        if method in found:
-            sums = next(iter(found[method]["sums"].values()))
-            said.append(
-                f"{NAMES[method]}: of {sums['explained']['mean']:.3g} in the mean of {next(iter(found['events']))}, "
+        if method in explanation:
+            sums = next(iter(explanation[method]["sums"].values()))
+            group = next(iter(explanation["events"]))
+            sentences.append(
+                f"{NAMES[method]}: of {sums['explained']['mean']:.3g} in the mean of {group}, "
                 f"{sums['constants']['mean']:.3g} come from the constants of the model; all parts sum to it within a "
-                f"relative {found[method]['lost']:.0e}, event by event"
+                f"relative {explanation[method]['lost']:.0e}, event by event"
             )
-    return "\n".join(said)
+    return "\n".join(sentences)
 
 
-def contrasted(found: Mapping[str, Any], entries: Mapping[str, Any]) -> list[str]:
+def contrasted(explanation: Mapping[str, Any], entries: Mapping[str, Any]) -> list[str]:
     """The groups of events to set side by side: the first signal, and all backgrounds together."""
     groups = list(entries)
-    return list(dict.fromkeys([found["signal"][0], groups[-1]]))
+    return list(dict.fromkeys([explanation["signal"][0], groups[-1]]))
 
 
 def merged(finding: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -77,10 +80,10 @@ def merged(finding: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _table(title: str, what: str, entries: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+def _table(title: str, heading: str, entries: Mapping[str, Any], explanation: Mapping[str, Any]) -> Table:
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column(what)
-    groups = contrasted(found, entries)
+    table.add_column(heading)
+    groups = contrasted(explanation, entries)
     for group in groups:
         table.add_column(f"{escape(group)}: share in %", justify="right")
         table.add_column("mean", justify="right")

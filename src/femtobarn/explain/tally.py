@@ -1,4 +1,4 @@
-"""Tally: what was found event by event, averaged for each process by type, rank and feature."""
+"""Tally: attributions of each event, averaged for each process by type, rank and feature."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Tally:
         """Which events belong to each process, signals first, and to all backgrounds if there are several."""
         names = [str(name) for name in np.unique(self.process)]
         backgrounds = [name for name in names if name not in self.signal]
-        found = {name: self.process == name for name in (*self.signal, *backgrounds) if name in names}
-        return found | ({MIXTURE: np.isin(self.process, backgrounds)} if len(backgrounds) > 1 else {})
+        groups = {name: self.process == name for name in (*self.signal, *backgrounds) if name in names}
+        return groups | ({MIXTURE: np.isin(self.process, backgrounds)} if len(backgrounds) > 1 else {})
 
     def ratio(
         self,
@@ -72,28 +72,28 @@ class Tally:
         total: Float[np.ndarray, " events"],
     ) -> Entries:
         """Mean of what was found (`signed` per `count`) and its share (`size` per `total`), with errors."""
-        found: Entries = {}
+        entries: Entries = {}
         for group, chosen in self.groups.items():
             means = self.ratio(chosen, signed, count)
             shares = self.ratio(chosen, size, np.broadcast_to(total[:, None], size.shape))
             columns = dict(zip(("mean", "error", "share", "share_error"), (*means, *shares), strict=True))
-            found[group] = {
+            entries[group] = {
                 name: {key: plain(column[index]) for key, column in columns.items()} for index, name in enumerate(names)
             }
-        return found
+        return entries
 
     def matrices(
         self, above: Float[np.ndarray, "events rows columns"], below: Float[np.ndarray, "events rows columns"]
     ) -> dict[str, Any]:
         """Ratios for each pair of types: `values` and `errors` by group of events."""
         shape = above.shape[1:]
-        found = {}
+        matrices = {}
         for group, chosen in self.groups.items():
             values, errors = self.ratio(
                 chosen, above.reshape(len(above), -1), below.astype(np.float64).reshape(len(below), -1)
             )
-            found[group] = {"values": table(values.reshape(shape)), "errors": table(errors.reshape(shape))}
-        return found
+            matrices[group] = {"values": table(values.reshape(shape)), "errors": table(errors.reshape(shape))}
+        return matrices
 
 
 def by_object(tally: Tally, relevance: Float[Tensor, "events particles"], kind: Tensor, mask: Tensor) -> dict[str, Any]:
@@ -123,9 +123,12 @@ def by_feature(tally: Tally, parts: Mapping[str, tuple[Sequence[str], Tensor]]) 
         parts: names and what was found (events, ..., features) of objects, pairs and context.
     """
     inner = {
-        part: found.double().flatten(1, -2) if found.ndim > 2 else found[:, None] for part, (_, found) in parts.items()
+        part: attributions.double().flatten(1, -2) if attributions.ndim > 2 else attributions[:, None]
+        for part, (_, attributions) in parts.items()
     }
-    total = sum((found.abs().sum((1, 2)) for found in inner.values()), start=torch.zeros(())).double().numpy()
+    total = (
+        sum((attributions.abs().sum((1, 2)) for attributions in inner.values()), start=torch.zeros(())).double().numpy()
+    )
     return {
         part: tally.entries(
             names,

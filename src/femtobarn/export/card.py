@@ -56,14 +56,14 @@ def _lines(about: Card) -> Iterator[str]:
     yield f"# {facts.label}: {signal} against {background}"
     yield ""
     jets = facts.features != "objects"
-    what, each = ("constituents of jets", "jet") if jets else ("objects of collision events", "event")
+    particles, event = ("constituents of jets", "jet") if jets else ("objects of collision events", "event")
     results = {
-        "outputs": f"a score for each {each}: close to 1 for {signal}, close to 0 for {background}",
-        "latent": f"the latent vector of each {each}, the input of the last layers of the network",
-        "objects": f"a vector for each particle of each {each}, from the last layer that has one",
+        "outputs": f"a score for each {event}: close to 1 for {signal}, close to 0 for {background}",
+        "latent": f"the latent vector of each {event}, the input of the last layers of the network",
+        "objects": f"a vector for each particle of each {event}, from the last layer that has one",
     }
     yield (
-        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {what} and returns {results[facts.depth]}. "
+        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {particles} and returns {results[facts.depth]}. "
         "It needs no other file and no preprocessing."
     )
     yield ""
@@ -86,11 +86,11 @@ def _lines(about: Card) -> Iterator[str]:
         yield 'rows |= {"MET": [60], "phi_MET": [1.5]}'
     elif more := names[5:]:
         yield "rows |= {" + ", ".join(f'"{name}": [[0, 0]]' for name in more) + "}"
-    yield f"{each} = {{name: np.array(row, np.{facts.precision}) for name, row in rows.items()}}"
+    yield f"{event} = {{name: np.array(row, np.{facts.precision}) for name, row in rows.items()}}"
     kinds = "[[8, 7]])  # a charged hadron and a photon" if jets else "[[2, 5]])  # a b-jet and a muon"
-    yield f'{each}["type"] = np.array({kinds}'
+    yield f'{event}["type"] = np.array({kinds}'
     returned = ", ".join(OUTPUT_NAMES[facts.depth])
-    yield f"{returned}{',' if ', ' not in returned else ''} = session.run(None, {each})"
+    yield f"{returned}{',' if ', ' not in returned else ''} = session.run(None, {event})"
     yield "```"
     yield ""
     if facts.depth == "outputs":

@@ -87,10 +87,10 @@ def erf(x: Any) -> Any:
     for n in reversed(range(TERMS)):
         series = h * (polynomials[n] * _number((-1.0) ** n / math.factorial(n + 1)) + series)
     table = [math.erf(k / STEPS) for k in range(LAST + 1)]
-    known = op.Constant(value=onnx.helper.make_tensor("table", DOUBLE, [len(table)], table))
-    there = op.Gather(known, op.Cast(nearest, to=onnx.TensorProto.INT64))
+    values = op.Constant(value=onnx.helper.make_tensor("table", DOUBLE, [len(table)], table))
+    value_at_c = op.Gather(values, op.Cast(nearest, to=onnx.TensorProto.INT64))
     slope = _number(2 / math.sqrt(math.pi)) * op.Exp(op.Neg(c * c))
-    return op.Sign(x) * (there + slope * series)
+    return op.Sign(x) * (value_at_c + slope * series)
 
 
 def _number(value: float) -> Any:

@@ -33,7 +33,7 @@ PAUSE = 15.0
 
 @dataclass
 class Process:
-    """What has been said so far about the events of one process."""
+    """Sums over the scored events of one process."""
 
     events: int = 0
     expected: float = 0.0
@@ -60,14 +60,14 @@ class Process:
 
 @dataclass(frozen=True)
 class Summary:
-    """How the events of each process scored, and how many had more objects than the network uses."""
+    """Scores of each process, and the number of events with more objects than the network uses."""
 
     processes: dict[str, Process]
     overfull: int
 
     @property
     def events(self) -> int:
-        """All of them."""
+        """Number of all events."""
         return sum(process.events for process in self.processes.values())
 
 
@@ -79,7 +79,7 @@ def score_files(
     *,
     progress: Callable[[int], object] | None = None,
 ) -> Summary:
-    """Scores the events of files and writes `process, number, hard, weight, score, probability_<class>` as Parquet.
+    """Score the events of files and write `process, number, hard, weight, score, probability_<class>` as Parquet.
 
     Events pass in pieces: memory does not grow with the files. The output appears complete or not at all, and
     `femtobarn.evaluation.Scores.read` reads it.
@@ -89,7 +89,7 @@ def score_files(
         scorer: the exported network, or the run.
         output: Parquet file to write.
         settings: how the files are read; the weights are written for their luminosity.
-        progress: is told how many more events are done, again and again.
+        progress: called with the number of further events that are done.
 
     Raises:
         EventError: bad input, with file and line or row.
@@ -108,64 +108,70 @@ def score_files(
         ],
         metadata={b"femtobarn": json.dumps(about, ensure_ascii=False).encode()},
     )
-    found: dict[str, Process] = {}
+    processes: dict[str, Process] = {}
     overfull = 0
     output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output) as whole:
-        with pq.ParquetWriter(whole, schema, compression="zstd", write_page_checksum=True) as writer:
+    with atomic_write(output) as file:
+        with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
             for _, events in stream(files, settings):
-                said = scorer.score(events)
-                writer.write_table(_table(events, said, schema))
+                scores = scorer.score(events)
+                writer.write_table(_table(events, scores, schema))
                 overfull += int((ak.num(events.particles.pt).to_numpy() > facts.slots).sum())
                 for name in events.processes:
-                    mine = events.process == name
-                    found.setdefault(name, Process()).add(events.weight[mine], said["score"][mine])
+                    is_process = events.process == name
+                    processes.setdefault(name, Process()).add(events.weight[is_process], scores["score"][is_process])
                 if progress is not None:
                     progress(len(events))
-        if not found:
+        if not processes:
             raise ValueError("no events to score: the files are empty")
-    return Summary(dict(sorted(found.items())), overfull)
+    return Summary(dict(sorted(processes.items())), overfull)
 
 
 def table(summary: Summary, facts: Facts, luminosity: float) -> Table:
-    """The summary for a terminal: signal first."""
+    """Summary for a terminal, signal first."""
     columns = ("process", "events", f"expected at {luminosity:g}/fb", "mean score", "median")
     shown = Table(*columns, box=None, pad_edge=False)
     for name in sorted(summary.processes, key=lambda name: (name not in facts.signal, name)):
-        one = summary.processes[name]
+        process = summary.processes[name]
         label = f"{name} (signal)" if name in facts.signal else name
-        shown.add_row(escape(label), str(one.events), f"{one.expected:.4g}", f"{one.mean:.3f}", f"{one.median:.3f}")
+        shown.add_row(
+            escape(label),
+            str(process.events),
+            f"{process.expected:.4g}",
+            f"{process.mean:.3f}",
+            f"{process.median:.3f}",
+        )
     return shown
 
 
 @contextmanager
-def watched(what: str, console: Console) -> Iterator[Callable[[int], object]]:
-    """How many events are done and how fast, from the third second on: a bar on a terminal, lines elsewhere."""
-    begun = said = time.monotonic()
+def watched(title: str, console: Console) -> Iterator[Callable[[int], object]]:
+    """Show the number of events and the rate after two seconds: a bar on a terminal, lines elsewhere."""
+    begun = last_line = time.monotonic()
     done = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
-        task = live.add_task(what, total=None, told="", visible=False)
+        task = live.add_task(title, total=None, status="", visible=False)
 
         def shown(more: int) -> None:
-            nonlocal done, said
+            nonlocal done, last_line
             done += more
             now = time.monotonic()
-            told = f"{done} events, {done / max(now - begun, 1e-9):.0f} events/s"
-            live.update(task, told=told, visible=now - begun > 2)
-            if not console.is_terminal and now - said > PAUSE:
-                said = now
-                console.print(f"{what}: {told}", highlight=False, soft_wrap=True)
+            text = f"{done} events, {done / max(now - begun, 1e-9):.0f} events/s"
+            live.update(task, status=text, visible=now - begun > 2)
+            if not console.is_terminal and now - last_line > PAUSE:
+                last_line = now
+                console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
 
         yield shown
 
 
-def _table(events: Events, said: dict[str, NDArray[np.float32]], schema: pa.Schema) -> pa.Table:
+def _table(events: Events, scores: dict[str, NDArray[np.float32]], schema: pa.Schema) -> pa.Table:
     columns = {
         "process": pa.array(events.process.tolist(), pa.string()).dictionary_encode(),
         "number": events.number,
         "hard": events.hard,
         "weight": events.weight,
-        **said,
+        **scores,
     }
     return pa.table(columns, schema=schema)

@@ -52,9 +52,13 @@ def columns(
         return _stacked(_jet(batch, features))
     objects = _objects(batch)
     met, phi_met = batch.context.double().cpu().numpy().T
-    slots = [select_objects(objects, (kind,), most) for kind, most in SLOTS.values()]
+    slots = [select_objects(objects, (kind,), max_objects) for kind, max_objects in SLOTS.values()]
     merged = ObjectArrays(*(np.concatenate(column, axis=1) for column in zip(*slots, strict=True)))
-    labels = [f"{name}{slot + 1}" if most > 1 else name for name, (_, most) in SLOTS.items() for slot in range(most)]
+    labels = [
+        f"{name}{slot + 1}" if max_objects > 1 else name
+        for name, (_, max_objects) in SLOTS.items()
+        for slot in range(max_objects)
+    ]
     table: dict[str, NDArray[np.float64]] = {}
     for index, label in enumerate(labels):
         for name in KINEMATICS:
@@ -78,8 +82,10 @@ def _jet(batch: Batch, features: str) -> dict[str, NDArray[np.float64]]:
         table |= substructure.charges(momenta, mask, tracks[..., 0])
     if NEEDS[features] > 1:
         for name, (value, error) in {"d0": (1, 2), "dz": (3, 4)}.items():
-            known = tracks[..., error] > 0
-            size = np.divide(np.abs(tracks[..., value]), tracks[..., error], out=np.zeros(mask.shape), where=known)
+            is_measured = tracks[..., error] > 0
+            size = np.divide(
+                np.abs(tracks[..., value]), tracks[..., error], out=np.zeros(mask.shape), where=is_measured
+            )
             ordered = -np.sort(-np.pad(size, ((0, 0), (0, DISPLACED))), axis=1)
             table |= {f"{name}_significance{number + 1}": ordered[:, number] for number in range(DISPLACED)}
     return table

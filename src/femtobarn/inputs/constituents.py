@@ -1,4 +1,4 @@
-"""Constituents: the features of the particles of a jet, as ParT and ParticleNet get them.
+"""Constituents: features of the particles of a jet, as published for ParT and ParticleNet.
 
 Seven of the momenta (`kin`), with charge and type thirteen (`kinpid`), with impact parameters seventeen (`full`), in
 the order and on the fixed scales of the configurations that came with the JetClass data, so that published weights and
@@ -70,31 +70,31 @@ SOFTEST = 1e-5
 
 
 def check(name: str, interactions: Sequence[str] = ()) -> str:
-    """The name of a set of features, known and fit for these interactions.
+    """Check the name of a set of features, and that it can be used with these interactions.
 
     Raises:
-        ValueError: an unknown set, or couplings of constituents, which have none at the scale of the detector.
+        ValueError: an unknown set, or couplings, which constituents do not have.
     """
     if name not in (OBJECTS, *FEATURES):
         raise ValueError(f"no features are called {name!r}; there are {', '.join((OBJECTS, *FEATURES))}")
-    couplings = [one for one in interactions if one.startswith("sm_")]
+    couplings = [interaction for interaction in interactions if interaction.startswith("sm_")]
     if name != OBJECTS and couplings:
         raise ValueError(f"{', '.join(couplings)}: couplings are of the objects of an event; features {name} are not")
     return name
 
 
 def check_features(events: Events, name: str) -> None:
-    """Checks that events have what a set of features is made of.
+    """Check that events have the columns and particle types that a set of features needs.
 
     Raises:
-        ValueError: a missing column, particles of no known type where features need it, or a type of particle that
-            these features do not tell.
+        ValueError: a missing column, particles without types where the features need them, or a type that the features
+            do not support.
     """
-    fit_for(events.tracks, np.unique(ak.flatten(events.particles.kind)).tolist(), name)
+    check_columns(events.tracks, np.unique(ak.flatten(events.particles.kind)).tolist(), name)
 
 
-def fit_for(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
-    """Checks that particles of these types, with what is known of their tracks, have what features are made of.
+def check_columns(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
+    """Check that these particle types and track columns are enough for a set of features.
 
     Raises:
         ValueError: as `check_features`.
@@ -102,25 +102,25 @@ def fit_for(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
     needed = () if name == OBJECTS else TRACKS[: NEEDS[name]]
     absent = [column for column in needed if column not in tracks]
     if absent:
-        fitting = [one for one, many in NEEDS.items() if many <= len(tracks)]
+        available = [feature_set for feature_set, n_columns in NEEDS.items() if n_columns <= len(tracks)]
         raise ValueError(
             f"inputs.features: {name} needs {', '.join(absent)} of every particle, which these events do not have; "
-            f"{' and '.join(fitting)} would do"
+            f"{' and '.join(available)} would do"
         )
     if len(needed) and kinds and set(kinds) == {PARTICLE}:
         raise ValueError(
             f"inputs.features: {name} needs the types of particles, which these events do not have; kin would do"
         )
-    strangers = [kind for kind in kinds if kind >= len(NAMES)]
-    if name == OBJECTS and strangers:
+    other_types = [kind for kind in kinds if kind >= len(NAMES)]
+    if name == OBJECTS and other_types:
         raise ValueError(
             f"inputs.features: {name} are of the objects of an event, and these events hold "
-            f"{', '.join(KINDS[kind] for kind in strangers)}; use {', '.join(FEATURES)}"
+            f"{', '.join(KINDS[kind] for kind in other_types)}; use {', '.join(FEATURES)}"
         )
 
 
 def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features"]:
-    r"""The features of every constituent on their scales; padded slots hold finite numbers without meaning.
+    r"""Scaled features of each constituent; padded slots hold finite numbers without meaning.
 
     The jet is the sum of the constituents in the batch. Its direction is the origin of :math:`\Delta\eta` and
     :math:`\Delta\phi`; jets on the other side of the detector (:math:`\eta \leq 0`) are mirrored.
@@ -131,8 +131,8 @@ def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features
     """
     momenta = pairwise.fill_padding(batch.momenta, batch.mask)
     jet = torch.where(batch.mask[..., None], batch.momenta, 0.0).sum(1, keepdim=True)
-    found = kinematics(momenta, jet)
-    found["delta eta"] = torch.where(lorentz.eta(jet) > 0, 1.0, -1.0) * found["delta eta"]
+    columns = kinematics(momenta, jet)
+    columns["delta eta"] = torch.where(lorentz.eta(jet) > 0, 1.0, -1.0) * columns["delta eta"]
     scalars: list[Tensor] = []
     if NEEDS[name] > 0:
         scalars.append(batch.tracks[..., 0])
@@ -144,20 +144,20 @@ def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features
     if NEEDS[name] > 1:
         _, d0, d0_error, dz, dz_error = batch.tracks.unbind(-1)
         scalars += [d0.tanh(), _scaled(d0_error, "d0 error"), dz.tanh(), _scaled(dz_error, "dz error")]
-    return join_features(found, torch.stack(scalars, dim=-1) if scalars else momenta[..., :0])
+    return join_features(columns, torch.stack(scalars, dim=-1) if scalars else momenta[..., :0])
 
 
 def kinematics(momenta: Float[Tensor, "batch particles 4"], jet: Float[Tensor, "batch _ 4"]) -> dict[str, Tensor]:
-    """What momenta say beside that of their jet, by name and in the frame of both; not scaled, not mirrored."""
+    """Features of momenta relative to their jet, by name; neither scaled nor mirrored."""
     pt, energy = lorentz.pt(momenta).clamp_min(SOFTEST), momenta[..., 3].clamp_min(SOFTEST)
-    whole, total = lorentz.pt(jet).clamp_min(SOFTEST), jet[..., 3].clamp_min(SOFTEST)
+    jet_pt, jet_energy = lorentz.pt(jet).clamp_min(SOFTEST), jet[..., 3].clamp_min(SOFTEST)
     along = lorentz.eta(momenta) - lorentz.eta(jet)
     around = angles.delta_phi(lorentz.phi(momenta), lorentz.phi(jet))
     return {
         "log pT": pt.log(),
         "log E": energy.log(),
-        "log pT/jet": (pt / whole).log(),
-        "log E/jet": (energy / total).log(),
+        "log pT/jet": (pt / jet_pt).log(),
+        "log E/jet": (energy / jet_energy).log(),
         "delta R": lorentz.safe_sqrt(along.square() + around.square()),
         "delta eta": along,
         "delta phi": around,
@@ -165,11 +165,11 @@ def kinematics(momenta: Float[Tensor, "batch particles 4"], jet: Float[Tensor, "
 
 
 def join_features(
-    found: Mapping[str, Tensor], scalars: Float[Tensor, "*shape scalars"]
+    columns: Mapping[str, Tensor], scalars: Float[Tensor, "*shape scalars"]
 ) -> Float[Tensor, "*shape features"]:
-    """The features of a set in their order: those of `kinematics` on their scales, the others between them."""
+    """Features of a set in their order: `kinematics` on their scales, with the scalars between them."""
     first, last = (
-        torch.stack([_scaled(found[name], name) for name in names], dim=-1) for names in (_LOGARITHMS, _ANGLES)
+        torch.stack([_scaled(columns[name], name) for name in names], dim=-1) for names in (_LOGARITHMS, _ANGLES)
     )
     return torch.cat([first, scalars, last], dim=-1)
 

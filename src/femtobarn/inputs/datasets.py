@@ -20,7 +20,7 @@ from femtobarn.events.record import KINEMATICS, MISSING_MOMENTUM
 from femtobarn.events.shards.decode import Arrays
 from femtobarn.events.shards.sharded_split import ShardedSplit
 from femtobarn.inputs.batch import Batch, batch_from_arrays, make_batch
-from femtobarn.inputs.constituents import check_features, fit_for
+from femtobarn.inputs.constituents import check_columns, check_features
 from femtobarn.inputs.event_columns import EventColumns, TargetMaker, event_columns
 
 #: Events of a folder of shards from which means, standard deviations and the temperature are taken.
@@ -217,7 +217,7 @@ class ShardedDataset:
         Raises:
             ValueError: as `femtobarn.inputs.constituents.check_features`.
         """
-        fit_for(self.split.index.tracks, self.split.index.kinds, features)
+        check_columns(self.split.index.tracks, self.split.index.kinds, features)
 
     def _batch(self, events: Events) -> Batch:
         return make_batch(events, self.split.slots, torch.float64 if self.split.double else torch.float32)

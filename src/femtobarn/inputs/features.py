@@ -74,11 +74,11 @@ class Inputs(nn.Module):
         self.self_pairs = self_pairs
         self.interactions = check(interactions)
         self.features = constituents.check(features, interactions)
-        whole = features == constituents.OBJECTS
-        self.particles = PARTICLES if whole else constituents.FEATURES[features]
-        self.context = CONTEXT_FEATURES if whole else ()
+        is_event = features == constituents.OBJECTS
+        self.particles = PARTICLES if is_event else constituents.FEATURES[features]
+        self.context = CONTEXT_FEATURES if is_event else ()
         # without types among the features, `kind` contains none either
-        self.has_types = whole or constituents.NEEDS[features] > 0
+        self.has_types = is_event or constituents.NEEDS[features] > 0
         for name, width in zip(("particle", "pair", "context"), self.sizes(0)[:3], strict=True):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_std", torch.ones(width))
@@ -115,8 +115,8 @@ class Inputs(nn.Module):
         )
 
     def _particles(self, batch: Batch) -> Float[Tensor, "batch particles features"]:
-        whole = self.features == constituents.OBJECTS
-        return particle_features(batch) if whole else constituents.features(batch, self.features)
+        is_event = self.features == constituents.OBJECTS
+        return particle_features(batch) if is_event else constituents.features(batch, self.features)
 
     def _context(self, batch: Batch) -> Float[Tensor, "batch event_features"]:
         return context_features(batch) if self.context else batch.context[:, :0]
@@ -231,11 +231,11 @@ FLAT = 1e-10
 
 def clean(batch: Batch) -> Batch:
     """The batch with zeros in padded slots, whatever stood there."""
-    known = batch.tracks.shape[-1] > 0
+    has_tracks = batch.tracks.shape[-1] > 0
     return batch.replace(
         momenta=torch.where(batch.mask[..., None], batch.momenta, 0.0),
         kind=torch.where(batch.mask, batch.kind, PADDING),
-        tracks=torch.where(batch.mask[..., None], batch.tracks, 0.0) if known else batch.tracks,
+        tracks=torch.where(batch.mask[..., None], batch.tracks, 0.0) if has_tracks else batch.tracks,
     )
 
 
@@ -260,7 +260,7 @@ def kinematics(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape kine
 
 def local_frame_features(
     momenta: Float[Tensor, "batch particles 4"],
-    whole: Float[Tensor, "batch particles 4"],
+    total: Float[Tensor, "batch particles 4"],
     scalars: Float[Tensor, "batch particles scalars"],
     features: str,
 ) -> Float[Tensor, "batch particles features"]:
@@ -274,7 +274,7 @@ def local_frame_features(
     """
     if features == constituents.OBJECTS:
         return torch.cat([kinematics(momenta), scalars], dim=-1)
-    return constituents.join_features(constituents.kinematics(momenta, whole), scalars)
+    return constituents.join_features(constituents.kinematics(momenta, total), scalars)
 
 
 def context_features(batch: Batch) -> Float[Tensor, "batch event_features"]:
