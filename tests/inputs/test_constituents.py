@@ -257,7 +257,6 @@ def test_trimmed_batches_keep_tracks_beside_their_particles():
 
 
 def test_standardisation_of_pairs_does_not_hold_all_pairs_at_once(monkeypatch):
-    monkeypatch.setattr("femtobarn.inputs.features.CROWD", 4)
     pieces: list[int] = []
 
     def watched(batch: Batch, targets: tuple[torch.Tensor, ...], size: int) -> Any:
@@ -265,7 +264,7 @@ def test_standardisation_of_pairs_does_not_hold_all_pairs_at_once(monkeypatch):
         return batches(batch, targets, size)
 
     monkeypatch.setattr("femtobarn.inputs.features.batches", watched)
-    few = Inputs(("kt",), "kin").fit(jets()).pair_mean
+    few = Inputs(("kt",), "kin").fit(jets(), chunk_pairs=2048 * 4**2).pair_mean
     assert pieces == [2048 * 4**2 // SLOTS**2]
     monkeypatch.undo()
     torch.testing.assert_close(few, Inputs(("kt",), "kin").fit(jets()).pair_mean)

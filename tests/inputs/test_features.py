@@ -101,12 +101,11 @@ def test_fit_leaves_flags_angles_of_met_and_couplings_alone():
     assert torch.equal(fitted.pairs[..., len(KINEMATIC) :], plain.pairs[..., len(KINEMATIC) :])
 
 
-def test_fit_in_chunks_is_fit_at_once(monkeypatch):
+def test_fit_in_chunks_is_fit_at_once():
     batch = sample(300)
     weight = torch.rand(300, generator=torch.Generator().manual_seed(0))
     whole = Inputs(ALL).fit(batch, weight).state_dict()
-    monkeypatch.setattr("femtobarn.inputs.features.CHUNK", 17)
-    for name, value in Inputs(ALL).fit(batch, weight).state_dict().items():
+    for name, value in Inputs(ALL).fit(batch, weight, chunk_events=17).state_dict().items():
         torch.testing.assert_close(value, whole[name], rtol=1e-6, atol=1e-7)
 
 

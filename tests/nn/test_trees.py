@@ -149,8 +149,7 @@ def test_groups_and_graphs_are_the_same_tree(shape, monkeypatch):
     """A few events at a time, all at once, and as a graph does it, which knows no numbers of objects."""
     momenta, mask = jets(30, 24, seed=6)
     whole = cluster(momenta, mask, shape)
-    monkeypatch.setattr("femtobarn.nn.trees.CHUNK_DISTANCES", 1000)
-    pieces = cluster(momenta, mask, shape)
+    pieces = cluster(momenta, mask, shape, chunk_distances=1000)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     graph = cluster(momenta, mask, shape)
     for tree in (pieces, graph):

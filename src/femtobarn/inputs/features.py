@@ -32,9 +32,11 @@ KINEMATIC, LOGARITHMIC = 4, 1
 #: Energies below these (GeV) count as these in logarithms: softer than any object, and than the resolution of MET.
 SOFTEST, SOFTEST_MET = 1e-3, 1.0
 
-#: Events whose features are in memory at once while fitting: 18 x 18 pairs x 9 interactions of these are 24 MB. Of
-#: events with more than `CROWD` slots, as jets have, as many as give no more pairs.
-CHUNK, CROWD = 2048, 32
+#: Pairs, padding included, whose features are in memory at once while fitting: 2048 events with 32 slots.
+CHUNK_PAIRS = 2048 * 32**2
+
+#: Largest number of events of a chunk.
+CHUNK_EVENTS = 2048
 
 
 class Inputs(nn.Module):
@@ -143,15 +145,24 @@ class Inputs(nn.Module):
         return torch.where(same, standardize(own, self.pair_mean, self.pair_std)[:, :, None], pairs)
 
     @torch.no_grad()
-    def fit(self, batch: Batch, weight: Float[Tensor, " batch"] | None = None) -> Inputs:
+    def fit(
+        self,
+        batch: Batch,
+        weight: Float[Tensor, " batch"] | None = None,
+        *,
+        chunk_events: int = CHUNK_EVENTS,
+        chunk_pairs: int = CHUNK_PAIRS,
+    ) -> Inputs:
         """Take means and standard deviations from training events, and give back this layer.
 
         Only real objects and pairs count, each with its event's weight (its magnitude, where generators give negative
-        ones). Events go through in chunks of `CHUNK`, so memory does not grow with their number.
+        ones). Events go through in chunks, so memory does not grow with their number.
 
         Args:
             batch: training events, and no others.
-            weight: one number an event; None counts all alike.
+            weight: one number per event; default: equal weights.
+            chunk_events: largest number of events in memory at once; does not change the result.
+            chunk_pairs: largest number of pairs in memory at once; does not change the result.
 
         Raises:
             ValueError: no events, or as many weights as there are not events, or weights that are all 0.
@@ -163,7 +174,7 @@ class Inputs(nn.Module):
             raise ValueError(f"nothing to fit on: {len(batch)} events with weights that sum to {float(weight.sum())}")
         particle, pair, context = (Moments(size) for size in self.sizes(0)[:3])
         slots = batch.mask.shape[1]
-        size = CHUNK if slots <= CROWD else max(CHUNK * CROWD**2 // slots**2, 1)
+        size = max(min(chunk_events, chunk_pairs // max(slots, 1) ** 2), 1)
         for chunk, (share,) in batches(batch, (weight,), size):
             chunk, share = clean(chunk), share.double()
             real = pairwise.pairs(chunk.mask)

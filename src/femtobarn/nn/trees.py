@@ -70,7 +70,11 @@ class ClusterTree(NamedTuple):
 
 @torch.no_grad()
 def cluster(
-    momenta: Float[Tensor, "batch particles 4"], mask: Bool[Tensor, "batch particles"], algorithm: TreeAlgorithm
+    momenta: Float[Tensor, "batch particles 4"],
+    mask: Bool[Tensor, "batch particles"],
+    algorithm: TreeAlgorithm,
+    *,
+    chunk_distances: int = CHUNK_DISTANCES,
 ) -> ClusterTree:
     r"""Cluster the particles of each event into a binary tree, independent of their order.
 
@@ -91,6 +95,7 @@ def cluster(
         momenta: (px, py, pz, E) in GeV; finite in padded slots too.
         mask: True where a particle is real.
         algorithm: name of the algorithm.
+        chunk_distances: number of distances in memory at once; does not change the result.
 
     Source: hep-ph/9305266 (kt), hep-ph/9707323 (Cambridge/Aachen), arXiv:0802.1189 (anti-kt); the others: Louppe et
     al., arXiv:1702.00748, section 5.
@@ -103,7 +108,7 @@ def cluster(
     elif torch.compiler.is_exporting():
         left, right, merged = _merge_by_scan(momenta, mask, algorithm)
     else:
-        left, right, merged = _merge_by_group(momenta, mask, algorithm)
+        left, right, merged = _merge_by_group(momenta, mask, algorithm, chunk_distances)
     is_merging = torch.arange(slots, device=mask.device)[1:] < mask.sum(1, keepdim=True)
     left, right = torch.where(is_merging, left, 0), torch.where(is_merging, right, 0)
     merged = torch.where(is_merging[..., None], merged, 0.0)
@@ -133,7 +138,9 @@ def _merge_by_scan(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> t
     return left.t(), right.t(), merged.transpose(0, 1)
 
 
-def _merge_by_group(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> tuple[Tensor, Tensor, Tensor]:
+def _merge_by_group(
+    momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm, chunk_distances: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Recombinations of groups of events of similar multiplicity, so that small events do not wait for large ones."""
     batch, slots = mask.shape
     left = torch.zeros(batch, slots - 1, dtype=torch.long, device=mask.device)
@@ -143,7 +150,7 @@ def _merge_by_group(momenta: Tensor, mask: Tensor, algorithm: TreeAlgorithm) -> 
     counts = sorted(multiplicity.tolist(), reverse=True)
     start = 0
     while start < batch and counts[start] > 1:
-        stop = min(start + max(1, CHUNK_DISTANCES // counts[start] ** 2), batch)
+        stop = min(start + max(1, chunk_distances // counts[start] ** 2), batch)
         rows, width = order[start:stop], counts[start]
         front = (~mask[rows]).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
         group_momenta = momenta[rows].gather(1, front[..., None].expand(-1, -1, 4))

@@ -75,7 +75,9 @@ class ClusterSequence(NamedTuple):
         return np.stack([self.at(nodes[:, number]) for number in range(count)], axis=1)
 
 
-def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> ClusterSequence:
+def cluster(
+    momenta: Momenta, mask: Mask, algorithm: Algorithm, *, chunk_distances: int = CHUNK_DISTANCES
+) -> ClusterSequence:
     r"""Cluster all constituents of each jet into one, adding momenta (E scheme).
 
     .. math:: d_{ij} = \min(p_{T,i}^{2p}, p_{T,j}^{2p})\,\Delta_{ij}^2, \quad \Delta^2 = (y_i-y_j)^2 + (\phi_i-\phi_j)^2
@@ -87,6 +89,7 @@ def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> ClusterSequen
         momenta: (px, py, pz, E) in GeV.
         mask: True where a constituent is real.
         algorithm: kt, cambridge_aachen or antikt.
+        chunk_distances: number of distances in memory at once; does not change the result.
     """
     jets, slots = mask.shape
     counts = mask.sum(axis=1)
@@ -102,7 +105,7 @@ def cluster(momenta: Momenta, mask: Mask, algorithm: Algorithm) -> ClusterSequen
     order = order[counts[order] > 1]
     while len(order):
         width = int(counts[order[-1]])
-        rows = order[-max(1, CHUNK_DISTANCES // width**2) :]
+        rows = order[-max(1, chunk_distances // width**2) :]
         order = order[: -len(rows)]
         _merge(tree, rows, mask[rows], width, POWERS[algorithm])
     return tree

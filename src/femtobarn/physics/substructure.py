@@ -54,21 +54,24 @@ IDENTIFIED = ("charged_share", "neutral_share", "photon_share", "lepton_share", 
 CHARGED_ONLY = ("charge_03", "charge_05", "charge_10")
 
 
-def kinematic(momenta: Momenta, mask: Mask, radius: float = 0.8) -> dict[str, NDArray[np.float64]]:
+def kinematic(
+    momenta: Momenta, mask: Mask, radius: float = 0.8, *, chunk_distances: int = CHUNK_DISTANCES
+) -> dict[str, NDArray[np.float64]]:
     """The observables of the momenta alone, by name: `KINEMATIC`.
 
     Args:
         momenta: (px, py, pz, E) in GeV; what padded slots hold changes nothing.
         mask: True where a constituent is real.
         radius: R of the jets.
+        chunk_distances: number of distances in memory at once; does not change the result.
     """
     momenta = np.where(mask[..., None], momenta, 0.0)
     jet = momenta.sum(axis=1)
-    tree = cluster(momenta, mask, "cambridge_aachen")
+    tree = cluster(momenta, mask, "cambridge_aachen", chunk_distances=chunk_distances)
     groomed, dropped = soft_drop(tree, radius=radius), mass_drop(tree)
-    subjets = cluster(momenta, mask, "kt")
+    subjets = cluster(momenta, mask, "kt", chunk_distances=chunk_distances)
     tau1, tau2, tau3 = (n_subjettiness(momenta, mask, subjets.subjets(count), radius=radius) for count in (1, 2, 3))
-    e2, e3 = correlators(momenta, mask, beta=1.0)
+    e2, e3 = correlators(momenta, mask, beta=1.0, chunk_distances=chunk_distances)
     return {
         "mass": mass(jet),
         "pt": transverse(jet),
@@ -81,7 +84,7 @@ def kinematic(momenta: Momenta, mask: Mask, radius: float = 0.8) -> dict[str, ND
         "tau3": tau3,
         "tau21": ratio(tau2, tau1),
         "tau32": ratio(tau3, tau2),
-        "C1_02": correlators(momenta, mask, beta=0.2)[0],
+        "C1_02": correlators(momenta, mask, beta=0.2, chunk_distances=chunk_distances)[0],
         "e2": e2,
         "e3": e3,
         "C2": ratio(e3, e2**2),
@@ -149,7 +152,9 @@ def n_subjettiness(
     return tau
 
 
-def correlators(momenta: Momenta, mask: Mask, *, beta: float) -> tuple[Number, Number]:
+def correlators(
+    momenta: Momenta, mask: Mask, *, beta: float, chunk_distances: int = CHUNK_DISTANCES
+) -> tuple[Number, Number]:
     r"""The two- and three-point energy correlators of a jet.
 
     .. math:: e_2 = \sum_{i<j} z_i z_j \Delta_{ij}^\beta, \quad
@@ -165,7 +170,7 @@ def correlators(momenta: Momenta, mask: Mask, *, beta: float) -> tuple[Number, N
     order = order[counts[order] > 1]
     while len(order):
         width = int(counts[order[-1]])
-        rows = order[-max(1, CHUNK_DISTANCES // width**2) :]
+        rows = order[-max(1, chunk_distances // width**2) :]
         order = order[: -len(rows)]
         packed = np.argsort(~mask[rows], axis=1, kind="stable")[:, :width]
         inside = np.take_along_axis(mask[rows], packed, axis=1)
