@@ -110,7 +110,7 @@ def main() -> None:
         about = " ".join(str(__doc__).split("\n\n")[-1].split())
         page = f"# Leptons lost by isolation and overlap removal\n\n`{command} --responses {options.responses}`, "
         page += f"femtobarn {femtobarn.__version__}: {options.process}, {options.events} events.\n\n{about}\n\n{text}\n"
-        provenance.write_text(options.write, page)
+        provenance.atomic_write_text(options.write, page)
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ def main() -> None:
             f"Device: {provenance.device('cpu')}. Command: `{provenance.command()}`.\n\n"
             f"{__doc__.split(chr(10) * 2, 2)[2].strip()}\n\n{told}\n"
         )
-        provenance.write_text(options.write, told)
+        provenance.atomic_write_text(options.write, told)
 
 
 if __name__ == "__main__":

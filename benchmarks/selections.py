@@ -108,7 +108,7 @@ def main() -> None:
         about = str(__doc__).split("\n\n")
         text = f"# Selections\n\nCommand: `OMP_NUM_THREADS=1 {provenance.command()}`, on {len(events)} events.\n\n"
         text += f"{about[0]} {about[2].strip()}\n\n{table}\n\n{provenance.processor()}.\n"
-        provenance.write_text(options.write, text)
+        provenance.atomic_write_text(options.write, text)
 
 
 if __name__ == "__main__":

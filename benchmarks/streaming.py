@@ -315,7 +315,7 @@ def main() -> None:
         about = about.partition(": ")[2].strip()
         about = about[0].upper() + about[1:]
         told = f"# {title}\n\nCommand: `OMP_NUM_THREADS=1 {provenance.command()}`.\n\n{about}\n\n{told}\n"
-        provenance.write_text(options.write, told)
+        provenance.atomic_write_text(options.write, told)
 
 
 if __name__ == "__main__":

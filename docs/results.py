@@ -19,7 +19,7 @@ from pathlib import Path
 from femtobarn.evaluation.runs import load_run, run_folders
 from femtobarn.studies.estimate import ESTIMATE
 from femtobarn.studies.progress import duration
-from femtobarn.studies.tuning_record import MARKDOWN as SCAN
+from femtobarn.studies.tuning_report import MARKDOWN as SCAN
 from femtobarn.tasks.classification.comparison import Comparison, compare
 from femtobarn.tasks.classification.figures.systematics import shift_tables, shifts_of
 from femtobarn.tasks.results import markdown, report

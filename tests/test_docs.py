@@ -1,80 +1,60 @@
-"""The pages in docs/ keep in step with what they describe."""
+"""Pages in docs/ and the JSON schema agree with the settings that they describe."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
-from femtobarn.events.formats.mapping import Columns, Mapping
-from femtobarn.experiments.experiment import build, experiment_schema
+from femtobarn.experiments import yaml_loader
+from femtobarn.experiments.experiment import build
+from femtobarn.experiments.json_schema import json_schema
+from femtobarn.experiments.reference import section_settings, sections
 from femtobarn.experiments.search_space import load as load_spaces
 from femtobarn.inputs import INTERACTIONS
 from femtobarn.models import MODELS
 from femtobarn.studies.study import StudyConfig, load
-from femtobarn.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
+SCRIPT = spec_from_file_location("docs_configuration", ROOT / "docs" / "configuration.py")
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-ROWS = {
-    key: cells[2].strip()
-    for line in PAGE.splitlines()
-    if line.startswith("| `") and line.count("|") == 5
-    for cells in [line.split("|")[1:-1]]
-    for key in re.findall(r"`([^`]+)`", cells[0])
-}
+EXAMPLES = [*(ROOT / "examples").glob("*.yaml"), *(ROOT / "src" / "femtobarn" / "data").glob("*.yaml")]
 
 
-def paths(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, field in schema.model_fields.items():
-        kind = field.annotation
-        choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)  # `Mapping | None`
-        inner = [one for one in choices if isinstance(one, type) and issubclass(one, BaseModel)]
-        if inner:
-            yield from paths(inner[0], f"{prefix}{name}.")
-        else:
-            yield prefix + name, field
+def configuration_script() -> Any:
+    assert SCRIPT is not None
+    assert SCRIPT.loader is not None
+    module = module_from_spec(SCRIPT)
+    SCRIPT.loader.exec_module(module)
+    return module
 
 
-SCHEMAS = [experiment_schema(task) for task in TASKS]
-FIELDS = {path: field for schema in (*SCHEMAS[::-1], StudyConfig, Columns) for path, field in paths(schema)}
+def schema_mistakes(tree: Any) -> list[str]:
+    """Mistakes in a document by the JSON schema."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json_schema(StudyConfig)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(tree)]
 
 
-def test_nested_schemas_are_walked():
-    assert {"data.split.train", "data.mapping.phi_MET", "model.name", "seeds", "btag_above"} <= FIELDS.keys()
-    assert {f"data.mapping.{name}" for name in Mapping.model_fields} <= FIELDS.keys()
+def test_tables_of_the_configuration_page_are_made_from_the_settings():
+    assert configuration_script().render(PAGE) == PAGE, "run: python docs/configuration.py --write"
 
 
-@pytest.mark.parametrize("path", FIELDS)
-def test_every_key_has_a_row_with_its_default(path):
-    assert path in ROWS, f"docs/configuration.md has no row for {path}"
-    told, field = ROWS[path], FIELDS[path]
-    if path == "label":
-        return
-    if field.is_required():
-        assert told == ""
-        return
-    default = list(field.default) if isinstance(field.default, tuple) else field.default
-    assert yaml.safe_load(told.split(":")[0]) == default
+@pytest.mark.parametrize("section", ["experiment", *sections()])
+def test_every_setting_has_a_description(section):
+    for setting in section_settings(section):
+        assert setting.description.endswith("."), setting.path
+        assert setting.type
+        assert "annotation=" not in setting.type
 
 
-def test_no_row_is_of_a_key_that_is_gone():
-    assert set(ROWS) - {"data.mapping"} == set(FIELDS)  # which has rows of its own below
-
-
-def test_every_choice_is_named():
-    for path, field in FIELDS.items():
-        row = next(line for line in PAGE.splitlines() if line.startswith("| `") and f"`{path}`" in line)
-        for choice in re.findall(r"'([^']+)'", str(field.annotation)) if "Literal" in str(field.annotation) else ():
-            assert choice in row or "objects" in path, f"{path}: {choice}"
-    for name in (*MODELS, *INTERACTIONS):
-        assert f"`{name}`" in PAGE
+def test_page_names_every_model_and_interaction():
+    assert all(f"`{name}`" in PAGE for name in (*MODELS, *INTERACTIONS))
 
 
 def test_the_examples_are_valid(tmp_path):
@@ -95,3 +75,30 @@ def test_links_of_pages_lead_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_json_schema_accepts_the_examples_and_a_run_folder_with_former_keys():
+    former = ROOT / "tests" / "data" / "former-run" / "config.yaml"
+    for path in (*EXAMPLES, former):
+        assert schema_mistakes(yaml_loader.load(path.read_text(encoding="utf-8"))) == [], path.name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"name": "part", "widht": 3}}, "'widht' was unexpected"),
+        ({"model": {"name": "bdt", "width": 3}}, "'width' was unexpected"),
+        ({"model": {"name": "prt"}}, "'prt' is not one of"),
+        ({"training": {"epohs": 3}}, "'epohs' was unexpected"),
+        ({"training": {"lr": "fast"}}, "'fast' is not"),
+        ({"data": {"split": {"train": 2}}}, "2 is greater than or equal to the maximum of 1"),
+        ({"task": {}}, "'signal' is a required property"),
+    ],
+)
+def test_json_schema_marks_mistakes_in_experiments_and_in_studies(change, message):
+    plain = {"data": {"sample": "four-top"}, "model": {"name": "part"}, "task": {"signal": "tttt"}}
+    assert schema_mistakes(plain) == []
+    assert any(message in mistake for mistake in schema_mistakes(plain | change))
+    if change != {"task": {}}:  # parts of an experiment may lack a key
+        study = {"base": plain, "models": {"A": change}}
+        assert any(message in mistake for mistake in schema_mistakes(study))

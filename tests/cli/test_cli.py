@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from femtobarn.cli import app
+from femtobarn.cli.common import FORMER_OPTIONS, Verbs
 from femtobarn.events import read, write
 from tests.support.sample import make_events
 
@@ -269,3 +271,29 @@ def test_the_command_is_installed_and_answers():
         [sys.executable, "-m", "femtobarn", "--help"], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert "simulate" in said.stdout
+
+
+@pytest.mark.parametrize(("former", "present"), FORMER_OPTIONS.items())
+def test_former_names_of_verbs_and_options_are_replaced(former, present):
+    group = get_command(app)
+    assert isinstance(group, Verbs)
+    context = group.make_context("femtobarn", ["models"], resilient_parsing=True)
+    verb, command = next(
+        (verb, command)
+        for verb, command in group.commands.items()
+        if any(present in parameter.opts for parameter in command.params)
+    )
+    assert not any(former in parameter.opts for other in group.commands.values() for parameter in other.params)
+    for given, expected in (([former, "3"], [present, "3"]), ([f"{former}=3"], [f"{present}=3"])):
+        assert group.resolve_command(context, [verb, *given]) == (verb, command, expected)
+    assert group.resolve_command(context, ["scan", "a.yaml"]) == ("tune", group.commands["tune"], ["a.yaml"])
+
+
+def test_config_prints_the_keys_of_a_section_and_schema_a_json_schema():
+    text = call("config", "training")
+    assert "training.num_workers" in text
+    assert "training.backbone_lr" in text
+    assert "data.split" not in text
+    assert "sizes" in call("config", "study")
+    assert "sections: experiment, data" in call("config", "trainig", code=2)
+    assert json.loads(call("schema"))["$defs"]["TrainingConfig"]["properties"]["readers"]["deprecated"]

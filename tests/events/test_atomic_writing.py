@@ -19,13 +19,13 @@ def test_partial_files_are_new_and_follow_no_links(tmp_path, monkeypatch):
     victim.write_text("mine")
     for name in ("meta.json.partial", f".meta.json.{os.getpid()}.tmp"):
         (tmp_path / name).symlink_to(victim)
-    provenance.write_text(target, "whole")
+    provenance.atomic_write_text(target, "whole")
     assert target.read_text() == "whole"
     monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
     planted = partial_path(target)
     planted.symlink_to(victim)
     with pytest.raises(FileExistsError, match=r"meta\.json"):
-        provenance.write_text(target, "other")
+        provenance.atomic_write_text(target, "other")
     assert victim.read_text() == "mine"
     assert target.read_text() == "whole"
 
@@ -71,7 +71,7 @@ def test_leftovers_of_killed_processes_are_removed_and_others_kept(tmp_path):
     others = [alive, "data.partial", ".meta.json.partial", ".meta.json.elsewhere-1-000000000000.partial"]
     for name in (dead, *others):
         (tmp_path / name).write_text("")
-    with provenance.alone(tmp_path):
+    with provenance.folder_lock(tmp_path):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
     (tmp_path / dead).mkdir()

@@ -27,7 +27,7 @@ from femtobarn.experiments import experiment
 from femtobarn.experiments.document import ConfigError, Mistake
 from femtobarn.experiments.errors import describe_error
 from femtobarn.studies import workers
-from femtobarn.studies.study import Planned
+from femtobarn.studies.study import PlannedRun
 from tests.experiments.test_experiment import PLAIN
 
 
@@ -150,8 +150,8 @@ def test_a_full_disk_behind_the_output_is_told():
     assert ended.stderr == "error: no space left on the disk; free some, and give the same command again\n"
 
 
-def planned(folder: Path, name: str) -> Planned:
-    return Planned(name, 1, 1.0, folder, experiment.load({**PLAIN, "data": {"files": ["nowhere.parquet"]}}))
+def planned(folder: Path, name: str) -> PlannedRun:
+    return PlannedRun(name, 1, 1.0, folder, experiment.load({**PLAIN, "data": {"files": ["nowhere.parquet"]}}))
 
 
 class Listener:
@@ -160,16 +160,16 @@ class Listener:
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
-    def started(self, planned: Planned) -> None:
+    def started(self, planned: PlannedRun) -> None:
         pass
 
-    def stepped(self, planned: Planned, step: Any) -> None:
+    def stepped(self, planned: PlannedRun, step: Any) -> None:
         pass
 
-    def finished(self, planned: Planned) -> None:
+    def finished(self, planned: PlannedRun) -> None:
         pass
 
-    def failed(self, planned: Planned, reason: str) -> None:
+    def failed(self, planned: PlannedRun, reason: str) -> None:
         self.reasons.append(reason)
 
 
@@ -195,12 +195,12 @@ def test_workers_end_with_a_killed_parent_while_their_pipe_is_open(tmp_path):
     """This process keeps the other end of the worker's pipe, so that nothing but the parent's end tells it to go."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=parent, args=(theirs, workers._work))
+    process = context.Process(target=parent, args=(theirs, workers._worker_main))
     process.start()
     theirs.close()
     run = planned(tmp_path / "run", "a")
     ours.send((experiment.dump(run.experiment), str(run.folder), False))
-    while not isinstance(said := ours.recv(), workers.Done):  # the worker is there and at work
+    while not isinstance(said := ours.recv(), workers.WorkerResult):  # the worker is there and at work
         pass
     assert "no file matches" in str(said.failure)
     os.kill(process.pid or 0, signal.SIGKILL)

@@ -329,7 +329,7 @@ def test_studies_and_searches_know_it(folder, tmp_path):
     assert planned["fine"].init_from == str(folder / "run")
     assert planned["scratch"].init_from == str(folder / "elsewhere")
     assert planned["pfn"].init_from is None  # another model takes over no weights either
-    found = search.searches(folder / "study.yaml")
+    found = search.tuning_tasks(folder / "study.yaml")
     assert [one.shared for one in found] == [("scratch",), ("fine",), ("pfn",)]
     (tmp_path / "space.yaml").write_text("particlenet: {model.init_from: [a, b]}")
     with pytest.raises(ConfigError, match="only settings of training and model can be searched"):

@@ -161,7 +161,7 @@ def test_events_that_changed_after_the_training_are_noticed(events, path, tmp_pa
 def test_two_processes_do_not_share_a_folder(path, tmp_path):
     (tmp_path / "run").mkdir()
     with (
-        provenance.alone(tmp_path / "run"),
+        provenance.folder_lock(tmp_path / "run"),
         pytest.raises(RuntimeError, match="another process is at work"),
     ):
         run.train(configured(path), tmp_path / "run")

@@ -9,13 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from femtobarn.cli import app
-from femtobarn.events import read_parquet
 from femtobarn.runs.run import Step
-from femtobarn.simulate import Plan, production, run
-from femtobarn.studies import cluster as clusters
+from femtobarn.simulate import Plan, run
 from femtobarn.studies import study, workers
 from femtobarn.studies.cluster import Cluster
 from tests.studies.test_study import Silent
@@ -33,16 +29,16 @@ class Noting(Silent):
     def __init__(self) -> None:
         self.said: dict[str, list[str]] = {}
 
-    def started(self, planned: study.Planned) -> None:
+    def started(self, planned: study.PlannedRun) -> None:
         self.said[planned.name] = ["started"]
 
-    def stepped(self, planned: study.Planned, step: Step) -> None:
+    def stepped(self, planned: study.PlannedRun, step: Step) -> None:
         self.said[planned.name].append(step.stage)
 
-    def finished(self, planned: study.Planned) -> None:
+    def finished(self, planned: study.PlannedRun) -> None:
         self.said[planned.name].append("finished")
 
-    def failed(self, planned: study.Planned, reason: str) -> None:
+    def failed(self, planned: study.PlannedRun, reason: str) -> None:
         self.said[planned.name].append(reason)
 
 
@@ -92,16 +88,12 @@ def test_a_failure_does_not_stop_the_others(tree, address, tmp_path):
     assert outcome.computed == (planned[1].name,)
 
 
-def test_a_production_has_the_events_of_this_machine(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(production, "UNIT", 20)
-    monkeypatch.chdir(tmp_path)
-    call = ["--process", "tt", "--setting", "Top:gg2ttbar = on", "--events", "40", "--select", "n_jet >= 2"]
-    done = CliRunner().invoke(app, ["simulate", *call, "-o", "there.parquet", "--dask", address])
-    assert done.exit_code == 0, done.output
+def test_production_on_a_cluster_has_the_events_of_this_machine(address, tmp_path):
     plan = Plan(None, "tt", settings=("Top:gg2ttbar = on",), events=40, select=("n_jet >= 2",))
+    with Cluster(address) as cluster:
+        there = run(plan, tmp_path / "there.parquet", workers=cluster.workers, executor=cluster, unit_size=20)
     with ThreadPoolExecutor(1) as executor:
-        here = run(plan, tmp_path / "here.parquet", executor=executor)
-    there = read_parquet(tmp_path / "there.parquet")
+        here = run(plan, tmp_path / "here.parquet", executor=executor, unit_size=20)
     assert len(here) == len(there) > 0
     assert here.number.tolist() == there.number.tolist()
     assert here.particles.pt.tolist() == there.particles.pt.tolist()
@@ -128,10 +120,8 @@ def test_one_unit_at_a_time_is_done_in_a_process(address):
     assert MOST == [1] * 8
 
 
-def test_what_is_wrong_with_a_cluster_is_told(address, monkeypatch):
-    monkeypatch.setattr(clusters, "PATIENCE", 0.5)
+def test_cluster_without_an_answer_or_with_another_version_is_an_error(address):
     with pytest.raises(OSError, match="Timed out"):
-        Cluster("tcp://127.0.0.1:9")
-    monkeypatch.setattr(clusters, "version", lambda: "0.0.1")
-    with pytest.raises(ValueError, match=r"femtobarn is .* here and 0\.0\.1 in the cluster"):
-        Cluster(address)
+        Cluster("tcp://127.0.0.1:9", timeout=0.5)
+    with pytest.raises(ValueError, match=r"femtobarn is 9\.9\.9 here and .* in the cluster"):
+        Cluster(address, own_version="9.9.9")

@@ -98,11 +98,11 @@ def test_the_time_left_is_that_of_the_estimate_set_right_by_what_runs_took(tree,
     planned = study.plan(study.load({**tree, "seeds": [1]}), tmp_path)
     clock = Clock()
     shown = Display(planned, workers=1, expected={"BDT seed 1": 10.0, "ParT seed 1": 100.0}, clock=clock)
-    assert shown.rest() == pytest.approx(110)
+    assert shown.time_left() == pytest.approx(110)
     shown.started(planned[0])
     clock.now = 10.0
     shown.stepped(planned[0], Step("training", 4, 8))
-    assert shown.left(shown.runs["ParT seed 1"]) == pytest.approx(200)  # the trees take twice their estimate
+    assert shown.run_time_left(shown.runs["ParT seed 1"]) == pytest.approx(200)  # the trees take twice their estimate
 
 
 def test_a_study_tells_its_time_before_and_after(tree, tmp_path):

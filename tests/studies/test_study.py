@@ -20,7 +20,7 @@ from femtobarn.runs import run
 from femtobarn.runs.run import Step
 from femtobarn.studies import study, workers
 from femtobarn.studies.progress import Display, describe, duration
-from femtobarn.studies.study import Planned
+from femtobarn.studies.study import PlannedRun
 from femtobarn.tasks.classification.comparison import compare
 from tests.support.sample import make_events
 
@@ -46,16 +46,16 @@ class Silent:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
 
-    def started(self, planned: Planned) -> None:
+    def started(self, planned: PlannedRun) -> None:
         self.seen.append(("started", planned.name))
 
-    def stepped(self, planned: Planned, step: Step) -> None:
+    def stepped(self, planned: PlannedRun, step: Step) -> None:
         self.seen.append((step.stage, planned.name))
 
-    def finished(self, planned: Planned) -> None:
+    def finished(self, planned: PlannedRun) -> None:
         self.seen.append(("finished", planned.name))
 
-    def failed(self, planned: Planned, reason: str) -> None:
+    def failed(self, planned: PlannedRun, reason: str) -> None:
         self.seen.append(("failed", planned.name))
 
 
@@ -212,7 +212,7 @@ def test_a_failing_run_and_a_dying_worker_leave_the_other_runs_alone(tree, tmp_p
     wrong, trees, *networks = study.plan(study.load(changed, ["training.epochs=40"]), tmp_path)
 
     class Killer(Silent):
-        def stepped(self, planned: Planned, step: Step) -> None:
+        def stepped(self, planned: PlannedRun, step: Step) -> None:
             super().stepped(planned, step)
             if planned.name == "ParT seed 1" and step.done == 1:
                 for child in multiprocessing.active_children():
@@ -250,7 +250,7 @@ def test_a_killed_study_goes_on_to_the_same_numbers(tree, tmp_path):
 
 def _run(tree, out):
     class Killed(Silent):
-        def stepped(self, planned: Planned, step: Step) -> None:
+        def stepped(self, planned: PlannedRun, step: Step) -> None:
             if step.stage == "training" and step.done == 4:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -280,9 +280,9 @@ def test_display_tells_what_runs_and_how_long_it_takes(tree, tmp_path, terminal)
         shown.started(planned[1])
         clock.now = 20.0
         shown.stepped(planned[1], Step("training", 1, 4, 1.5, 1.4, 1.4))
-        assert shown.left(shown.runs["ParT seed 1"]) == pytest.approx(60)
-        assert shown.left(shown.runs["ParT seed 2"]) == pytest.approx(80)  # the same model, not begun
-        assert shown.rest() == pytest.approx((60 + 5 * 80) / 2)
+        assert shown.run_time_left(shown.runs["ParT seed 1"]) == pytest.approx(60)
+        assert shown.run_time_left(shown.runs["ParT seed 2"]) == pytest.approx(80)  # the same model, not begun
+        assert shown.time_left() == pytest.approx((60 + 5 * 80) / 2)
         console.print(shown.table())
         clock.now = 80.0
         shown.finished(planned[1])

@@ -34,10 +34,10 @@ from femtobarn.models import MODELS, model_spec, networks
 from femtobarn.runs.predictor import Predictor, require_classifier
 from femtobarn.runs.splits import load_splits
 from femtobarn.studies import study
-from femtobarn.studies import tuning_record as scan_record
+from femtobarn.studies import tuning_report as tuning_report
 from femtobarn.studies import tuning_task as search
-from femtobarn.studies.tuning import Result, Scan, best, objective
-from femtobarn.studies.workers import carry_out
+from femtobarn.studies.tuning import TrialResult, Tuning, best, objective
+from femtobarn.studies.workers import run_in_processes
 from tests.studies.test_study import SMALL as PART
 from tests.studies.test_study import Silent
 from tests.support.sample import make_events
@@ -84,19 +84,19 @@ def carry(
     seed: int = 1,
     stop: int | None = None,
     watcher: Silent | None = None,
-) -> list[Result]:
+) -> list[TrialResult]:
     """A scan in this process, or the first few trainings of one."""
     done = 0
-    with Scan(search.searches(source), folder, trials=trials, seed=seed) as scan:
-        for trial, failure in carry_out(scan.upcoming(), watcher or Silent(), 1, judged=False):
-            scan.conclude(trial, failure)
+    with Tuning(search.tuning_tasks(source), folder, trials=trials, seed=seed) as scan:
+        for trial, failure in run_in_processes(scan.ask(), watcher or Silent(), 1, evaluate=False):
+            scan.tell(trial, failure)
             done += 1
             if done == stop:
                 break
-        return scan.results(scan.searches[0])
+        return scan.results(scan.tasks[0])
 
 
-def told(results: list[Result]) -> list[tuple[int, dict[str, Any], float | None]]:
+def told(results: list[TrialResult]) -> list[tuple[int, dict[str, Any], float | None]]:
     return [(one.number, dict(one.settings), one.loss) for one in results]
 
 
@@ -135,7 +135,7 @@ def test_a_space_holds_the_settings_as_they_are():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("partt: {}", "no model is called 'partt'; there are"),
+        ("partt: {}", "no model is called 'partt'; models: bdt"),
         ("bdt: {model.num_leaves: {low: 5, hihg: 6}}", "did you mean high"),
         ("bdt: {model.num_leaves: {low: 6, high: 5}}", "bdt.model.num_leaves: low: 6 must be below high: 5"),
         ("bdt: {model.num_leaves: {low: 0, high: 5, log: true}}", "needs low above 0"),
@@ -157,7 +157,7 @@ def test_a_space_of_one_s_own_takes_the_place_of_the_default(tmp_path, source):
     path.write_text(
         "bdt: {model.num_leaves: [3, 4], model.subsample: null, training.lr: {low: 1e-4, high: 1e-2, log: true}}"
     )
-    (found,) = search.searches(source, spaces=path)
+    (found,) = search.tuning_tasks(source, spaces=path)
     assert found.space["model.num_leaves"] == Choices(values=(3, 4))
     assert "model.subsample" not in found.space
     assert found.space["training.lr"] == Range(low=1e-4, high=1e-2, log=True)
@@ -165,7 +165,7 @@ def test_a_space_of_one_s_own_takes_the_place_of_the_default(tmp_path, source):
     with pytest.raises(
         ConfigError, match=r"(?s)model.num_leaves: 1: .*leafs: 3: no such key \(did you mean num_leaves"
     ):
-        search.searches(source, spaces=path)
+        search.tuning_tasks(source, spaces=path)
 
 
 def test_variants_of_an_architecture_share_the_search_with_the_richest_interactions(file, tmp_path):
@@ -186,7 +186,7 @@ def test_variants_of_an_architecture_share_the_search_with_the_richest_interacti
     base = {key: value for key, value in tree(file).items() if key != "model"}
     whole = {"base": base, "models": models, "seeds": [3, 4], "sizes": [0.1, 0.5]}
     path.write_text(yaml.safe_dump(whole, sort_keys=False))
-    found = {one.label: one for one in search.searches(path)}
+    found = {one.label: one for one in search.tuning_tasks(path)}
     assert {label: one.shared for label, one in found.items()} == {
         "BDT": ("BDT",),
         "ParT_SM": ("ParT", "ParT_SM", "ParT_ids", "ParT_FL"),
@@ -194,13 +194,13 @@ def test_variants_of_an_architecture_share_the_search_with_the_richest_interacti
     }
     assert found["ParT_SM"].experiment.seed == 3
     assert found["ParT_SM"].experiment.data.fraction == 0.5
-    assert [one.label for one in search.searches(path, every=True)] == list(models)
+    assert [one.label for one in search.tuning_tasks(path, per_entry=True)] == list(models)
 
 
 def test_the_first_trial_has_the_settings_as_they_were_and_others_stay_inside(source, tmp_path):
     results = carry(source, tmp_path / "scan", trials=5)
     assert [one.number for one in results] == [0, 1, 2, 3, 4]
-    (found,) = search.searches(source)
+    (found,) = search.tuning_tasks(source)
     assert results[0].settings["model.num_leaves"] == 4
     assert results[0].settings["model.learning_rate"] == 0.05
     for one in results:
@@ -265,21 +265,21 @@ def test_two_processes_share_the_trials_of_a_folder(source, tmp_path):
 
 
 def test_trials_of_a_dead_process_are_taken_over_those_of_a_living_one_are_not(source, tmp_path):
-    found = search.searches(source)
-    with Scan(found, tmp_path / "scan", trials=2) as alive:
-        handed = next(alive.upcoming())
-        with Scan(found, tmp_path / "scan", trials=2) as other:
-            assert [one.name for one in other.upcoming()] == ["bdt trial 1"]
+    found = search.tuning_tasks(source)
+    with Tuning(found, tmp_path / "scan", trials=2) as alive:
+        handed = next(alive.ask())
+        with Tuning(found, tmp_path / "scan", trials=2) as other:
+            assert [one.name for one in other.ask()] == ["bdt trial 1"]
     # both are gone without a word
-    with Scan(found, tmp_path / "scan", trials=2) as later:
-        again = list(later.upcoming())
+    with Tuning(found, tmp_path / "scan", trials=2) as later:
+        again = list(later.ask())
     assert [one.name for one in again] == ["bdt trial 0", "bdt trial 1"]
     assert again[0].experiment == handed.experiment
 
 
 def test_a_folder_belongs_to_one_scan(source, tmp_path):
     carry(source, tmp_path / "scan", trials=1)
-    with pytest.raises(ValueError, match=r"(?s)holds another scan.*seed: 1 before, 2 now"):
+    with pytest.raises(ValueError, match=r"(?s)holds another search.*seed: 1 before, 2 now"):
         carry(source, tmp_path / "scan", seed=2)
     with pytest.raises(ValueError, match="0 trials"):
         carry(source, tmp_path / "none", trials=0)
@@ -291,14 +291,14 @@ def test_settings_that_diverge_or_do_not_go_together_are_told_and_counted(file, 
     # 12 goes with the 2 heads there are and 8 heads with the width 8 there is, but not 12 with 8
     nothing = "model.ratio: null, model.dropout: null, training.lr: null, training.weight_decay: null"
     spaces.write_text(f"part: {{model.width: [8, 12], model.heads: [2, 8], {nothing}}}")
-    (found,) = search.searches(source, spaces=spaces)
-    with Scan([found], tmp_path / "scan", trials=12) as scan:
+    (found,) = search.tuning_tasks(source, spaces=spaces)
+    with Tuning([found], tmp_path / "scan", trials=12) as scan:
         handed = []
-        for trial in scan.upcoming():
+        for trial in scan.ask():
             handed.append(trial.number)
-            scan.conclude(trial, "FloatingPointError: training loss is nan")
+            scan.tell(trial, "FloatingPointError: training loss is nan")
         results = scan.results(found)
-        page = scan_record.write(scan, source)
+        page = tuning_report.write(scan, source)
     assert [one.number for one in results] == list(range(12))
     assert all(one.loss == math.inf for one in results)
     impossible = [one for one in results if "not divisible" in one.reason]
@@ -311,12 +311,12 @@ def test_settings_that_diverge_or_do_not_go_together_are_told_and_counted(file, 
 
 
 def test_another_failure_stops_the_search_and_is_tried_again(source, tmp_path):
-    found = search.searches(source)
-    with Scan(found, tmp_path / "scan", trials=3) as scan:
+    found = search.tuning_tasks(source)
+    with Tuning(found, tmp_path / "scan", trials=3) as scan:
         handed = []
-        for trial in scan.upcoming():
+        for trial in scan.ask():
             handed.append(trial.name)
-            scan.conclude(trial, "no space left on device")
+            scan.tell(trial, "no space left on device")
         assert handed == ["bdt trial 0"]
         assert scan.failures == {"bdt trial 0": "no space left on device"}
     assert [one.number for one in carry(source, tmp_path / "scan", trials=3)] == [0, 1, 2]
@@ -377,8 +377,26 @@ def test_the_page_of_the_configuration_tells_the_default_spaces():
             assert re.search(rf"`{path}` {re.escape(str(each))}[ ;]", row), path
 
 
+def test_search_begun_with_former_names_goes_on_to_the_same_settings(source, tmp_path):
+    expected = carry(source, tmp_path / "present", trials=4)
+    folder = tmp_path / "former"
+    carry(source, folder, trials=2)
+    names = {"num_leaves": "leaves", "min_leaf_fraction": "smallest_leaf", "subsample": "rows", "colsample": "columns"}
+    names |= {"reg_lambda": "l2", "n_estimators": "trees", "num_workers": "readers", "sampling_rates": "rates"}
+    for file in (folder / "scan.yaml", folder / "trials.journal"):
+        text = file.read_text()
+        for present, former in names.items():
+            text = re.sub(rf"(model\.)?\b{present}\b(?=[\":])", rf"\g<1>{former}", text)
+        file.write_text(re.sub(r" (betas|eps|momentum): null,", "", text))
+    assert "model.leaves" in (folder / "trials.journal").read_text()
+    assert "num_leaves" not in (folder / "scan.yaml").read_text()
+    results = carry(source, folder, trials=4)
+    assert told(results) == told(expected)
+    assert set(results[-1].settings) >= {"model.num_leaves", "model.reg_lambda"}
+
+
 def test_without_optuna_the_remedy_is_told(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(RuntimeError, match=r"pip install 'femtobarn\[scan\]'"):
-        Scan(search.searches(source), tmp_path / "scan", trials=1)
-    assert scan_record.BEST == "best.yaml"
+        Tuning(search.tuning_tasks(source), tmp_path / "scan", trials=1)
+    assert tuning_report.BEST == "best.yaml"

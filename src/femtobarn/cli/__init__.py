@@ -10,6 +10,7 @@ from femtobarn.cli import data as data
 from femtobarn.cli import training as training
 from femtobarn.cli import results as results
 from femtobarn.cli import networks as networks
+from femtobarn.cli import settings as settings
 # isort: on
 
 __all__ = ["app", "main"]

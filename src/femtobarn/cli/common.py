@@ -1,4 +1,4 @@
-"""What all verbs share: the application, the two consoles, repeated options, and complaints in the user's words."""
+"""Application, consoles, shared options and error messages of all verbs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,40 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from femtobarn.experiments.errors import describe_error
 
+#: Present names of verbs and options by their former names, which still work.
+FORMER_VERBS = {"scan": "tune"}
+FORMER_OPTIONS = {
+    "--every": "--per-entry",
+    "--least": "--min-background",
+    "--only": "--systematic",
+    "--responses": "--smearings",
+    "--target": "--max-selected",
+}
+
+
+class Verbs(TyperGroup):
+    """Verbs of the command line, with the former names of verbs and options."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        verb, *rest = args
+        renamed = (argument.partition("=") for argument in rest)
+        present = [f"{FORMER_OPTIONS.get(name, name)}{equals}{value}" for name, equals, value in renamed]
+        return super().resolve_command(ctx, [FORMER_VERBS.get(verb, verb), *present])
+
+
 app = typer.Typer(
     name="femtobarn",
-    help="From collision events to significance: classifiers on equal footing, judged in inverse femtobarns.",
+    cls=Verbs,
+    help="From collision events to significance: models of every architecture, compared in inverse femtobarns.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,7 +53,7 @@ app = typer.Typer(
 
 
 class Terminal(Console):
-    """A console that leaves the end of its reader to `complaints`."""
+    """Console that leaves a closed pipe to `complaints`."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -41,33 +64,33 @@ class Terminal(Console):
 out, err = Terminal(), Terminal(stderr=True)
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Changes, as in training.lr=1e-3 'inputs.interactions=\\[mass,delta_r]'.")
+    list[str] | None, typer.Argument(help="Overrides, such as training.lr=1e-3 'inputs.interactions=\\[mass,delta_r]'.")
 ]
 Runs = Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a study for all runs in it.")]
-Baseline = Annotated[str | None, typer.Option(help="Model that luminosity gains refer to; the first one if not given.")]
-Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="Processes to use; all cores if not given.")]
+Baseline = Annotated[str | None, typer.Option(help="Model that luminosity gains refer to; default: the first one.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="Number of processes; default: one per core.")]
 
 FileFormat = Annotated[
     Literal["darkmachines", "parquet", "lhe", "top_tagging", "quark_gluon", "jetclass"] | None,
-    typer.Option(help="Format of the files; by suffix if not given."),
+    typer.Option(help="Format of the files; default: by suffix."),
 ]
 MappingFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="YAML that names the columns of flat tables: data.mapping of an experiment."),
+    typer.Option(metavar="FILE", help="YAML file with the columns of flat tables: data.mapping of an experiment."),
 ]
 Combined = Annotated[
     Literal["average", "add"],
-    typer.Option(help="Files of one process: average runs of one generation, or add decay channels and slices."),
+    typer.Option(help="Files of one process: average of productions, or sum of decay channels and slices."),
 ]
 
 Dask = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="An existing Dask cluster does the work: tcp://HOST:PORT, or scheduler.json."),
+    typer.Option(metavar="ADDRESS", help="Address of a Dask cluster: tcp://HOST:PORT, or scheduler.json."),
 ]
 
 
-def told(version: bool) -> bool:
-    """The version, in place of any verb."""
+def print_version(version: bool) -> bool:
+    """Print the version and exit."""
     if version:
         from femtobarn import __version__
 
@@ -79,7 +102,7 @@ def told(version: bool) -> bool:
 @app.callback()
 def shared(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=told)
+        bool, typer.Option("--version", help="Version of femtobarn.", is_eager=True, callback=print_version)
     ] = False,
 ) -> None:
     pass
@@ -91,7 +114,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def complaints() -> Iterator[None]:
-    """Mistakes of the user end in their own words, not in a traceback; a stop by Ctrl-C or SIGTERM in a clean end."""
+    """Report mistakes of the user as messages without a traceback, and end cleanly on Ctrl-C and SIGTERM."""
     try:
         with _terminable():
             yield
@@ -101,25 +124,25 @@ def complaints() -> Iterator[None]:
         _drop_output()
         raise typer.Exit(128 + 13) from None  # as a program that SIGPIPE ended
     except KeyboardInterrupt as stop:
-        err.print("stopped; the same command goes on from here")
+        err.print("stopped; run the same command to resume")
         raise typer.Exit(128 + (15 if isinstance(stop, Terminated) else 2)) from None
     except Exception as error:
-        words = describe_error(error)
-        told = words or f"a fault of femtobarn, not of its user: {type(error).__name__}: {error}; {_traceback(error)}"
-        err.print(f"[red]error:[/red] {escape(told)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2 if words else 1) from None
+        description = describe_error(error)
+        message = description or f"internal error of femtobarn: {type(error).__name__}: {error}; {_traceback(error)}"
+        err.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2 if description else 1) from None
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` in here, once; the next one ends the process at once."""
+    """Raise `Terminated` on the first SIGTERM; the second one ends the process at once."""
 
     def terminate(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield  # somebody else decides
+        yield  # the application around decides
         return
     signal.signal(signal.SIGTERM, terminate)
     try:
@@ -129,7 +152,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _traceback(error: Exception) -> str:
-    """Where the traceback of an unforeseen error was written, for a report of it."""
+    """Write the traceback of an internal error to a file, and return how to report it."""
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(
@@ -142,13 +165,13 @@ def _traceback(error: Exception) -> str:
 
 
 def _drop_output() -> None:
-    """Sends what is still to be written to nobody, as nobody reads it: `femtobarn inspect ... | head`."""
+    """Discard the remaining output of a closed pipe: `femtobarn inspect ... | head`."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run() -> None:
-    """The command line, with the last of its output flushed where an error of that can still be told."""
+    """Run the command line, and flush its output while an error of the output can still be reported."""
     try:
         try:
             app()
@@ -157,7 +180,7 @@ def run() -> None:
     except BrokenPipeError:
         _drop_output()
         sys.exit(128 + 13)
-    except OSError as error:  # of the output: verbs tell their own
+    except OSError as error:  # of the output: verbs report their own errors
         _drop_output()
         print(f"error: {describe_error(error)}", file=sys.stderr)
         sys.exit(2)

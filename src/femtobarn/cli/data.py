@@ -1,4 +1,4 @@
-"""Verbs of events: simulate them, look into files of them, prepare them for training from disk."""
+"""Verbs of events: simulate them, inspect files, prepare events for training from disk."""
 
 from __future__ import annotations
 
@@ -19,50 +19,57 @@ if TYPE_CHECKING:
 def simulate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
     source: Annotated[
-        Path | None, typer.Argument(help="Les Houches file (.lhe, .lhe.gz); none for a process built into Pythia.")
+        Path | None, typer.Argument(help="Les Houches file (.lhe, .lhe.gz); default: a process built into Pythia.")
     ] = None,
-    process: Annotated[str | None, typer.Option(help="Name of the process; after the file if not given.")] = None,
+    process: Annotated[str | None, typer.Option(help="Name of the process; default: from the file name.")] = None,
     setting: Annotated[
-        list[str] | None, typer.Option(help="A line for Pythia, as in 'Top:gg2ttbar = on'; may be repeated.")
+        list[str] | None, typer.Option(help="Line of Pythia settings, such as 'Top:gg2ttbar = on'; may be repeated.")
     ] = None,
     events: Annotated[
         int | None,
-        typer.Option(min=1, help="Hard processes to use; a file is begun anew when it ends. Default: the file once."),
+        typer.Option(min=1, help="Number of hard processes; a file is reused from its start. Default: the file once."),
     ] = None,
-    target: Annotated[int | None, typer.Option(min=1, help="Stop when this many events are selected.")] = None,
+    max_selected: Annotated[
+        int | None, typer.Option("--max-selected", min=1, help="Maximum number of selected events.")
+    ] = None,
     select: Annotated[
-        list[str] | None, typer.Option(help="Keep events that pass, as in 'n_jet >= 6'; may be repeated.")
+        list[str] | None, typer.Option(help="Selection of events, such as 'n_jet >= 6'; may be repeated.")
     ] = None,
     same_sign: Annotated[
-        bool, typer.Option("--same-sign", help="Veto early what has no two leptons of one charge and no three leptons.")
+        bool, typer.Option("--same-sign", help="Early veto of events without same-sign leptons or three leptons.")
     ] = False,
-    min_jets: Annotated[int, typer.Option(min=0, help="Veto early what has fewer jets.")] = 0,
-    min_ht: Annotated[float, typer.Option(min=0, help="Veto early what has less H_T, in GeV.")] = 0.0,
-    responses: Annotated[int, typer.Option(min=1, help="Detector responses to each generated event.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
-    luminosity: Annotated[float, typer.Option(min=0, help="Of the weights, in 1/fb.")] = 100.0,
+    min_jets: Annotated[int, typer.Option(min=0, help="Early veto of events with fewer jets.")] = 0,
+    min_ht: Annotated[float, typer.Option(min=0, help="Early veto of events with a smaller H_T, in GeV.")] = 0.0,
+    smearings: Annotated[
+        int, typer.Option("--smearings", min=1, help="Detector smearings of each generated event.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the events.")] = 1,
+    luminosity: Annotated[float, typer.Option(min=0, help="Integrated luminosity of the weights, in 1/fb.")] = 100.0,
     cross_section: Annotated[
-        float | None, typer.Option(min=0, help="In pb, of all decays, in place of that of the file or of Pythia.")
+        float | None, typer.Option(min=0, help="Cross section of all decays in pb; default: of the file or of Pythia.")
     ] = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Rounding to the resolution of a detector.")] = False,
     jets: Annotated[
         Literal["top", "W", "Z", "Higgs", "quark", "gluon", "QCD"] | None,
-        typer.Option(help="Jets of this kind with their constituents, anti-kt with R = 0.8, in place of collisions."),
+        typer.Option(help="Jets of this type with their constituents, anti-kt with R = 0.8, instead of collisions."),
     ] = None,
-    jet_pt: Annotated[tuple[float, float], typer.Option(help="Least and largest pT of the jets, in GeV.")] = (500, 600),
+    jet_pt: Annotated[tuple[float, float], typer.Option(help="Minimum and maximum pT of the jets, in GeV.")] = (
+        500,
+        600,
+    ),
     detector: Annotated[
-        bool, typer.Option("--detector/--no-detector", help="Of jets: measured constituents, or generated particles.")
+        bool, typer.Option("--detector/--no-detector", help="Detector-level or generator-level constituents of --jets.")
     ] = True,
     workers: Workers = None,
     dask: Dask = None,
 ) -> None:
-    """Collisions with a detector: Pythia 8 decays, showers and hadronises, FastJet clusters, a detector measures.
+    """Simulation of collisions: Pythia 8 for decays, showers and hadrons, FastJet, and a parametrised detector.
 
-    A production that was stopped goes on where it stood, with the same result for any number of workers.
+    A stopped production is resumed by the same command. The result is the same for any number of workers.
 
     Example: femtobarn simulate ttW.lhe.gz --same-sign --min-jets 6 --select 'n_jet >= 6' -o ttW.parquet
 
-    Example: femtobarn simulate --jets top --target 10000 -o top.parquet
+    Example: femtobarn simulate --jets top --max-selected 10000 -o top.parquet
     """
     with complaints():
         from femtobarn.events import inspect, lhe_info, show
@@ -79,9 +86,9 @@ def simulate(
             source=source,
             process=process or stem(source or ""),
             settings=tuple(setting or ()),
-            events=events or (lhe_info(source).events if source else 10_000 if target is None else 10_000_000),
-            target=target,
-            responses=responses,
+            events=events or (lhe_info(source).events if source else 10_000 if max_selected is None else 10_000_000),
+            target=max_selected,
+            responses=smearings,
             select=tuple(select or ()),
             preselection=Preselection(same_sign, min_jets, min_ht),
             seed=seed,
@@ -91,11 +98,11 @@ def simulate(
         )
         with ExitStack() as stack:
             cluster = stack.enter_context(Cluster(dask)) if dask else None
-            shown = stack.enter_context(bar(plan.process, err))
-            several = cluster.workers if cluster else workers
-            found = run(plan, output, workers=several, executor=cluster, compact=compact, progress=shown)
-        show(inspect(found, luminosity), out)
-        out.print(f"{len(found)} events in {output}", highlight=False)
+            progress = stack.enter_context(bar(plan.process, err))
+            n_workers = cluster.workers if cluster else workers
+            simulated = run(plan, output, workers=n_workers, executor=cluster, compact=compact, progress=progress)
+        show(inspect(simulated, luminosity), out)
+        out.print(f"{len(simulated)} events in {output}", highlight=False)
 
 
 @app.command()
@@ -108,24 +115,28 @@ def inspect(
         ),
     ],
     select: Annotated[
-        list[str] | None, typer.Option(help="A cut of a cut flow, as in 'n_jet >= 6'; may be repeated.")
+        list[str] | None, typer.Option(help="Cut of a cut flow, such as 'n_jet >= 6'; may be repeated.")
     ] = None,
-    luminosity: Annotated[float, typer.Option(min=0, help="For the expected yields, in 1/fb.")] = 100.0,
-    process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
+    luminosity: Annotated[
+        float, typer.Option(min=0, help="Integrated luminosity of the expected yields, in 1/fb.")
+    ] = 100.0,
+    process: Annotated[
+        str | None, typer.Option(help="Name of the process of all events; default: from the files.")
+    ] = None,
     tolerant: Annotated[
         bool,
         typer.Option("--tolerant", help="Leave out and count bad lines, rows and events, and undecayed particles."),
     ] = False,
     unit: Annotated[
         Literal["MeV", "GeV"] | None,
-        typer.Option(help="Of energies; MeV in Dark Machines text and GeV in tables if not given."),
+        typer.Option(help="Unit of energies; default: MeV in Dark Machines text, GeV in tables."),
     ] = None,
     format: FileFormat = None,
     mapping: MappingFile = None,
     combine: Combined = "average",
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Output as JSON.")] = False,
 ) -> None:
-    """What is in event files: processes, counts, weights, yields, objects, ranges, cut flow, problems.
+    """Contents of event files: processes, counts, weights, yields, objects, ranges, cut flow, problems.
 
     Example: femtobarn inspect four-top --select 'HT > 800' --select 'n_bjet >= 3'
     """
@@ -133,32 +144,32 @@ def inspect(
         from femtobarn import events as room
 
         settings = {"process": process, "tolerant": tolerant, "unit": unit, "format": format, "mapping": mapping}
-        found = load(files, luminosity, settings | {"combine": combine})
-        inspection = room.inspect(found, luminosity)
-        flow = room.cutflow(found, {cut: cut for cut in select})[0] if select else []
+        events = load(files, luminosity, settings | {"combine": combine})
+        inspection = room.inspect(events, luminosity)
+        flow = room.cutflow(events, {cut: cut for cut in select})[0] if select else []
         if json:
             out.print_json(inspection.json())
             return
         room.show(inspection, out)
         for step in flow:
             share = f"{step.events / max(flow[0].events, 1):8.2%}"
-            expected = step.expected * luminosity / found.luminosity
+            expected = step.expected * luminosity / events.luminosity
             out.print(f"{step.events:>9} events {expected:>12.4g} expected {share}  {step.cut}", highlight=False)
 
 
 @app.command()
 def prepare(
     config: Annotated[Path, typer.Argument(help="Experiment or study in YAML, for its data.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; it must not be there yet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; it must not exist.")],
     overrides: Overrides = None,
     shards: Annotated[
-        int | None, typer.Option(min=1, help="Files to deal the events to; one for 48 MB read if not given.")
+        int | None, typer.Option(min=1, help="Number of files to write; default: one per 48 MB read.")
     ] = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Round to what a detector resolves.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Rounding to the resolution of a detector.")] = False,
 ) -> None:
-    """Read, select and share out events once, into a folder that trainings read from disk: more than memory holds.
+    """Preparation of events: read, select and split once, into a folder that trainings read from disk.
 
-    An experiment uses the folder with data: {prepared: FOLDER} (docs/cluster.md).
+    An experiment reads the folder with data: {prepared: FOLDER} (docs/cluster.md).
 
     Example: femtobarn prepare experiment.yaml -o prepared 'data.selection=n_bjet >= 3'
     """
@@ -168,13 +179,14 @@ def prepare(
         from femtobarn.runs import prepare as preparation
 
         data = experiment.data(config, overrides or [])
-        with watched("preparing", err) as shown:
-            index = preparation.prepare_shards(data, output, shards=shards, compact=compact, progress=shown)
+        with watched("preparing", err) as progress:
+            index = preparation.prepare_shards(data, output, shards=shards, compact=compact, progress=progress)
         for side, shards_ in index.sides.items():
             counts = index.counts(side).sum(0).tolist()
-            told = ", ".join(f"{name} {count}" for name, count in zip(index.processes, counts, strict=True))
-            out.print(f"{side}: {sum(counts)} events in {len(shards_)} files ({told})", highlight=False, soft_wrap=True)
-        out.print(f"prepared in {output}; use it with data: {{prepared: {output}}}", highlight=False, soft_wrap=True)
+            counted = ", ".join(f"{name} {count}" for name, count in zip(index.processes, counts, strict=True))
+            text = f"{side}: {sum(counts)} events in {len(shards_)} files ({counted})"
+            out.print(text, highlight=False, soft_wrap=True)
+        out.print(f"prepared in {output}; read it with data: {{prepared: {output}}}", highlight=False, soft_wrap=True)
 
 
 def load(files: Sequence[str], luminosity: float, settings: Mapping[str, Any]) -> Events:
@@ -192,12 +204,12 @@ def load(files: Sequence[str], luminosity: float, settings: Mapping[str, Any]) -
     own = [name for name in SAMPLES if name in files and not Path(name).exists()]
     if own:
         if len(files) > 1 or given:
-            raise ValueError(f"{own[0]} stands alone: without {', '.join(given) or 'other files'}")
+            raise ValueError(f"{own[0]} cannot be combined with {', '.join(given) or 'other files'}; leave it out")
         return load_sample(own[0])
     if any(Path(file).suffix in (".yaml", ".yml") for file in files):
         if len(files) > 1 or given:
-            what = ", ".join(given) or "other files"
-            raise ValueError(f"a YAML file stands alone, without {what}: it says itself how its data are read")
+            extra = ", ".join(given) or "other files"
+            raise ValueError(f"a YAML file cannot be combined with {extra}; it defines how its data are read")
         from femtobarn.experiments import experiment
         from femtobarn.runs import splits as sample
 

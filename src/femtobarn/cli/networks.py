@@ -1,4 +1,4 @@
-"""Verbs of models: what there are, as files for other programs, and scores by such a file."""
+"""Verbs of models: list them, export trained models, and score events with an exported file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export(
     ] = None,
     precision: Annotated[
         Literal["float32", "float64"],
-        typer.Option(help="Precision of the input columns; float64 for networks that keep Lorentz symmetry."),
+        typer.Option(help="Precision of the input columns; float64 for Lorentz-equivariant networks."),
     ] = "float32",
 ) -> None:
     """Write one ONNX file from raw particles to calibrated score, validated against PyTorch, with a model card.
@@ -62,20 +62,26 @@ def export(
 
 @app.command()
 def score(
-    files: Annotated[list[str], typer.Argument(help="Event files or globs, or a sample by name.")],
-    model: Annotated[Path, typer.Argument(help="File that femtobarn export wrote, or a run folder (needs PyTorch).")],
+    files: Annotated[list[str], typer.Argument(help="Event files or globs, or the name of a sample.")],
+    model: Annotated[Path, typer.Argument(help="File of femtobarn export, or a run folder (requires PyTorch).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
-    process: Annotated[str | None, typer.Option(help="Name for all events, in place of what the files say.")] = None,
+    process: Annotated[
+        str | None, typer.Option(help="Name of the process of all events; default: from the files.")
+    ] = None,
     unit: Annotated[
-        Literal["MeV", "GeV"] | None, typer.Option(help="Of energies in Dark Machines text; MeV if not given.")
+        Literal["MeV", "GeV"] | None, typer.Option(help="Unit of energies in Dark Machines text; default: MeV.")
     ] = None,
     format: FileFormat = None,
     mapping: MappingFile = None,
     combine: Combined = "average",
-    tolerant: Annotated[bool, typer.Option("--tolerant", help="Leave out and count what cannot be used.")] = False,
-    luminosity: Annotated[float, typer.Option(min=0, help="Of the written weights, in 1/fb.")] = 100.0,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Leave out and count damaged lines, rows and events.")
+    ] = False,
+    luminosity: Annotated[
+        float, typer.Option(min=0, help="Integrated luminosity of the written weights, in 1/fb.")
+    ] = 100.0,
 ) -> None:
-    """Score events with an exported network, without PyTorch: files of any size, piece by piece.
+    """Scores of events from an exported network, without PyTorch, for files of any size.
 
     Example: femtobarn score ttH.csv.gz part.onnx -o scores.parquet
     """
@@ -98,7 +104,7 @@ def score(
         else:
             scorer = Scorer.load(model)
         with ExitStack() as stack:
-            shown = stack.enter_context(watched("scoring", err))
+            progress = stack.enter_context(watched("scoring", err))
 
             def file(name: str) -> str:
                 if name not in SAMPLES or Path(name).exists():
@@ -106,7 +112,7 @@ def score(
                 sample = resources.files("femtobarn") / "data" / f"{name}.parquet"
                 return str(stack.enter_context(resources.as_file(sample)))
 
-            found = [file(name) for name in files]
+            paths = [file(name) for name in files]
             settings = ReaderSettings(
                 format=format,
                 mapping=None if mapping is None else read_mapping(mapping),
@@ -116,7 +122,7 @@ def score(
                 tolerant=tolerant,
                 combine=combine,
             )
-            summary = score_files(found, scorer, output, settings, progress=shown)
+            summary = score_files(paths, scorer, output, settings, progress=progress)
         out.print(table(summary, scorer.facts, luminosity))
         if summary.overfull:
             out.print(f"{summary.overfull} events have more than the {scorer.facts.slots} objects that count")
@@ -125,9 +131,9 @@ def score(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model, for its settings.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Model whose settings are listed.")] = None,
 ) -> None:
-    """The models there are, or the settings of one with types, defaults and paper."""
+    """List of models, or settings of one model with types, defaults and paper."""
     with complaints():
         from rich.table import Table
 
@@ -145,9 +151,11 @@ def models(
         spec = model_spec(name)
         out.print(f"[bold]{spec.name}[/bold]  {spec.title}\n{spec.paper}", highlight=False)
         out.print(f"Depths: {_depths(spec)}\n", highlight=False)
-        table = Table("setting", "type", "default", box=None, pad_edge=False)
+        descriptions = {key: field.description or "" for key, field in spec.schema.model_fields.items()}
+        columns = ["setting", "type", "default", *(["meaning"] if any(descriptions.values()) else [])]
+        table = Table(*columns, box=None, pad_edge=False)
         for setting in spec.setting_table:
-            table.add_row(*setting)
+            table.add_row(*(*setting, descriptions[setting[0]])[: len(columns)])
         out.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Verbs of results: finished runs compared, shifted, fitted, reported and explained."""
+"""Verbs of results: comparison, systematics, fits, reports and explanations of finished runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from femtobarn.cli.shown import make_report, print_tables
 def compare(
     runs: Runs,
     baseline: Baseline = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Tables in Markdown.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="All numbers as CSV.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Output as Markdown tables.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Output of all numbers as CSV.")] = False,
 ) -> None:
-    """Finished runs side by side: mean over seeds, statistical error and spread, the best in bold."""
+    """Comparison of finished runs: mean over seeds, statistical error and spread, best values in bold."""
     with complaints():
         if not (markdown or csv):
             print_tables(runs, baseline, detailed=True)
@@ -36,17 +36,18 @@ def compare(
 @app.command()
 def shifts(
     runs: Runs,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="A shift, as in jes_up; may be repeated. All if not given.")
+    systematic: Annotated[
+        list[str] | None,
+        typer.Option("--systematic", help="Variation, such as jes_up; may be repeated. Default: all."),
     ] = None,
 ) -> None:
-    """Judge trained models with a detector that is one standard deviation off: jet energies, b-tags, MET.
+    """Systematics: evaluation with jet energies, b-tags and MET varied by one standard deviation.
 
-    Changes of AUC, yields and significance, with the cuts on the score left in place, go to shifts.json in each run's
-    folder, the scores of the shifted events to shifts/; the report shows them. b-tags need the flavour of each jet, the
-    truth column truth_id that simulated events have.
+    Changes of AUC, yields and significance at fixed cuts on the score are written to shifts.json in the folder of each
+    run, the scores of the varied events to shifts/; the report shows them. Variations of b-tags need the flavour of
+    each jet: the truth column truth_id of simulated events.
 
-    Example: femtobarn shifts runs/four-top-small --only jes_up --only jes_down
+    Example: femtobarn shifts runs/four-top-small --systematic jes_up --systematic jes_down
     """
     with complaints():
         from femtobarn.evaluation.runs import run_folders
@@ -57,21 +58,22 @@ def shifts(
         from femtobarn.tasks.classification.systematics_table import shift_table
 
         with line(err) as shown:
-            found = systematics.shift_runs(run_folders(runs), only or VARIATIONS, progress=shown)
-        out.print(shift_table(found))
+            variations = systematics.shift_runs(run_folders(runs), systematic or VARIATIONS, progress=shown)
+        out.print(shift_table(variations))
         out.print(NOTE, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def fit(
     runs: Runs,
-    least: Annotated[
-        float, typer.Option(min=1, help="Fewest effective background events in a bin; bins with fewer are merged.")
+    min_background: Annotated[
+        float,
+        typer.Option("--min-background", min=1, help="Minimum number of effective background events per bin."),
     ] = 25.0,
-    replicas: Annotated[int, typer.Option(min=2, help="Of the test events, each fitted, for statistical errors.")] = 20,
+    replicas: Annotated[int, typer.Option(min=2, help="Bootstrap replicas to fit, for the statistical errors.")] = 20,
     baseline: Baseline = None,
 ) -> None:
-    """Profile-likelihood fit to the score: expected discovery significance and upper limit, beside counting.
+    """Profile-likelihood fit to the score: expected discovery significance and upper limit.
 
     The score becomes a histogram with a sample for each process, a normalisation uncertainty for each background
     (evaluation.systematic), the statistical error of the simulation and, after femtobarn shifts, a systematic for each
@@ -94,7 +96,7 @@ def fit(
         with line(err) as shown:
             for done, folder in enumerate(folders, 1):
                 shown(Step(f"fitting {folder.name}", done, len(folders)))
-                fits.fit_run(folder, least=least, replicas=replicas)
+                fits.fit_run(folder, least=min_background, replicas=replicas)
         comparison = compare_classifiers(folders, baseline=baseline)
         out.print(section_table(comparison, fit_section(comparison)).terminal())
         out.print(legend(comparison), highlight=False, markup=False)
@@ -109,7 +111,7 @@ def report(
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures, as PDF and PNG.")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
 ) -> None:
-    """One self-contained HTML page of finished runs: tables, curves, score distributions, histories, event displays."""
+    """Self-contained HTML page of finished runs: tables, curves, score distributions, loss curves, event displays."""
     with complaints():
         written = make_report(runs, output, baseline, figures, title)
         out.print(f"report: {written}", highlight=False, markup=False, soft_wrap=True)
@@ -118,10 +120,10 @@ def report(
 @app.command()
 def explain(
     runs: Runs,
-    events: Annotated[int, typer.Option(min=1, help="Held-out events of each process to look at, at most.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of events.")] = 1,
+    events: Annotated[int, typer.Option(min=1, help="Maximum number of test events per process.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the choice of events.")] = 1,
 ) -> None:
-    """What trained models look at: objects, features and pairs behind the score, written as explain.json into each run.
+    """Attributions of trained models: objects, features and pairs behind the score, in explain.json of each run.
 
     Networks: gradient x input, and attention by type of object where there is any. The convolutional network (cnn):
     layer-wise relevance propagation too. Boosted trees: contributions of the columns. The report shows them as figures.
@@ -135,25 +137,28 @@ def explain(
 
         for folder in run_folders(runs):
             with err.status("starting") as status:
-                found = explanation.explain(
+                attributions = explanation.explain(
                     folder, events=events, seed=seed, progress=lambda step: status.update(escape(step))
                 )
-            for table in tables(found):
+            for table in tables(attributions):
                 out.print(table)
             out.print(
-                f"{note(found)}\nall of it: {folder / 'explain.json'}\n", highlight=False, markup=False, soft_wrap=True
+                f"{note(attributions)}\nall numbers: {folder / 'explain.json'}\n",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
 
 
 @app.command()
 def safety(
     runs: Runs,
-    events: Annotated[int, typer.Option(min=10, help="Held-out jets to look at, at most.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of directions and shares.")] = 1,
+    events: Annotated[int, typer.Option(min=10, help="Maximum number of test jets.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of directions and momentum fractions.")] = 1,
 ) -> None:
-    """Infrared and collinear safety of jet taggers: how far soft particles and collinear splittings move the score.
+    """Infrared and collinear safety of jet taggers: change of the score by soft particles and collinear splittings.
 
-    Changes of the log-odds for ever softer particles and narrower splittings go to safety.json in each run's folder.
+    Changes of the log-odds for softer particles and narrower splittings are written to safety.json of each run.
 
     Example: femtobarn safety runs/taggers
     """
@@ -165,13 +170,13 @@ def safety(
 
         for folder in run_folders(runs):
             with err.status(escape(f"splitting the jets of {folder}")):
-                found = room.safety(folder, events=events, seed=seed)
-            title = f"{escape(found['label'])}: change of the log-odds, median (90 %) of {found['events']} jets"
+                safety_ = room.safety(folder, events=events, seed=seed)
+            title = f"{escape(safety_['label'])}: change of the log-odds, median (90 %) of {safety_['events']} jets"
             table = Table(
                 "share of pT, angle", "soft particle", "collinear splitting", title=title, title_justify="left"
             )
-            for soft, collinear in zip(found["soft"], found["collinear"], strict=True):
-                cells = (f"{one['median']:.2g} ({one['most']:.2g})" for one in (soft, collinear))
-                table.add_row(f"{soft['step']:.0e}", *cells)
+            for soft, collinear in zip(safety_["soft"], safety_["collinear"], strict=True):
+                changes = (f"{change['median']:.2g} ({change['most']:.2g})" for change in (soft, collinear))
+                table.add_row(f"{soft['step']:.0e}", *changes)
             out.print(table)
-            out.print(f"the log-odds themselves vary by {found['spread']:.2g}", highlight=False)
+            out.print(f"the log-odds themselves vary by {safety_['spread']:.2g}", highlight=False)

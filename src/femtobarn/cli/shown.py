@@ -1,4 +1,4 @@
-"""What several verbs end with: the tables of runs, and the page about them."""
+"""Output of several verbs: tables of runs, and the report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def print_tables(runs: Sequence[Path], baseline: str | None, *, detailed: bool =
 def make_report(
     runs: Sequence[Path], output: Path, baseline: str | None, figures: Path | None, title: str | None
 ) -> Path:
-    """The page, with the events that the runs were judged on for the event displays."""
+    """Write the report, with event displays of test events."""
     from femtobarn.evaluation.runs import CONFIG, load_run, run_folders
     from femtobarn.experiments.experiment import load
     from femtobarn.inputs import OBJECTS
@@ -33,7 +33,7 @@ def make_report(
 
     folders = run_folders(runs)
     for folder in folders:
-        load_run(folder)  # an unfinished run is told first
+        load_run(folder)  # an unfinished run is an error before the events are read
     with err.status("reading the events") as status:
         try:
             shown = load(folders[0] / CONFIG)

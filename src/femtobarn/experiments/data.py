@@ -82,7 +82,7 @@ def _as_list(value: object) -> object:
 
 
 #: One path or several.
-Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | tuple[str, ...])]
 
 
 class DataConfig(StrictConfig):

@@ -193,7 +193,7 @@ def build(tree: Tree, origin: str, folder: Path) -> Experiment:
     Raises:
         document.ConfigError: lists every mistake by its path, with the right names.
     """
-    tree = _present_keys(tree)
+    tree = present_keys(tree)
     if twice := list(conflicts(tree, [experiment_schema(kind_of(tree))])) + list(
         conflicts(_model(tree), _model_schemas(tree), "model.")
     ):
@@ -247,7 +247,7 @@ def data(source: str | Path, overrides: Sequence[str] = ()) -> DataConfig:
     given = base.get("data") if isinstance(base, Mapping) else None
     if not isinstance(given, Mapping):
         raise document.ConfigError(origin, [document.Mistake("data", "is missing; it selects the events")])
-    tree = _present_keys({"data": given})
+    tree = present_keys({"data": given})
     if twice := list(conflicts(tree, [experiment_schema(kind_of(tree))])):
         raise document.ConfigError(origin, twice)
     try:
@@ -268,7 +268,7 @@ def combine(base: Tree, change: Tree) -> Tree:
     """`base` with the keys of `change` put in, deeply; a model of another name keeps none of its settings."""
     old, new = _model(base), _model(change)
     name = new.get("name", old.get("name"))
-    base, change = _present_keys(base, name), _present_keys(change, name)
+    base, change = present_keys(base, name), present_keys(change, name)
     if isinstance(change.get("model"), Mapping) and name != old.get("name", name):
         base = {**base, "model": {}}
     return document.merge(base, change)
@@ -280,7 +280,7 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
     Raises:
         document.ConfigError: an override that is not of the form section.key=value, or one key under both its names.
     """
-    tree = _present_keys(tree)
+    tree = present_keys(tree)
     given: dict[tuple[str, ...], tuple[str, ...]] = {}
     # the name first: settings given beside it belong to the new model
     for keys, value in sorted(map(document.assignment, overrides), key=lambda change: change[0] != ("model", "name")):
@@ -353,7 +353,7 @@ def _model_schemas(tree: Tree, name: Any = None) -> list[type[BaseModel]]:
     return [ModelConfig]
 
 
-def _present_keys(tree: Tree, model: Any = None) -> Tree:
+def present_keys(tree: Tree, model: Any = None) -> Tree:
     """The tree with former keys replaced by their present names.
 
     Args:
@@ -368,7 +368,7 @@ def _present_keys(tree: Tree, model: Any = None) -> Tree:
 
 def _present_change(keys: Sequence[str], value: Any, model: Any) -> tuple[tuple[str, ...], Any]:
     """Path and value of an override under present keys."""
-    tree: Any = _present_keys(document.put({}, keys, value), model)
+    tree: Any = present_keys(document.put({}, keys, value), model)
     path = []
     for _ in keys:
         ((key, tree),) = tree.items()

@@ -41,7 +41,7 @@ def explain(
     """
     folder = Path(folder)
     require_trained(folder)
-    with provenance.opened(folder) as held:
+    with provenance.open_folder(folder) as held:
         result = _explained(Predictor.load(folder), folder, events, seed, progress)
         write_checked_json(folder / EXPLAIN, result, check=held.check)
     return result

@@ -28,7 +28,7 @@ from femtobarn.inputs import OBJECTS
 from femtobarn.models import Depth, check_depth
 from femtobarn.physics.objects import KINDS, NAMES
 from femtobarn.runs.predictor import Predictor, require_classifier
-from femtobarn.runs.provenance import write_text
+from femtobarn.runs.provenance import atomic_write_text
 from femtobarn.runs.splits import load_splits
 
 #: Precision of the columns that an exported file takes.
@@ -120,7 +120,7 @@ def export(
         tolerance=tolerance,
         limits=_limits(predictor, events),
     )
-    write_text(card_path, card(contents))
+    atomic_write_text(card_path, card(contents))
     return ExportResult(path, card_path, validation)
 
 

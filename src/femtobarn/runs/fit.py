@@ -78,11 +78,11 @@ def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int 
         "yields": {name: values[0].tolist() for name, values in filled.yields.items()},
         "errors": {name: values.tolist() for name, values in filled.errors.items()},
     }
-    with provenance.alone(folder) as lock:
+    with provenance.folder_lock(folder) as lock:
         if checksum(predictions_file(folder)) != told["scores"]:
             raise RuntimeError(f"{folder} was judged anew while its scores were fitted; fit them again")
         form = workspace(filled, settings.systematic, variations=shapes)
-        provenance.write_json(folder / WORKSPACE, form, check=lock.check)
+        provenance.atomic_write_json(folder / WORKSPACE, form, check=lock.check)
         write_checked_json(folder / FIT, told, check=lock.check)
     return told
 

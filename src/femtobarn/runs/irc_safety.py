@@ -46,7 +46,7 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
     """
     folder = Path(folder)
     require_trained(folder)
-    with provenance.opened(folder) as held:
+    with provenance.open_folder(folder) as held:
         result = _safety(Predictor.load(folder), folder, events, seed)
         write_checked_json(folder / SAFETY, result, check=held.check)
     return result

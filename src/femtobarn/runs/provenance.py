@@ -1,4 +1,4 @@
-"""Provenance: what a result was made with, and files that are there whole or not at all."""
+"""Provenance: versions, device and command of a result; files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ PACKAGES = ("torch", "numpy", "awkward", "lightgbm", "pyarrow")
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that numbers may depend on, with the git commit of a development tree."""
+    """Versions of the packages that numbers may depend on, with the git commit of a development tree."""
     import femtobarn
 
-    found = {"femtobarn": femtobarn.__version__, "python": platform.python_version()}
+    packages = {"femtobarn": femtobarn.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            packages[name] = version(name)
         except PackageNotFoundError:
             continue
     commit = _commit(Path(femtobarn.__file__).resolve().parents[2])
-    return found | ({"commit": commit} if commit else {})
+    return packages | ({"commit": commit} if commit else {})
 
 
 def device(name: str) -> str:
-    """What a device (`cpu`, `cuda`, ...) is called by its maker."""
+    """Product name of a device (`cpu`, `cuda`, ...)."""
     import torch
 
     return torch.cuda.get_device_name() if name == "cuda" else processor()
 
 
 def processor() -> str:
-    """The model of the processor, as the machine calls it."""
+    """Model of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -53,32 +53,27 @@ def processor() -> str:
 
 
 def command() -> str:
-    """The command line of this process, with the program's name without its folder."""
+    """Command line of this process, without the folder of the program."""
     path = Path(sys.argv[0])
     program = ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def write_text(path: Path, text: str, *, check: Callable[[], object] = unchecked) -> None:
-    """Writes a text so that it is either complete or not there, whenever the process may be killed."""
+def atomic_write_text(path: Path, text: str, *, check: Callable[[], object] = unchecked) -> None:
+    """Write a text file completely or not at all, even if the process is killed."""
     atomic_write_bytes(path, text.encode(), check=check)
 
 
-def write_bytes(path: Path, content: bytes, *, check: Callable[[], object] = unchecked) -> None:
-    """Writes a file so that it is either complete or not there, whenever the process may be killed."""
-    atomic_write_bytes(path, content, check=check)
-
-
-def write_json(path: Path, value: Any, *, check: Callable[[], object] = unchecked) -> None:
-    """Writes JSON that a person can read, complete or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", check=check)
+def atomic_write_json(path: Path, value: Any, *, check: Callable[[], object] = unchecked) -> None:
+    """Write indented JSON, completely or not at all."""
+    atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", check=check)
 
 
 class OpenFolder:
-    """A folder as it was opened, so that nothing is written into another folder that takes its place.
+    """Open folder, so that nothing is written into another folder that replaces it.
 
     Args:
-        path: of the folder; it stays open until `close`, which keeps its number on the disk from being given away.
+        path: of the folder. It stays open until `close`, so that the file system does not reuse its inode number.
 
     Raises:
         OSError: no such folder.
@@ -91,10 +86,10 @@ class OpenFolder:
         self._end = weakref.finalize(self, os.close, self.handle) if self.handle is not None else lambda: None
 
     def check(self) -> None:
-        """Makes sure that the folder at this path is the one that was opened.
+        """Check that the folder at this path is the one that was opened.
 
         Raises:
-            RuntimeError: it was deleted, or another one stands there.
+            RuntimeError: it was deleted or replaced.
         """
         try:
             same = os.path.samestat(os.stat(self.path), self._identity)
@@ -103,47 +98,47 @@ class OpenFolder:
         if not same:
             raise RuntimeError(
                 f"{self.path} was deleted, moved or replaced while this process worked in it, so nothing more is "
-                "written there; leave a folder alone until its process has ended, and start the command again"
+                "written there; do not change a folder before its process has ended, and run the command again"
             )
 
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Close the folder."""
         self._end()
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[OpenFolder]:
-    """A folder to write to, kept open until the block ends."""
-    held = OpenFolder(folder)
+def open_folder(folder: Path) -> Iterator[OpenFolder]:
+    """Folder to write to, kept open until the block ends."""
+    handle = OpenFolder(folder)
     try:
-        yield held
+        yield handle
     finally:
-        held.close()
+        handle.close()
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[OpenFolder]:
-    """Keeps other processes out of a folder; a killed process lets go by dying.
+def folder_lock(folder: Path) -> Iterator[OpenFolder]:
+    """Lock a folder for this process; the end of the process releases the lock.
 
-    The lock is that of the folder itself, not of its path: give `check` of the result to whatever writes into it.
+    The lock belongs to the folder itself, not to its path: pass `check` of the result to functions that write into it.
 
     Raises:
         RuntimeError: another process is at work in the folder.
     """
-    with opened(folder) as held:
+    with open_folder(folder) as lock:
         try:
             import fcntl
         except ImportError:  # Windows has no such locks
-            yield held
+            yield lock
             return
-        assert held.handle is not None
+        assert lock.handle is not None
         try:
-            fcntl.flock(held.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"another process is at work in {folder}; wait for it or end it") from None
-        held.check()  # it may have been replaced before the lock
+            raise RuntimeError(f"another process is working in {folder}; wait for its end or stop it") from None
+        lock.check()  # it may have been replaced before the lock
         remove_leftovers(folder)
-        yield held
+        yield lock
 
 
 def _commit(root: Path) -> str | None:

@@ -118,7 +118,7 @@ def train(
             _help(experiment, folder, cache)
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        with provenance.alone(folder) as lock:
+        with provenance.folder_lock(folder) as lock:
             _claim(experiment, lock)
             due = not is_trained(folder)
             distributed.broadcast_scalar(float(due))  # the others wait to hear it
@@ -131,7 +131,7 @@ def train(
                 head = splits.validation.head()
                 task, calibration = splits.task.calibrate(model.outputs(head.batch), head.targets(splits.task))
                 model.save(folder, task, check=lock.check)
-                provenance.write_json(folder / HISTORY, history, check=lock.check)
+                provenance.atomic_write_json(folder / HISTORY, history, check=lock.check)
                 facts = _meta(experiment, splits, history, model)
                 facts |= {"task": task.state(), **calibration}
                 facts |= cost(model, splits.test.head().batch) | pretrained_metadata(pretrained)
@@ -182,7 +182,7 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent, cache: EventCa
     """
     folder = Path(folder)
     require_trained(folder)
-    with provenance.alone(folder) as lock:
+    with provenance.folder_lock(folder) as lock:
         predictor = Predictor.load(folder)
         learned = predictor.model.file
         if not is_finished(folder):
@@ -232,13 +232,13 @@ def _claim(experiment: Experiment, lock: OpenFolder) -> None:
         if begun:  # META has the checksum of all other sections, with the names that their keys had then
             stored, *_ = document.read(folder / CONFIG)
             evaluation = experiment.evaluation.model_dump(mode="json")
-            provenance.write_text(
+            provenance.atomic_write_text(
                 folder / CONFIG, document.write({**stored, "evaluation": evaluation}), check=lock.check
             )
             return
     elif any((folder / name).exists() for name in (META, METRICS, WEIGHTS, TREES)):
         raise ValueError(f"{folder} holds files of a run, but no {CONFIG}; choose another folder")
-    provenance.write_text(folder / CONFIG, experiments.dump(experiment), check=lock.check)
+    provenance.atomic_write_text(folder / CONFIG, experiments.dump(experiment), check=lock.check)
 
 
 def _longer(experiment: Experiment, folder: Path) -> str:

@@ -29,7 +29,7 @@ from femtobarn.events.systematics import parse_variation
 from femtobarn.inputs import OBJECTS, Batch, make_batch
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.predictor import Predictor, require_classifier
-from femtobarn.runs.provenance import alone
+from femtobarn.runs.provenance import folder_lock
 from femtobarn.runs.run import Progress, Step
 from femtobarn.runs.splits import DataSplits
 from femtobarn.tasks.classification.comparison import load_run
@@ -105,7 +105,7 @@ def shift_run(
     cuts = region(splits, predictor.experiment.data.selection)
     nominal = run.scores
     seen = predictor.experiment.inputs.slots, predictor.experiment.model.momenta
-    with alone(folder) as lock:
+    with folder_lock(folder) as lock:
         scores = {}
         for place, name in enumerate(names):
             progress(Step(name, place, len(names)))

@@ -1,4 +1,4 @@
-"""Cluster: units of work in the hands of an existing Dask cluster, with the results they have on this machine.
+"""Cluster: work on an existing Dask cluster, with the same results as on this machine.
 
 Its workers need the same version of femtobarn, and the same files at the same paths.
 """
@@ -18,37 +18,41 @@ from femtobarn.runs.event_cache import EventCache
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Threads of a worker share torch's and Pythia's state: one unit at a time in each process.
-ALONE = threading.Lock()
+#: Threads of a worker share the state of torch and Pythia: one unit at a time in each process.
+WORKER_LOCK = threading.Lock()
 
-#: Seconds within which a scheduler must answer.
-PATIENCE = 20
+#: Seconds to wait for the answer of a scheduler.
+SCHEDULER_TIMEOUT = 20.0
 
 
 class Cluster(Executor):
-    """The workers of a Dask cluster as an executor, as those of `concurrent.futures`. Use it as a context.
+    """Executor on the workers of a Dask cluster, like the executors of `concurrent.futures`. Use it as a context.
 
     Args:
-        address: of the scheduler, as in `tcp://host:8786`, or its file.
+        address: of the scheduler, such as `tcp://host:8786`, or its file.
+        timeout: seconds to wait for its answer.
+        own_version: version of femtobarn that the workers must have; the version of this process by default.
 
     Raises:
         ValueError: Dask is not installed, or workers have another version of femtobarn.
-        OSError: nobody answers at the address.
+        OSError: no answer at the address.
         RuntimeError: the cluster has no workers.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, *, timeout: float = SCHEDULER_TIMEOUT, own_version: str = femtobarn.__version__
+    ) -> None:
         try:
             distributed: Any = import_module("distributed")  # partly typed
         except ImportError:
             raise ValueError("--dask needs Dask: pip install 'femtobarn[dask]'") from None
         where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
-        self.client: Any = distributed.Client(**where, timeout=PATIENCE, set_as_default=False)
+        self.client: Any = distributed.Client(**where, timeout=timeout, set_as_default=False)
         try:
             versions = self.client.run(version)
-            others = {there for there in versions.values() if there != femtobarn.__version__}
+            others = {other for other in versions.values() if other != own_version}
             if others:
-                raise ValueError(f"femtobarn is {femtobarn.__version__} here and {', '.join(others)} in the cluster")
+                raise ValueError(f"femtobarn is {own_version} here and {', '.join(others)} in the cluster")
             if not versions:
                 raise RuntimeError(f"the cluster at {address} has no workers")
         except BaseException:
@@ -58,15 +62,15 @@ class Cluster(Executor):
         self.executor: Executor = self.client.get_executor(pure=False)
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """The function called by a worker, no other one at the same time in its process."""
-        return self.executor.submit(alone, fn, args, kwargs)
+        """Call a function in a worker, one at a time in each process."""
+        return self.executor.submit(run_exclusively, fn, args, kwargs)
 
-    def listen(self, topic: str, heard: Callable[[Any], object]) -> None:
-        """Calls `heard`, in another thread, with whatever workers `tell` about a topic."""
-        self.client.subscribe_topic(topic, lambda event: heard(event[1]))
+    def subscribe(self, topic: str, callback: Callable[[Any], object]) -> None:
+        """Call a function, in another thread, with every value that workers send under a topic."""
+        self.client.subscribe_topic(topic, lambda event: callback(event[1]))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leaves the cluster; what has not begun is not begun any more."""
+        """Leave the cluster; work that has not started is cancelled."""
         self.executor.shutdown(wait and not cancel_futures)
         self.client.close()
 
@@ -76,15 +80,15 @@ class Cluster(Executor):
         self.shutdown(cancel_futures=kind is not None)
 
 
-def alone(function: Callable[..., R], arguments: tuple[Any, ...], named: dict[str, Any]) -> R:
-    """What a worker calls."""
-    with ALONE:
+def run_exclusively(function: Callable[..., R], arguments: tuple[Any, ...], named: dict[str, Any]) -> R:
+    """Call a function in a worker while no other one runs in its process."""
+    with WORKER_LOCK:
         return function(*arguments, **named)
 
 
-def tell(topic: str, what: Any) -> None:
-    """Sends plain values from a worker to whoever listens."""
-    import_module("distributed").get_worker().log_event(topic, what)
+def send_event(topic: str, value: Any) -> None:
+    """Send plain values from a worker to the subscribers of a topic."""
+    import_module("distributed").get_worker().log_event(topic, value)
 
 
 def worker_cache() -> EventCache:
@@ -97,5 +101,5 @@ def worker_cache() -> EventCache:
 
 
 def version() -> str:
-    """Of the femtobarn that a worker has."""
+    """Version of femtobarn in a worker."""
     return femtobarn.__version__

@@ -22,7 +22,7 @@ from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.splits import load_splits
 from femtobarn.runs.trained_model import NetworkModel, TreeModel
 from femtobarn.studies.progress import duration
-from femtobarn.studies.study import Planned
+from femtobarn.studies.study import PlannedRun
 from femtobarn.tasks.base import FittedTask
 from femtobarn.tasks.registry import task_kind
 from femtobarn.training import fit
@@ -99,7 +99,7 @@ class Estimate:
         return "\n".join(lines)
 
 
-def estimate(planned: Sequence[Planned], workers: int, measure: Measure | None = None) -> Estimate:
+def estimate(planned: Sequence[PlannedRun], workers: int, measure: Measure | None = None) -> Estimate:
     """What the runs of a study that are still to be trained will take.
 
     A run takes epochs x (training events x the seconds of one event + the seconds of a validation), as measured for
@@ -152,7 +152,7 @@ def pace(experiment: Experiment, cache: EventCache | None = None) -> Pace:
     return Pace(step / len(train), every, len(splits.train))
 
 
-def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: float) -> str:
+def record(folder: Path, found: Estimate, planned: Sequence[PlannedRun], wall: float) -> str:
     """Writes what was estimated and what it took into the study's folder, and says it in one line.
 
     Args:
@@ -171,7 +171,7 @@ def record(folder: Path, found: Estimate, planned: Sequence[Planned], wall: floa
         "training_seconds": {"estimated": found.total, "actual": took},
         "wall_seconds": {"estimated": found.wall, "actual": wall},
     }
-    provenance.write_json(folder / ESTIMATE, told)
+    provenance.atomic_write_json(folder / ESTIMATE, told)
     return (
         f"training took {duration(took)} (estimated: {duration(found.total)}), "
         f"{duration(wall)} from start to end (estimated without judging: {duration(found.wall)})"

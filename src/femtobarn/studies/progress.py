@@ -1,4 +1,4 @@
-"""Display: how runs go on, as a live table on a terminal and as plain lines elsewhere."""
+"""Progress of runs, as a live table on a terminal and as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ from rich.table import Table
 from rich.text import Text
 
 from femtobarn.runs.run import Progress, Step
-from femtobarn.studies.study import Planned
+from femtobarn.studies.study import PlannedRun
 
 if TYPE_CHECKING:
     from femtobarn.simulate.plan import Progress as Production
 
 #: Seconds between two plain lines about one run.
-PAUSE = 15.0
+LINE_INTERVAL = 15.0
 
 WAITING = Step("waiting")
 
 
 @dataclass
-class Progressing:
-    """One run as the display knows it."""
+class RunProgress:
+    """Progress of one run."""
 
-    planned: Planned
-    begun: float | None = None
-    ended: float | None = None
+    planned: PlannedRun
+    start_time: float | None = None
+    end_time: float | None = None
     step: Step = WAITING
     best: float | None = None
-    said: float = 0.0
+    last_line: float = 0.0
 
     @property
     def running(self) -> bool:
         """True between start and end."""
-        return self.begun is not None and self.ended is None
+        return self.start_time is not None and self.end_time is None
 
     @property
     def share(self) -> float:
-        """How much of the run is done, from 0 to 1; early stopping can only make it more."""
-        if self.ended is not None:
+        """Completed fraction of the run, from 0 to 1; early stopping can only increase it."""
+        if self.end_time is not None:
             return 1.0
         return self.step.done / self.step.total if self.step.total else 0.0
 
     def seconds(self, now: float) -> float:
-        """Since the start, or from start to end."""
-        return 0.0 if self.begun is None else (self.ended or now) - self.begun
+        """Seconds since the start, or from start to end."""
+        return 0.0 if self.start_time is None else (self.end_time or now) - self.start_time
 
 
 class Display:
-    """Watches runs: one line for each that is running, and how much of the whole is done.
+    """Progress display of runs: one line per active run, and the completed fraction of all runs.
 
-    Use it as a context. It is a `femtobarn.studies.workers.Watcher`.
+    Use it as a context. It is a `femtobarn.studies.workers.ProgressListener`.
 
     Args:
-        planned: all runs that are to be computed.
-        workers: how many run at once, for the time left.
-        expected: seconds that runs should take, by name, where that was estimated.
-        console: where to write; by default standard error, so that tables on standard output stay clean.
-        clock: seconds, from any origin.
+        planned: all runs to compute.
+        workers: number of runs at once, for the remaining time.
+        expected: estimated seconds of runs, by name.
+        console: default: standard error, which keeps tables on standard output clean.
+        clock: seconds from any origin.
     """
 
     def __init__(
         self,
-        planned: Sequence[Planned],
+        planned: Sequence[PlannedRun],
         *,
         workers: int = 1,
         expected: Mapping[str, float] | None = None,
@@ -85,7 +85,7 @@ class Display:
         self.workers = workers
         self.expected = dict(expected or {})
         self.clock = clock
-        self.runs = {planned_run.name: Progressing(planned_run) for planned_run in planned}
+        self.runs = {planned_run.name: RunProgress(planned_run) for planned_run in planned}
         self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Display:
@@ -98,149 +98,151 @@ class Display:
     ) -> None:
         self.live.stop()
 
-    def started(self, planned: Planned) -> None:
-        """A run begins."""
-        one = self.runs[planned.name]
-        one.begun = one.said = self.clock()
-        one.step = Step("starting")
+    def started(self, planned: PlannedRun) -> None:
+        """A run has started."""
+        state = self.runs[planned.name]
+        state.start_time = state.last_line = self.clock()
+        state.step = Step("starting")
 
-    def stepped(self, planned: Planned, step: Step) -> None:
-        """A run comes further."""
-        one = self.runs[planned.name]
-        # judging comes after the last epoch and must not set the run back to nothing
-        one.step = step if step.total else one.step._replace(stage=step.stage)
-        one.best = step.best if step.best is not None else one.best
+    def stepped(self, planned: PlannedRun, step: Step) -> None:
+        """A run has completed an epoch, or entered its next stage."""
+        state = self.runs[planned.name]
+        # the evaluation follows the last epoch and must not reset the completed fraction
+        state.step = step if step.total else state.step._replace(stage=step.stage)
+        state.best = step.best if step.best is not None else state.best
         now = self.clock()
-        if not self.console.is_terminal and step.total and now - one.said > PAUSE:
-            one.said = now
-            self._say(f"{planned.name}: {describe(step)}, {duration(self.left(one))} left")
+        if not self.console.is_terminal and step.total and now - state.last_line > LINE_INTERVAL:
+            state.last_line = now
+            self._print_line(f"{planned.name}: {describe(step)}, {duration(self.run_time_left(state))} left")
 
-    def finished(self, planned: Planned) -> None:
+    def finished(self, planned: PlannedRun) -> None:
         """A run is complete."""
-        one = self._end(planned)
-        loss = "" if one.best is None else f", validation loss {one.best:.4f}"
-        self._say(
-            f"{self._count()} {planned.name} finished in {duration(one.seconds(self.clock()))}{loss}{self._rest()}"
-        )
+        state = self._end(planned)
+        loss = "" if state.best is None else f", validation loss {state.best:.4f}"
+        time_taken = duration(state.seconds(self.clock()))
+        self._print_line(f"{self._count()} {planned.name} finished in {time_taken}{loss}{self._time_left_text()}")
 
-    def failed(self, planned: Planned, reason: str) -> None:
-        """A run could not be completed."""
+    def failed(self, planned: PlannedRun, reason: str) -> None:
+        """A run has failed."""
         self._end(planned)
-        self._say(f"{self._count()} {planned.name} FAILED: {reason}", style="red")
+        self._print_line(f"{self._count()} {planned.name} FAILED: {reason}", style="red")
 
-    def left(self, one: Progressing) -> float | None:
-        """Seconds that a run still takes; None as long as nothing is known."""
-        if one.ended is not None:
+    def run_time_left(self, state: RunProgress) -> float | None:
+        """Remaining seconds of a run; None if no run gives an estimate yet."""
+        if state.end_time is not None:
             return 0.0
-        if one.share > 0:
-            return one.seconds(self.clock()) * (1 / one.share - 1)
-        known = self._known()
-        alike = [
-            seconds for other, seconds in known if other.label == one.planned.label and other.size == one.planned.size
+        if state.share > 0:
+            return state.seconds(self.clock()) * (1 / state.share - 1)
+        measured = self._measured_times()
+        similar = [
+            seconds
+            for other, seconds in measured
+            if other.label == state.planned.label and other.size == state.planned.size
         ]
-        costs = alike or self._estimated(one.planned, known) or [seconds for _, seconds in known]
-        return max(0.0, fmean(costs) - one.seconds(self.clock())) if costs else None
+        costs = similar or self._estimated(state.planned, measured) or [seconds for _, seconds in measured]
+        return max(0.0, fmean(costs) - state.seconds(self.clock())) if costs else None
 
-    def rest(self) -> float | None:
-        """Seconds until all runs are done; None as long as nothing is known."""
-        left = [self.left(one) for one in self.runs.values()]
-        known = [seconds for seconds in left if seconds is not None]
-        return None if len(known) < len(left) else max(sum(known) / max(1, self.workers), *known, 0.0)
+    def time_left(self) -> float | None:
+        """Seconds until all runs are finished; None if no run gives an estimate yet."""
+        times = [self.run_time_left(state) for state in self.runs.values()]
+        estimates = [seconds for seconds in times if seconds is not None]
+        return None if len(estimates) < len(times) else max(sum(estimates) / max(1, self.workers), *estimates, 0.0)
 
     def table(self) -> RenderableType:
-        """The lines of the running runs and the bar of the whole."""
+        """Lines of the active runs, and the bar of all runs."""
         rows = Table.grid(padding=(0, 2))
-        for one in self.runs.values():
-            if one.running:
+        for state in self.runs.values():
+            if state.running:
                 rows.add_row(
-                    escape(one.planned.name),
-                    ProgressBar(total=1.0, completed=one.share, width=20),
-                    describe(one.step),
-                    f"{duration(self.left(one))} left",
+                    escape(state.planned.name),
+                    ProgressBar(total=1.0, completed=state.share, width=20),
+                    describe(state.step),
+                    f"{duration(self.run_time_left(state))} left",
                 )
-        whole = Table.grid(padding=(0, 2))
-        share = fmean(one.share for one in self.runs.values()) if self.runs else 1.0
-        whole.add_row(
-            escape(self._count()), ProgressBar(total=1.0, completed=share, width=40), self._rest().strip(", ")
+        total = Table.grid(padding=(0, 2))
+        share = fmean(state.share for state in self.runs.values()) if self.runs else 1.0
+        total.add_row(
+            escape(self._count()), ProgressBar(total=1.0, completed=share, width=40), self._time_left_text().strip(", ")
         )
-        return Group(rows, whole)
+        return Group(rows, total)
 
-    def _end(self, planned: Planned) -> Progressing:
-        one = self.runs[planned.name]
-        one.ended = self.clock()
-        return one
+    def _end(self, planned: PlannedRun) -> RunProgress:
+        state = self.runs[planned.name]
+        state.end_time = self.clock()
+        return state
 
-    def _estimated(self, planned: Planned, known: Sequence[tuple[Planned, float]]) -> list[float]:
-        """The estimate for a run, set right by how long others took against theirs; empty without one."""
+    def _estimated(self, planned: PlannedRun, measured: Sequence[tuple[PlannedRun, float]]) -> list[float]:
+        """Estimate of a run, scaled by measured over estimated time of other runs; empty without an estimate."""
         if planned.name not in self.expected:
             return []
-        both = [(seconds, self.expected[other.name]) for other, seconds in known if other.name in self.expected]
-        estimated = sum(before for _, before in both)
-        factor = sum(seconds for seconds, _ in both) / estimated if estimated else 1.0
+        pairs = [(seconds, self.expected[other.name]) for other, seconds in measured if other.name in self.expected]
+        estimated = sum(before for _, before in pairs)
+        factor = sum(seconds for seconds, _ in pairs) / estimated if estimated else 1.0
         return [factor * self.expected[planned.name]]
 
-    def _known(self) -> list[tuple[Planned, float]]:
-        """What runs take, as far as can be told."""
+    def _measured_times(self) -> list[tuple[PlannedRun, float]]:
+        """Runs that have started, with the total time that their progress suggests."""
         now = self.clock()
         return [
-            (one.planned, one.seconds(now) / one.share)
-            for one in self.runs.values()
-            if one.begun is not None and one.share > 0
+            (state.planned, state.seconds(now) / state.share)
+            for state in self.runs.values()
+            if state.start_time is not None and state.share > 0
         ]
 
     def _count(self) -> str:
-        return f"[{sum(one.ended is not None for one in self.runs.values())}/{len(self.runs)}]"
+        return f"[{sum(state.end_time is not None for state in self.runs.values())}/{len(self.runs)}]"
 
-    def _rest(self) -> str:
-        return "" if all(one.ended is not None for one in self.runs.values()) else f", {duration(self.rest())} left"
+    def _time_left_text(self) -> str:
+        ended = all(state.end_time is not None for state in self.runs.values())
+        return "" if ended else f", {duration(self.time_left())} left"
 
-    def _say(self, text: str, style: str | None = None) -> None:
+    def _print_line(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe(step: Step) -> str:
-    """A step in words: `epoch 3/20  train 1.3021  valid 1.3100  best 1.3080`."""
+    """Step in words: `epoch 3/20  train 1.3021  valid 1.3100  best 1.3080`."""
     if not step.total:
         return step.stage
     losses = (("train", step.train_loss), ("valid", step.valid_loss), ("best", step.best))
-    told = [f"{name} {value:.4f}" for name, value in losses if value is not None]
-    return "  ".join([f"{step.stage} {step.done}/{step.total}", *told])
+    parts = [f"{name} {value:.4f}" for name, value in losses if value is not None]
+    return "  ".join([f"{step.stage} {step.done}/{step.total}", *parts])
 
 
 def duration(seconds: float | int | None) -> str:
-    """A time in words: 42 s, 3 min 05 s, 2 h 10 min; `?` where unknown."""
+    """Time in words: 42 s, 3 min 05 s, 2 h 10 min; `?` if unknown."""
     if seconds is None:
         return "?"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
 @contextmanager
 def line(console: Console) -> Iterator[Progress]:
-    """One line that says where a run stands."""
-    said = 0.0
+    """Progress of one run in one line."""
+    last_line = 0.0
     with console.status("starting") as status:
 
-        def shown(step: Step) -> None:
-            nonlocal said
+        def update(step: Step) -> None:
+            nonlocal last_line
             text = describe(step)
             if console.is_terminal:
                 status.update(Text(text))
-            elif time.monotonic() - said > PAUSE or step.done == step.total:
-                said = time.monotonic()
+            elif time.monotonic() - last_line > LINE_INTERVAL or step.done == step.total:
+                last_line = time.monotonic()
                 console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-        yield shown
+        yield update
 
 
 @contextmanager
-def bar(what: str, console: Console) -> Iterator[Callable[[Production], None]]:
-    """How a production goes on: events/s and the time left, plain lines where there is no terminal."""
-    begun = said = time.monotonic()
+def bar(title: str, console: Console) -> Iterator[Callable[[Production], None]]:
+    """Progress of a production: events per second and remaining time, as plain lines without a terminal."""
+    start_time = last_line = time.monotonic()
     first: Production | None = None
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -249,21 +251,21 @@ def bar(what: str, console: Console) -> Iterator[Callable[[Production], None]]:
         TimeElapsedColumn(),
     )
     with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as live:
-        task = live.add_task(what, total=None, rate="")
+        task = live.add_task(title, total=None, rate="")
 
-        def shown(progress: Production) -> None:
-            nonlocal first, said
+        def update(progress: Production) -> None:
+            nonlocal first, last_line
             first = first or progress
             now = time.monotonic()
             goal, done = (progress.target, progress.selected) if progress.target else (progress.total, progress.done)
-            # what an earlier attempt had done says nothing about the speed of this one
+            # events of an earlier attempt do not count for the speed of this one
             fresh = done - (first.selected if progress.target else first.done)
-            speed = fresh / (now - begun)
+            speed = fresh / (now - start_time)
             text = f"{progress.done} hard processes, {progress.selected} selected, {speed:.1f} events/s"
             live.update(task, completed=min(done, goal), total=goal, rate=text)
-            if not console.is_terminal and (now - said > PAUSE or done >= goal):
-                said = now
-                left = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
-                console.print(f"{what}: {text}, {left} left", markup=False, highlight=False, soft_wrap=True)
+            if not console.is_terminal and (now - last_line > LINE_INTERVAL or done >= goal):
+                last_line = now
+                remaining = duration((goal - done) / speed if speed and done < goal else 0 if done >= goal else None)
+                console.print(f"{title}: {text}, {remaining} left", markup=False, highlight=False, soft_wrap=True)
 
-        yield shown
+        yield update

@@ -42,23 +42,25 @@ MAX_RUNS = 10_000
 
 
 class StudyConfig(BaseModel):
-    """The YAML of a study.
-
-    Args:
-        name: heading of the report.
-        base: what all experiments have in common, as in the YAML of an experiment.
-        models: by label, what each changes; a model of another name takes over none of the base's model settings.
-        seeds: of the trainings; two or more show the spread.
-        sizes: fractions of the training and validation events; the epochs grow as they shrink.
-    """
+    """Study in YAML: a common experiment, and what each model changes in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str = "study"
-    base: dict[str, Any] = {}
-    models: Annotated[dict[Label, dict[str, Any]], Field(min_length=1, max_length=MAX_ENTRIES)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = (1,)
-    sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = (1.0,)
+    name: str = Field(default="study", description="Heading of the report.")
+    base: dict[str, Any] = Field(
+        default={}, description="Common part of all experiments, as in the YAML of an experiment."
+    )
+    models: Annotated[dict[Label, dict[str, Any]], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+        description="Changes of each model, by its label. Another `model.name` keeps no setting of the base's model."
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+        default=(1,), description="Random seeds. Two or more trainings of each model show the spread."
+    )
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+        default=(1.0,),
+        description="Fractions of the training and validation events. The number of epochs is divided by the fraction, "
+        "so that all trainings have the same number of steps.",
+    )
 
     @field_validator("seeds", "sizes")
     @classmethod
@@ -76,7 +78,7 @@ class StudyConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """One run of a study: its experiment and its folder."""
 
     label: str
@@ -144,7 +146,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     return study.model_copy(update={"base": {}, "models": _checked(study, shared, origin, folder)})
 
 
-def plan(study: StudyConfig, out: str | Path) -> list[Planned]:
+def plan(study: StudyConfig, out: str | Path) -> list[PlannedRun]:
     """Every run of a study with its folder below `out`, first seed first, so that a stopped study can be compared.
 
     Where `training.threads` is not given a run uses one: several runs side by side make better use of a processor.
@@ -162,11 +164,11 @@ def plan(study: StudyConfig, out: str | Path) -> list[Planned]:
                 threads, epochs = one.training.threads or 1, max(1, round(one.training.epochs / size))
                 training = one.training.model_copy(update={"threads": threads, "epochs": epochs})
                 change = {"label": label, "seed": seed, "data": data, "training": training}
-                planned.append(Planned(label, seed, size, folder, one.model_copy(update=change)))
+                planned.append(PlannedRun(label, seed, size, folder, one.model_copy(update=change)))
     return planned
 
 
-def listing(planned: Sequence[Planned]) -> str:
+def listing(planned: Sequence[PlannedRun]) -> str:
     """The runs of a study with their folders and how far they are, one line each."""
     width = max((len(run.name) for run in planned), default=0)
     lines = [f"{run.name:<{width}}  {run.state:<8}  {run.folder}" for run in planned]

@@ -1,21 +1,20 @@
-"""Scan: better settings for each model, found on the validation events alone.
+"""Tuning: better settings for each model, searched on the validation events alone.
 
-    <out>/scan.yaml              what is searched, and from which settings
-    <out>/trials.journal         what was tried and how it went: Optuna's journal, shared by all processes at work
-    <out>/LABEL/trial-007        a run folder, trained by the code of `femtobarn train` and never judged
-    <out>/best.yaml              the settings found, as a study's `models:` takes them
-    <out>/scan.md, scan.csv      the record
+    <out>/scan.yaml              search spaces and present settings
+    <out>/trials.journal         trials and their losses: Optuna's journal, shared by all processes
+    <out>/LABEL/trial-007        a run folder, trained as by `femtobarn train` and never evaluated
+    <out>/best.yaml              the best settings, as `models:` of a study
+    <out>/scan.md, scan.csv      the report
 
-Trial 0 of every search has the settings as they were, so that what is found is never worse on the validation events.
-Several processes, on one machine or on many with a common folder, may work on the same scan: a trial is handed out
-under a lock, and those of a process that died are taken over. Journal and lock rest on appended lines, symbolic links
-and files made exclusively, which are safe on network file systems too; whether a process is dead is tested by `flock`,
-which Linux carries over NFS.
+Trial 0 of every task has the present settings, so that the best settings are never worse on the validation events.
+Several processes, on one machine or on several with a common folder, may work on the same search: a lock guards the
+choice of a trial, and trials of a process that died are taken over. Journal and lock use appended lines, symbolic links
+and exclusively created files, which are safe on network file systems too; `flock`, which Linux supports over NFS, shows
+whether a process is alive.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -32,17 +31,17 @@ from femtobarn.evaluation.runs import HISTORY, META, TRAIN_AGAIN, read_meta
 from femtobarn.events.storage.checksums import read_json
 from femtobarn.experiments import document
 from femtobarn.experiments.document import ConfigError
-from femtobarn.experiments.experiment import Experiment
+from femtobarn.experiments.experiment import Experiment, build, present_path
 from femtobarn.runs import provenance
 from femtobarn.runs.predictor import is_trained
-from femtobarn.studies.study import Planned
-from femtobarn.studies.tuning_task import Search, before, changed, settings, suggest
+from femtobarn.studies.study import PlannedRun
+from femtobarn.studies.tuning_task import TuningTask, present_parameters, suggest, trial_settings, with_settings
 
 PLAN, JOURNAL, PROCESSES = "scan.yaml", "trials.journal", "processes"
 
 
 @dataclass(frozen=True)
-class Trial(Planned):
+class Trial(PlannedRun):
     """One set of settings to train with."""
 
     number: int = 0
@@ -54,14 +53,14 @@ class Trial(Planned):
 
 
 @dataclass(frozen=True)
-class Result:
-    """What came of a trial.
+class TrialResult:
+    """Result of a trial.
 
     Args:
-        number: 0 for the settings before.
-        settings: what was tried, by path.
+        number: 0 for the present settings.
+        settings: settings by path.
         loss: weighted cross-entropy of the validation events; infinite if the training failed, None while it runs.
-        reason: why it failed.
+        reason: reason of a failure.
         meta: of its run folder; empty if the training failed.
     """
 
@@ -72,37 +71,37 @@ class Result:
     meta: Mapping[str, Any]
 
 
-class Scan:
-    """A scan in its folder, begun or gone on with; use it as a context.
+class Tuning:
+    """A search in its folder, new or resumed; use it as a context.
 
     Args:
-        searches: from `searches`.
-        folder: made if it is not there.
-        trials: for each search, that with the settings before included. A finished scan can be given more.
-        seed: of the choice of settings; with one worker the same seed makes the same scan, stopped in between or not.
+        tasks: from `tuning_tasks`.
+        folder: created if it does not exist.
+        trials: trials of each task, including the present settings. A finished search can be given more.
+        seed: random seed; with one worker the same seed gives the same search, interrupted or not.
 
     Raises:
-        ValueError: fewer than 1 trial, or the folder holds another scan.
+        ValueError: fewer than 1 trial, or the folder holds another search.
         RuntimeError: Optuna is not installed.
     """
 
-    def __init__(self, searches: Sequence[Search], folder: Path, *, trials: int, seed: int = 1) -> None:
+    def __init__(self, tasks: Sequence[TuningTask], folder: Path, *, trials: int, seed: int = 1) -> None:
         if trials < 1:
             raise ValueError(f"{trials} trials; at least 1 is needed")
         self.optuna = _optuna()
-        self.searches, self.folder, self.trials, self.seed = tuple(searches), folder, trials, seed
+        self.folder, self.trials, self.seed = folder, trials, seed
         self.failures: dict[str, str] = {}
-        self._asked: dict[str, Any] = {}
-        self.stopped: set[str] = set()  # labels of searches in which a training failed in an unforeseen way
+        self.stopped: set[str] = set()  # labels of tasks in which a training failed for another reason than its loss
+        self._open: dict[str, Any] = {}
         (folder / PROCESSES).mkdir(parents=True, exist_ok=True)
         self.opened = provenance.OpenFolder(folder)
-        with self._alone():
-            self._claim()
+        with self._exclusive():
+            self.tasks = self._claim(tasks)
             # with a path from the root: the lock is a symbolic link to it
             file = self.optuna.storages.journal.JournalFileBackend(str(folder.resolve() / JOURNAL))
         self.storage = self.optuna.storages.JournalStorage(file)
 
-    def __enter__(self) -> Scan:
+    def __enter__(self) -> Tuning:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
         self._life = _lock(self.folder / PROCESSES / self.owner, create=True)
         return self
@@ -115,126 +114,137 @@ class Scan:
             os.close(self._life)
         self.opened.close()
 
-    def open(self) -> list[Trial]:
-        """The trials that are not concluded, as far as they can be named: their settings come when their turn does."""
-        found = []
+    def open_trials(self) -> list[Trial]:
+        """Trials without a result. The settings of trials that have not started are not chosen yet."""
+        trials = []
         for number in range(self.trials):
-            for search in self.searches:
-                done = [one.number for one in self._trials(search) if one.state.is_finished()]
-                if number not in done:
-                    found.append(self._planned(search, number, search.experiment))
-        return found
+            for task in self.tasks:
+                finished = [trial.number for trial in self._trials(task) if trial.state.is_finished()]
+                if number not in finished:
+                    trials.append(self._planned(task, number, task.experiment))
+        return trials
 
-    def upcoming(self) -> Iterator[Trial]:
-        """Trials to train, the searches in turns, until all are handed out; a choice knows all losses told so far."""
-        due = list(self.searches)
+    def ask(self) -> Iterator[Trial]:
+        """Trials to train, from the tasks in turn. The choice of a trial uses all losses reported before."""
+        due = list(self.tasks)
         while due:
-            for search in list(due):
-                trial = None if search.label in self.stopped else self._ask(search)
+            for task in list(due):
+                trial = None if task.label in self.stopped else self._next_trial(task)
                 if trial is None:
-                    due.remove(search)
+                    due.remove(task)
                 else:
                     yield trial
 
-    def conclude(self, trial: Trial, failure: str | None) -> None:
-        """Tells the search how a training went.
+    def tell(self, trial: Trial, failure: str | None) -> None:
+        """Report the end of a training.
 
-        A loss that became infinite is an answer; after any other failure the search stops, and the next call of the
-        same scan tries again.
+        A loss that became infinite is a result. After any other failure the task stops, and the next call of the same
+        command tries the trial again.
         """
         if failure is None:
-            self._tell(trial, objective(trial.folder))
+            self._report(trial, objective(trial.folder))
         elif failure.startswith(FloatingPointError.__name__):
-            self._tell(trial, math.inf, failure)
+            self._report(trial, math.inf, failure)
         else:
             self.failures[trial.name] = failure
             self.stopped.add(trial.label)
 
-    def results(self, search: Search) -> list[Result]:
-        """All trials of a search by their number."""
-        found = []
-        for one in self._trials(search):
-            folder = self._folder(search, one.number)
+    def results(self, task: TuningTask) -> list[TrialResult]:
+        """All trials of a task by their number."""
+        results = []
+        for trial in self._trials(task):
+            folder = self._folder(task, trial.number)
             meta = read_meta(folder).content if is_trained(folder) else {}
-            tried = settings(search, one.number, one.params)
-            reason = str(one.user_attrs.get("reason", ""))
-            found.append(Result(one.number, tried, one.value, reason, meta))
-        return found
+            settings = trial_settings(task, trial.number, trial.params)
+            reason = str(trial.user_attrs.get("reason", ""))
+            results.append(TrialResult(trial.number, settings, trial.value, reason, meta))
+        return results
 
-    def _claim(self) -> None:
-        told = {
+    def _claim(self, tasks: Sequence[TuningTask]) -> tuple[TuningTask, ...]:
+        """Write the plan of the search, or compare it with the plan in the folder.
+
+        Returns:
+            the tasks, with the names that their settings have in the folder.
+
+        Raises:
+            ValueError: the folder holds another search.
+        """
+        plan: dict[str, Any] = {
             "seed": self.seed,
             "searches": {
-                one.label: {
-                    "shared": list(one.shared),
-                    "space": {path: str(each) for path, each in one.space.items()},
-                    "experiment": one.experiment.model_dump(mode="json"),
+                task.label: {
+                    "shared": list(task.shared),
+                    "space": {path: str(values) for path, values in task.space.items()},
+                    "experiment": task.experiment.model_dump(mode="json"),
                 }
-                for one in self.searches
+                for task in tasks
             },
         }
         file = self.folder / PLAN
         if not file.is_file():
-            provenance.write_text(file, document.write(told))
-            return
-        before, now = (document.flatten(tree) for tree in (document.read(file)[0], json.loads(json.dumps(told))))
-        different = [path for path in {**before, **now} if before.get(path) != now.get(path)]
-        if different:
-            lines = "\n".join(f"  {path}: {before.get(path)} before, {now.get(path)} now" for path in different)
-            raise ValueError(f"{self.folder} holds another scan; choose another folder or delete it:\n{lines}")
+            provenance.atomic_write_text(file, document.write(plan))
+            return tuple(tasks)
+        stored, names = _present_plan(document.read(file)[0])
+        before, now = document.flatten(stored), document.flatten(plan)
+        changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
+        if changed:
+            lines = "\n".join(f"  {path}: {before.get(path)} before, {now.get(path)} now" for path in changed)
+            raise ValueError(f"{self.folder} holds another search; choose another folder or delete it:\n{lines}")
+        return tuple(replace(task, stored_names=names.get(task.label, {})) for task in tasks)
 
-    def _ask(self, search: Search) -> Trial | None:
-        """The next trial: one that a dead process left, or a new one; None if all are handed out."""
+    def _next_trial(self, task: TuningTask) -> Trial | None:
+        """Next trial: one of a process that died, or a new one; None if there are no more."""
         while True:
-            with self._alone():
-                tried = [one for one in self._trials(search) if one.state.name != "WAITING"]
-                left = next((one for one in tried if one.state.name == "RUNNING" and not self._alive(one)), None)
-                if left is None and len(tried) >= self.trials:
+            with self._exclusive():
+                trials = [trial for trial in self._trials(task) if trial.state.name != "WAITING"]
+                orphans = (trial for trial in trials if trial.state.name == "RUNNING" and not self._alive(trial))
+                orphan = next(orphans, None)
+                if orphan is None and len(trials) >= self.trials:
                     return None
-                number = len(tried) if left is None else left.number
-                asked = self._study(search, number)
-                if left is not None:
-                    trial = self.optuna.trial.Trial(asked, left._trial_id)
+                number = len(trials) if orphan is None else orphan.number
+                optuna_study = self._study(task, number)
+                if orphan is not None:
+                    trial = self.optuna.trial.Trial(optuna_study, orphan._trial_id)
                 else:
-                    if not asked.trials:
-                        asked.enqueue_trial(before(search))
-                    trial = asked.ask()
+                    if not optuna_study.trials:
+                        optuna_study.enqueue_trial(present_parameters(task))
+                    trial = optuna_study.ask()
                 trial.set_user_attr("owner", self.owner)
-                suggest(search, trial)
-            planned = self._planned(search, number, search.experiment)
-            self._asked[planned.name] = trial
+                suggest(task, trial)
+            planned = self._planned(task, number, task.experiment)
+            self._open[planned.name] = trial
             try:
-                chosen = changed(search.experiment, settings(search, number, trial.params))
+                experiment = with_settings(task.experiment, trial_settings(task, number, trial.params))
             except ConfigError as error:  # each setting is possible, but not beside the others
-                self._tell(planned, math.inf, "; ".join(mistake.message for mistake in error.mistakes))
+                self._report(planned, math.inf, "; ".join(mistake.message for mistake in error.mistakes))
             else:
-                return replace(planned, experiment=chosen)
+                return replace(planned, experiment=experiment)
 
-    def _planned(self, search: Search, number: int, experiment: Experiment) -> Trial:
+    def _planned(self, task: TuningTask, number: int, experiment: Experiment) -> Trial:
         size = experiment.data.fraction
-        return Trial(search.label, experiment.seed, size, self._folder(search, number), experiment, number)
+        return Trial(task.label, experiment.seed, size, self._folder(task, number), experiment, number)
 
-    def _folder(self, search: Search, number: int) -> Path:
-        return self.folder / search.label / f"trial-{number:03d}"
+    def _folder(self, task: TuningTask, number: int) -> Path:
+        return self.folder / task.label / f"trial-{number:03d}"
 
-    def _tell(self, trial: Trial, loss: float, reason: str = "") -> None:
+    def _report(self, trial: Trial, loss: float, reason: str = "") -> None:
         self.opened.check()
-        asked = self._asked.pop(trial.name)
+        optuna_trial = self._open.pop(trial.name)
         if reason:
-            asked.set_user_attr("reason", reason)
-        asked.study.tell(asked, loss, skip_if_finished=True)
+            optuna_trial.set_user_attr("reason", reason)
+        optuna_trial.study.tell(optuna_trial, loss, skip_if_finished=True)
 
-    def _study(self, search: Search, number: int) -> Any:
-        # a sampler of its own for each trial, so that a scan that was stopped goes on to the same settings
+    def _study(self, task: TuningTask, number: int) -> Any:
+        # a sampler of its own for each trial, so that a resumed search chooses the same settings
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return self.optuna.create_study(
-            storage=self.storage, study_name=search.label, sampler=sampler, load_if_exists=True
+            storage=self.storage, study_name=task.label, sampler=sampler, load_if_exists=True
         )
 
-    def _trials(self, search: Search) -> list[Any]:
-        found: list[Any] = self._study(search, 0).get_trials(deepcopy=False)
-        return found
+    def _trials(self, task: TuningTask) -> list[Any]:
+        trials: list[Any] = self._study(task, 0).get_trials(deepcopy=False)
+        return trials
 
     def _alive(self, trial: Any) -> bool:
         owner = trial.user_attrs.get("owner")
@@ -251,8 +261,8 @@ class Scan:
         return False
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self.opened.check()  # a trial belongs to the journal that it was asked of
+    def _exclusive(self) -> Iterator[None]:
+        self.opened.check()  # a trial belongs to the journal that it came from
         lock = self.optuna.storages.journal.JournalFileOpenLock(str(self.folder / "asking"))
         lock.acquire()
         try:
@@ -281,14 +291,30 @@ def objective(folder: Path) -> float:
         raise ValueError(f"{folder / META} lacks the loss of its validation events ({error}); {TRAIN_AGAIN}") from None
 
 
-def best(results: Sequence[Result]) -> Result | None:
-    """The trial with the lowest loss, the first of equals; None if none was trained."""
-    known = [one for one in results if one.loss is not None and math.isfinite(one.loss)]
-    return min(known, key=lambda one: (one.loss, one.number), default=None)
+def best(results: Sequence[TrialResult]) -> TrialResult | None:
+    """Trial with the lowest loss, the first of equal ones; None if no training finished."""
+    finished = [result for result in results if result.loss is not None and math.isfinite(result.loss)]
+    return min(finished, key=lambda result: (result.loss, result.number), default=None)
+
+
+def _present_plan(plan: document.Tree) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """A stored plan under present names of keys and with all defaults, and the stored names of settings by label."""
+    tasks: dict[str, Any] = {}
+    names: dict[str, dict[str, str]] = {}
+    for label, stored in (plan.get("searches") or {}).items():
+        task, tree = dict(stored), stored["experiment"]
+        with suppress(ConfigError):
+            task["experiment"] = build(tree, label, Path.cwd()).model_dump(mode="json")
+        names[label] = {
+            ".".join(present_path(path.split("."), tree["model"]["name"])): path for path in stored["space"]
+        }
+        task["space"] = {path: stored["space"][name] for path, name in names[label].items()}
+        tasks[label] = task
+    return {**plan, "searches": tasks}, names
 
 
 def _lock(file: Path, *, create: bool = False) -> int | None:
-    """A lock on a file until the handle is closed or the process ends; None where there are no such locks.
+    """Lock a file until the handle is closed or the process ends; None on systems without such locks.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -313,6 +339,6 @@ def _optuna() -> Any:
         import optuna
         import optuna.storages.journal
     except ImportError:
-        raise RuntimeError("femtobarn scan needs Optuna: pip install 'femtobarn[scan]'") from None
+        raise RuntimeError("femtobarn tune needs Optuna: pip install 'femtobarn[scan]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

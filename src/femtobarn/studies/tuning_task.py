@@ -1,15 +1,14 @@
-"""Search: one model whose settings are sought, and what a trial of it is trained with."""
+"""Tuning task: one model whose settings are varied, and the settings of its trials."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from femtobarn.experiments import document
-from femtobarn.experiments import search_space as space
+from femtobarn.experiments import document, search_space
 from femtobarn.experiments.experiment import Experiment, build, load
 from femtobarn.experiments.search_space import Choices, Range
 from femtobarn.inputs import INTERACTIONS
@@ -17,96 +16,108 @@ from femtobarn.studies import study
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
-    """One model whose settings are sought.
+class TuningTask:
+    """One model whose settings are varied.
 
     Args:
         label: of the entry that is trained.
-        experiment: its settings before, those of trial 0.
-        space: what may be changed, by path.
-        shared: labels of all entries that take over the result.
+        experiment: its present settings, which are those of trial 0.
+        space: values to try, by path.
+        shared: labels of all entries that receive the result.
+        stored_names: names of settings in a folder that was begun when they had other names, by their present path.
     """
 
     label: str
     experiment: Experiment
     space: Mapping[str, Range | Choices]
     shared: tuple[str, ...]
+    stored_names: Mapping[str, str] = field(default_factory=dict)
+
+    def stored_name(self, path: str) -> str:
+        """Name of a setting among the parameters of Optuna's trials."""
+        return self.stored_names.get(path, path)
 
 
-def searches(
-    source: Path, overrides: Sequence[str] = (), *, spaces: Path | None = None, every: bool = False
-) -> list[Search]:
-    """The searches for an experiment, or for the architectures of a study.
+def tuning_tasks(
+    source: Path, overrides: Sequence[str] = (), *, spaces: Path | None = None, per_entry: bool = False
+) -> list[TuningTask]:
+    """Tasks for an experiment, or for the architectures of a study.
 
-    Entries of a study with the same architecture, model settings and training share one search, so that afterwards they
-    still differ in their interactions (or loss) alone. It is made with the entry that has most interactions,
-    cross-entropy before other losses, and the last of `femtobarn.inputs.INTERACTIONS` where that is even; with the
-    study's first seed and its largest training set.
+    Entries of a study with the same architecture, model settings and training share one task, so that afterwards they
+    still differ in their interactions (or loss) alone. The task trains the entry with most interactions, cross-entropy
+    before other losses, and the last of `femtobarn.inputs.INTERACTIONS` if these are equal; with the study's first seed
+    and its largest training set.
 
     Args:
         source: YAML file of an experiment or of a study.
         overrides: as for `femtobarn train` and `femtobarn study`.
         spaces: YAML file of changes to the default spaces; see `femtobarn.experiments.search_space`.
-        every: a search of its own for every entry of a study.
+        per_entry: one task for every entry of a study.
 
     Raises:
         ConfigError: lists every mistake by its path.
     """
-    known = space.load(spaces)
-    entries = _entries(source, overrides)
+    model_spaces = search_space.load(spaces)
     groups: dict[str, list[Experiment]] = {}
-    for one in entries:
-        key = [one.model.model_dump(mode="json"), one.training.model_dump(mode="json"), one.label if every else ""]
-        groups.setdefault(json.dumps(key), []).append(one)
-    found = []
+    for entry in _entries(source, overrides):
+        sections = [entry.model.model_dump(mode="json"), entry.training.model_dump(mode="json")]
+        groups.setdefault(json.dumps([*sections, entry.label if per_entry else ""]), []).append(entry)
+    tasks = []
     for group in groups.values():
-        chosen = max(group, key=_richness)
-        shared = tuple(one.label for one in group)
-        found.append(Search(chosen.label, chosen, space.fitted(known[chosen.model.name], chosen), shared))
-    return found
+        trained = max(group, key=_n_inputs)
+        space = search_space.fitted(model_spaces[trained.model.name], trained)
+        tasks.append(TuningTask(trained.label, trained, space, tuple(entry.label for entry in group)))
+    return tasks
 
 
-def before(search: Search) -> dict[str, Any]:
-    """The settings of trial 0 as Optuna's parameters; those that lie outside what a range can hold are left out."""
-    own = document.flatten(search.experiment.model_dump(mode="json"))
-    found = {}
-    for path, one in search.space.items():
-        if own.get(path) in one:
-            found[path] = one.values.index(own[path]) if isinstance(one, Choices) else own[path]
-    return found
+def present_parameters(task: TuningTask) -> dict[str, Any]:
+    """Settings of trial 0 as Optuna's parameters, without settings that no range can contain."""
+    own = document.flatten(task.experiment.model_dump(mode="json"))
+    return {
+        task.stored_name(path): values.values.index(own[path]) if isinstance(values, Choices) else own[path]
+        for path, values in task.space.items()
+        if own.get(path) in values
+    }
 
 
-def suggest(search: Search, trial: Any) -> None:
-    fixed = before(search)
-    for path, one in search.space.items():
-        if trial.number == 0 and path not in fixed:
+def suggest(task: TuningTask, trial: Any) -> None:
+    """Let Optuna choose a value for every setting of the space."""
+    fixed = present_parameters(task)
+    for path, values in task.space.items():
+        name = task.stored_name(path)
+        if trial.number == 0 and name not in fixed:
             continue
-        if isinstance(one, Choices):
-            trial.suggest_categorical(path, list(range(len(one.values))))
-        elif one.is_integer:
-            trial.suggest_int(path, one.low, one.high, log=one.log)
+        if isinstance(values, Choices):
+            trial.suggest_categorical(name, list(range(len(values.values))))
+        elif values.is_integer:
+            trial.suggest_int(name, values.low, values.high, log=values.log)
         else:
-            trial.suggest_float(path, one.low, one.high, log=one.log)
+            trial.suggest_float(name, values.low, values.high, log=values.log)
 
 
-def settings(search: Search, number: int, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trial was trained with, by path; numbers have three digits, which is all that matters."""
+def trial_settings(task: TuningTask, number: int, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a trial by path; numbers are rounded to three digits, which is enough for a training."""
     if number == 0:
-        own = document.flatten(search.experiment.model_dump(mode="json"))
-        return {path: own[path] for path in search.space}
-    found = {}
-    for path, one in search.space.items():
-        if path not in parameters:
+        own = document.flatten(task.experiment.model_dump(mode="json"))
+        return {path: own[path] for path in task.space}
+    settings = {}
+    for path, values in task.space.items():
+        if task.stored_name(path) not in parameters:
             continue  # not chosen yet
-        value = parameters[path]
-        if isinstance(one, Choices):
-            found[path] = one.values[value]
+        value = parameters[task.stored_name(path)]
+        if isinstance(values, Choices):
+            settings[path] = values.values[value]
         else:
-            found[path] = value if one.is_integer else min(max(float(f"{value:.3g}"), one.low), one.high)
-    return found
+            settings[path] = value if values.is_integer else min(max(float(f"{value:.3g}"), values.low), values.high)
+    return settings
 
 
-def changed(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
+def with_settings(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
+    """Experiment with other settings, by path.
+
+    Raises:
+        ConfigError: the settings contradict each other.
+    """
     tree: dict[str, Any] = experiment.model_dump(mode="json")
     for path, value in settings.items():
         tree = document.put(tree, path.split("."), value)
@@ -116,16 +127,16 @@ def changed(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
 def _entries(source: Path, overrides: Sequence[str]) -> list[Experiment]:
     tree, *_ = document.read(source)
     if "models" in tree:
-        found = study.load(source, overrides)
-        largest, first = max(found.sizes), found.seeds[0]
-        planned = study.plan(found, Path())
-        return [one.experiment for one in planned if one.seed == first and one.size == largest]
-    one = load(source, overrides)
-    return [one.model_copy(update={"training": one.training.model_copy(update={"threads": one.training.threads or 1})})]
+        config = study.load(source, overrides)
+        largest, first = max(config.sizes), config.seeds[0]
+        return [run.experiment for run in study.plan(config, Path()) if run.seed == first and run.size == largest]
+    experiment = load(source, overrides)
+    training = experiment.training.model_copy(update={"threads": experiment.training.threads or 1})
+    return [experiment.model_copy(update={"training": training})]
 
 
-def _richness(one: Experiment) -> tuple[Any, ...]:
+def _n_inputs(experiment: Experiment) -> tuple[Any, ...]:
     order = list(INTERACTIONS)
-    names = one.inputs.interactions
-    is_plain = getattr(one.task, "loss", None) == "cross_entropy"
+    names = experiment.inputs.interactions
+    is_plain = getattr(experiment.task, "loss", None) == "cross_entropy"
     return len(names), is_plain, sorted(map(order.index, names), reverse=True)

@@ -1,4 +1,4 @@
-"""Workers: the runs of a study, several at once, each in a process of its own, here or in a Dask cluster."""
+"""Workers: runs of a study in several processes, on this machine or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 from femtobarn.events.processes import end_with_parent
 from femtobarn.experiments import document, experiment
 from femtobarn.experiments.errors import describe_error
-from femtobarn.runs import run
+from femtobarn.runs import run as runs
 from femtobarn.runs.event_cache import EventCache
-from femtobarn.runs.provenance import write_text
+from femtobarn.runs.provenance import atomic_write_text
 from femtobarn.runs.run import Progress, Step
-from femtobarn.studies.cluster import Cluster, tell, worker_cache
-from femtobarn.studies.study import Planned
+from femtobarn.studies.cluster import Cluster, send_event, worker_cache
+from femtobarn.studies.study import PlannedRun
 
-P = TypeVar("P", bound=Planned)
+Run = TypeVar("Run", bound=PlannedRun)
 
-#: The full story of a failure, in the run folder.
+#: Traceback of a failure, in the run folder.
 ERROR = "error.txt"
 
 
 @runtime_checkable
-class Watcher(Protocol):
-    """Whoever shows how a study goes on."""
+class ProgressListener(Protocol):
+    """Receiver of the progress of a study."""
 
-    def started(self, planned: Planned) -> None:
-        """A run begins."""
+    def started(self, planned: PlannedRun) -> None:
+        """A run has started."""
 
-    def stepped(self, planned: Planned, step: Step) -> None:
-        """A run comes an epoch further, or to its next stage."""
+    def stepped(self, planned: PlannedRun, step: Step) -> None:
+        """A run has completed an epoch, or entered its next stage."""
 
-    def finished(self, planned: Planned) -> None:
+    def finished(self, planned: PlannedRun) -> None:
         """A run is complete."""
 
-    def failed(self, planned: Planned, reason: str) -> None:
-        """A run could not be completed."""
+    def failed(self, planned: PlannedRun, reason: str) -> None:
+        """A run has failed."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a study.
+class StudyResult:
+    """Result of a study.
 
     Args:
-        finished: folders of all finished runs in the order of the study, those of earlier times included.
-        computed: names of the runs that were computed now.
-        failures: by name of the run, what went wrong.
+        finished: folders of all finished runs in the order of the study, including runs finished earlier.
+        computed: names of the runs that this call computed.
+        failures: message of each failed run, by its name.
     """
 
     finished: tuple[Path, ...]
@@ -67,104 +67,113 @@ class Outcome:
     failures: dict[str, str]
 
 
-class Done(NamedTuple):
-    """A worker's last word about a run."""
+class WorkerResult(NamedTuple):
+    """End of a run in a worker."""
 
     failure: str | None
 
 
 def run_all(
-    planned: Sequence[Planned], watcher: Watcher, *, workers: int | None = None, cluster: Cluster | None = None
-) -> Outcome:
-    """Trains and judges what is not finished, several runs at once; a failure does not stop the others.
+    planned: Sequence[PlannedRun],
+    listener: ProgressListener,
+    *,
+    workers: int | None = None,
+    cluster: Cluster | None = None,
+) -> StudyResult:
+    """Train and evaluate all unfinished runs, several at once; a failure does not stop the others.
 
-    The numbers do not depend on how many workers there are. Ctrl-C ends them all; the next call goes on from there.
+    The numbers do not depend on the number of workers. Ctrl-C stops all runs; the next call resumes them.
 
     Args:
         planned: from `femtobarn.studies.study.plan`.
-        watcher: is told what happens.
-        workers: processes; by default one a processor core. With 1 everything happens in this process.
-        cluster: trains and judges in place of this machine, as many runs at once as it has workers.
+        listener: receives the progress.
+        workers: number of processes; default: one per processor core. With 1 everything happens in this process.
+        cluster: runs the study instead of this machine, as many runs at once as it has workers.
 
     Raises:
         ValueError: fewer than 1 worker.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"{workers} workers; at least 1 is needed")
-    due = [one for one in planned if one.state != "finished"]
-    several = min(workers or cores(), len(due))
+    due = [run for run in planned if run.state != "finished"]
+    if cluster is not None:
+        outcomes = run_on_cluster(due, listener, cluster)
+    else:
+        outcomes = run_in_processes(due, listener, min(workers or cores(), len(due)))
     computed: list[str] = []
     failures: dict[str, str] = {}
-    carried = clustered(due, watcher, cluster) if cluster is not None else carry_out(due, watcher, several)
-    for one, failure in carried:
+    for run, failure in outcomes:
         if failure is None:
-            computed.append(one.name)
+            computed.append(run.name)
         else:
-            failures[one.name] = failure
-    finished = tuple(one.folder for one in planned if one.name not in failures)
-    return Outcome(finished, tuple(computed), failures)
+            failures[run.name] = failure
+    finished = tuple(run.folder for run in planned if run.name not in failures)
+    return StudyResult(finished, tuple(computed), failures)
 
 
-def carry_out(
-    due: Iterable[P], watcher: Watcher, workers: int, *, judged: bool = True
-) -> Iterator[tuple[P, str | None]]:
-    """Trains runs as workers become free, and yields each with what went wrong, if something did.
+def run_in_processes(
+    due: Iterable[Run], listener: ProgressListener, workers: int, *, evaluate: bool = True
+) -> Iterator[tuple[Run, str | None]]:
+    """Train runs as workers become free, and yield each run with its failure, or None.
 
     Args:
-        due: the runs; the next one is drawn only when a worker is free and the last result has been taken note of.
-        watcher: is told what happens.
-        workers: processes; with 1 everything happens in this one.
-        judged: judge the trained models on the test events too.
+        due: the runs; the next one is taken only when a worker is free and the last result has been processed.
+        listener: receives the progress.
+        workers: number of processes; with 1 everything happens in this process.
+        evaluate: evaluate the trained models on the test events too.
     """
-    for one, failure in _spawned(due, watcher, workers, judged) if workers > 1 else _here(due, watcher, judged):
-        _tell(watcher, one, failure)
-        yield one, failure
+    outcomes = _run_spawned(due, listener, workers, evaluate) if workers > 1 else _run_inline(due, listener, evaluate)
+    for run, failure in outcomes:
+        _report_end(listener, run, failure)
+        yield run, failure
 
 
-def clustered(due: Iterable[P], watcher: Watcher, cluster: Cluster) -> Iterator[tuple[P, str | None]]:
-    """Hands all runs to a cluster, and yields each with what went wrong, if something did."""
-    said: Queue[tuple[str, Step | Future[str | None]]] = Queue()
+def run_on_cluster(
+    due: Iterable[Run], listener: ProgressListener, cluster: Cluster
+) -> Iterator[tuple[Run, str | None]]:
+    """Submit all runs to a cluster, and yield each run with its failure, or None."""
+    messages: Queue[tuple[str, Step | Future[str | None]]] = Queue()
     topic = f"femtobarn-{uuid.uuid4().hex}"
-    cluster.listen(topic, lambda told: said.put((told[0], Step(*told[1]))))
-    runs: dict[str, P] = {}
-    begun: set[str] = set()
-    for one in due:
-        runs[one.name] = one
-        text, folder = experiment.dump(one.experiment), str(one.folder.absolute())
-        future = cluster.submit(_far, text, folder, topic, one.name)
-        future.add_done_callback(lambda future, name=one.name: said.put((name, future)))  # type: ignore[misc]
-    while runs:
-        name, what = said.get()
-        if name not in runs:
-            continue  # the last words of a run may come after its result
-        if name not in begun:
-            begun.add(name)
-            watcher.started(runs[name])
-        if isinstance(what, Step):
-            watcher.stepped(runs[name], what)
+    cluster.subscribe(topic, lambda message: messages.put((message[0], Step(*message[1]))))
+    pending: dict[str, Run] = {}
+    started: set[str] = set()
+    for run in due:
+        pending[run.name] = run
+        text, folder = experiment.dump(run.experiment), str(run.folder.absolute())
+        future = cluster.submit(_run_on_cluster, text, folder, topic, run.name)
+        future.add_done_callback(lambda future, name=run.name: messages.put((name, future)))  # type: ignore[misc]
+    while pending:
+        name, message = messages.get()
+        if name not in pending:
+            continue  # progress of a run may arrive after its result
+        if name not in started:
+            started.add(name)
+            listener.started(pending[name])
+        if isinstance(message, Step):
+            listener.stepped(pending[name], message)
             continue
-        error = what.exception()  # of a worker that died, say
-        failure = what.result() if error is None else f"{type(error).__name__}: {error}"
-        one = runs.pop(name)
-        _tell(watcher, one, failure)
-        yield one, failure
+        error = message.exception()  # of a worker that died, for example
+        failure = message.result() if error is None else f"{type(error).__name__}: {error}"
+        run = pending.pop(name)
+        _report_end(listener, run, failure)
+        yield run, failure
 
 
-def _far(text: str, folder: str, topic: str, name: str) -> str | None:
-    """What a worker of a cluster does with a run."""
+def _run_on_cluster(text: str, folder: str, topic: str, name: str) -> str | None:
+    """One run in a worker of a cluster."""
 
     def progress(step: Step) -> None:
-        tell(topic, [name, list(step)])
+        send_event(topic, [name, list(step)])
 
     progress(Step("starting"))
     return _execute(experiment.load(document.parse(text)), Path(folder), True, progress, worker_cache())
 
 
-def _tell(watcher: Watcher, one: P, failure: str | None) -> None:
+def _report_end(listener: ProgressListener, run: Run, failure: str | None) -> None:
     if failure is None:
-        watcher.finished(one)
+        listener.finished(run)
     else:
-        watcher.failed(one, failure)
+        listener.failed(run, failure)
 
 
 def cores() -> int:
@@ -173,15 +182,15 @@ def cores() -> int:
 
 
 def _execute(
-    config: experiment.Experiment, folder: Path, judged: bool, progress: Progress, cache: EventCache
+    config: experiment.Experiment, folder: Path, evaluate: bool, progress: Progress, cache: EventCache
 ) -> str | None:
-    """Trains and judges one run; what went wrong, if something did."""
+    """Train and evaluate one run; the failure, or None."""
     try:
-        run.train(config, folder, progress=progress, cache=cache)
-        if judged:
-            run.evaluate(folder, progress=progress, cache=cache)
+        runs.train(config, folder, progress=progress, cache=cache)
+        if evaluate:
+            runs.evaluate(folder, progress=progress, cache=cache)
     except BrokenPipeError:
-        raise  # nobody is listening any more
+        raise  # the parent process has ended
     except Exception as error:
         return _failure(error, folder)
     with suppress(OSError):  # of an earlier attempt
@@ -190,87 +199,95 @@ def _execute(
 
 
 def _failure(error: Exception, folder: Path) -> str:
-    """What went wrong, in a line; the traceback goes into the folder, where that can be written."""
-    words = describe_error(error)
-    # a scan takes a loss that is not finite for a result
-    failure = words if words and not isinstance(error, FloatingPointError) else f"{type(error).__name__}: {error}"
+    """Failure in one line; the traceback is written into the folder if possible."""
+    description = describe_error(error)
+    # a search takes a loss that is not finite as a result
+    failure = (
+        description if description and not isinstance(error, FloatingPointError) else f"{type(error).__name__}: {error}"
+    )
     try:
         if folder.is_dir():
-            write_text(folder / ERROR, "".join(traceback.format_exception(error)))
+            atomic_write_text(folder / ERROR, "".join(traceback.format_exception(error)))
     except OSError as problem:
         failure += f" ({ERROR} could not be written: {describe_error(problem)})"
     return failure
 
 
-def _here(due: Iterable[P], watcher: Watcher, judged: bool) -> Iterator[tuple[P, str | None]]:
+def _run_inline(due: Iterable[Run], listener: ProgressListener, evaluate: bool) -> Iterator[tuple[Run, str | None]]:
     cache = EventCache()
-    for one in due:
-        watcher.started(one)
-        yield one, _execute(one.experiment, one.folder, judged, partial(watcher.stepped, one), cache)
+    for run in due:
+        listener.started(run)
+        yield run, _execute(run.experiment, run.folder, evaluate, partial(listener.stepped, run), cache)
 
 
-def _spawned(due: Iterable[P], watcher: Watcher, workers: int, judged: bool) -> Iterator[tuple[P, str | None]]:
+def _run_spawned(
+    due: Iterable[Run], listener: ProgressListener, workers: int, evaluate: bool
+) -> Iterator[tuple[Run, str | None]]:
     waiting = iter(due)
-    busy: dict[Connection, tuple[SpawnProcess, P]] = {}
+    busy: dict[Connection, tuple[SpawnProcess, Run]] = {}
 
-    def hand(process: SpawnProcess, connection: Connection, one: P) -> None:
-        job = experiment.dump(one.experiment), str(one.folder), judged
+    def start(process: SpawnProcess, connection: Connection, run: Run) -> None:
+        job = experiment.dump(run.experiment), str(run.folder), evaluate
         try:
             connection.send(job)
-        except (BrokenPipeError, ConnectionResetError):  # it died idle, and no run with it
-            process, connection = _hire()
+        except (BrokenPipeError, ConnectionResetError):  # the worker died idle, without a run
+            process, connection = _spawn_worker()
             connection.send(job)
-        busy[connection] = process, one
-        watcher.started(one)
+        busy[connection] = process, run
+        listener.started(run)
 
     try:
-        for one in islice(waiting, workers):
-            hand(*_hire(), one)
+        for run in islice(waiting, workers):
+            start(*_spawn_worker(), run)
         while busy:
             for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
-                process, one = busy[connection]
-                try:
-                    said = connection.recv()
-                except (EOFError, ConnectionResetError):
-                    process.join()
-                    del busy[connection]
-                    yield one, f"the process ended with exit code {process.exitcode} (-9: often too little memory)"
-                    if (upcoming := next(waiting, None)) is not None:
-                        hand(*_hire(), upcoming)
-                    continue
-                if isinstance(said, Step):
-                    watcher.stepped(one, said)
+                process, run = busy[connection]
+                message = _receive(connection, process)
+                if isinstance(message, Step):
+                    listener.stepped(run, message)
                     continue
                 del busy[connection]
-                yield one, said.failure
-                if (upcoming := next(waiting, None)) is not None:
-                    hand(process, connection, upcoming)
+                yield run, message.failure
+                if (following := next(waiting, None)) is None:
+                    connection.close()  # the worker ends
+                elif process.exitcode is None:
+                    start(process, connection, following)
                 else:
-                    connection.close()  # the worker goes home
+                    start(*_spawn_worker(), following)
     finally:
         for process, _ in busy.values():
             process.terminate()
             process.join()
 
 
-def _hire() -> tuple[SpawnProcess, Connection]:
+def _receive(connection: Connection, process: SpawnProcess) -> Step | WorkerResult:
+    """Next message of a worker; the end of its process is a failure of its run."""
+    try:
+        message: Step | WorkerResult = connection.recv()
+    except (EOFError, ConnectionResetError):
+        process.join()
+        return WorkerResult(f"the process ended with exit code {process.exitcode} (-9: often too little memory)")
+    return message
+
+
+def _spawn_worker() -> tuple[SpawnProcess, Connection]:
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs,), daemon=True)
+    connection, worker_connection = context.Pipe()
+    process = context.Process(target=_worker_main, args=(worker_connection,), daemon=True)
     process.start()
-    theirs.close()  # so that the end of the worker is the end of the pipe
-    return process, ours
+    worker_connection.close()  # so that the end of the worker is the end of the pipe
+    return process, connection
 
 
-def _work(connection: Connection) -> None:
-    """One run after another, until the other end of the pipe is closed, by intention or by death."""
+def _worker_main(connection: Connection) -> None:
+    """Run after run, until the other end of the pipe is closed or its process dies."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     cache = EventCache()
     try:
         while True:
-            text, folder, judged = connection.recv()
+            text, folder, evaluate = connection.recv()
             config = experiment.load(document.parse(text))
-            connection.send(Done(_execute(config, Path(folder), judged, connection.send, cache)))
+            connection.send(WorkerResult(_execute(config, Path(folder), evaluate, connection.send, cache)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from femtobarn.physics import objects as codes
 
@@ -32,14 +32,18 @@ class Columns(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    pt: str
-    eta: str
-    phi: str
-    E: str | None = None
-    mass: str | None = None
-    charge: str | None = None
-    btag: str | None = None
-    btag_above: float = 0.5
+    pt: str = Field(description="Column of the transverse momentum.")
+    eta: str = Field(description="Column of the pseudorapidity.")
+    phi: str = Field(description="Column of the azimuthal angle, in radians.")
+    E: str | None = Field(default=None, description="Column of the energy; instead of `mass`.")
+    mass: str | None = Field(
+        default=None, description="Column of the mass; instead of `E`. Objects with neither are massless."
+    )
+    charge: str | None = Field(
+        default=None, description="Column of the electric charge, required for electrons and muons."
+    )
+    btag: str | None = Field(default=None, description="Column of the b-tagging score of jets.")
+    btag_above: float = Field(default=0.5, description="Score above which a jet is a b-jet.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Columns:
@@ -78,32 +82,34 @@ class Mapping(BaseModel):
           phi_MET: met_phi
           weight: w
           process_name: ttH
-
-    Args:
-        unit: of energies, momenta, masses and MET in the file.
-        objects: the columns of each kind of object.
-        MET: column of the missing transverse momentum.
-        phi_MET: column of its angle in radians.
-        weight: column of the event weights; without one every event counts 1.
-        process: column of the process names (or numbers).
-        process_name: the process of all events, where there is no column.
-        number: column of the event numbers; without one the rows are counted, below the checksum of the file.
-        hard: column of the number of the hard event; without one it is the event number.
-        context: further numbers of the event to keep, unscaled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    unit: Literal["GeV", "MeV"] = "GeV"
-    objects: dict[Literal["jet", "bjet", "electron", "muon", "photon"], Columns]
-    MET: str
-    phi_MET: str
-    weight: str | None = None
-    process: str | None = None
-    process_name: str | None = None
-    number: str | None = None
-    hard: str | None = None
-    context: list[str] = []
+    unit: Literal["GeV", "MeV"] = Field(default="GeV", description="Unit of energies, momenta, masses and MET.")
+    objects: dict[Literal["jet", "bjet", "electron", "muon", "photon"], Columns] = Field(
+        description="Columns of each type of object: `jet`, `bjet`, `electron`, `muon`, `photon`."
+    )
+    MET: str = Field(description="Column of the missing transverse momentum.")
+    phi_MET: str = Field(description="Column of the angle of the missing transverse momentum, in radians.")
+    weight: str | None = Field(default=None, description="Column of the event weights. Default: all weights are 1.")
+    process: str | None = Field(default=None, description="Column of the process names or numbers.")
+    process_name: str | None = Field(
+        default=None, description="Process of all events, instead of a column. Default: name of the file."
+    )
+    number: str | None = Field(
+        default=None,
+        description="Column of the event numbers: integers, different within a process. Default: number of the row, "
+        "combined with the checksum of the file.",
+    )
+    hard: str | None = Field(
+        default=None,
+        description="Column of the number of the hard event, the same for all copies of one collision. Default: the "
+        "event number.",
+    )
+    context: list[str] = Field(
+        default=[], description="Columns of further quantities of the event to keep, for selections; not scaled."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Mapping:

@@ -20,7 +20,11 @@ def _listed(value: object) -> object:
 
 
 Name = Annotated[str, AfterValidator(check_name)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=1000)]
+Names = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
+    Field(min_length=1, max_length=1000),
+]
 
 
 class ClassificationConfig(TaskConfig):
