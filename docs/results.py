@@ -15,14 +15,15 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from femtobarn.evaluation.runs import load_run, run_folders
+from femtobarn.evaluation.comparison import Comparison
 from femtobarn.studies.estimate import ESTIMATE
 from femtobarn.studies.progress import duration
 from femtobarn.studies.tuning_report import MARKDOWN as SCAN
-from femtobarn.tasks.classification.comparison import Comparison, compare
+from femtobarn.tasks.classification.comparison import Comparison as ClassifierComparison
 from femtobarn.tasks.classification.figures.systematics import shift_tables, shifts_of
-from femtobarn.tasks.results import markdown, report
+from femtobarn.tasks.results import compare, markdown, report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -38,6 +39,8 @@ FIGURES = (
     "ratios_3",
     "shifts",
     "safety",
+    "errors",
+    "scatter",
 )
 
 #: The study whose main table stands in the README.
@@ -47,7 +50,7 @@ SHOWN = "four-top-small"
 def main(study: Path, scan: Path | None = None, baseline: str | None = None) -> None:
     """Tables and figures of a finished study, with where and how they were measured."""
     name = study.resolve().name
-    comparison = compare([load_run(folder) for folder in run_folders([study])], baseline=baseline)
+    comparison = compare([study], baseline=baseline)
     told = measured(comparison, study)
     text = markdown(comparison)
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,7 @@ def main(study: Path, scan: Path | None = None, baseline: str | None = None) -> 
         show(told, text)
 
 
-def measured(comparison: Comparison, study: Path) -> str:
+def measured(comparison: Comparison[Any], study: Path) -> str:
     """Command, number of trainings, times, device, versions and checksum of the data, in a paragraph."""
     metas = [run.meta for row in comparison.rows for run in row.runs]
 
@@ -96,8 +99,10 @@ def measured(comparison: Comparison, study: Path) -> str:
     return f"{told}; on {devices}; {', '.join([release, *versions])}; events of SHA-256 `{events}…`."
 
 
-def shifted(comparison: Comparison) -> str:
+def shifted(comparison: Comparison[Any]) -> str:
     """The tables of `femtobarn shifts`; nothing where it has not been called."""
+    if not isinstance(comparison, ClassifierComparison):
+        return ""
     return "\n\n".join(table.markdown() for table in shift_tables(shifts_of(comparison.largest)))
 
 
