@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from femtobarn.events.record import TRACKS
 from femtobarn.physics.constants import TWO_PI
+from femtobarn.simulate.generated_jets import MIN_PT_SHARE, generated_jet_columns
 from femtobarn.simulate.particleflow import candidates, visible
 
 Array = NDArray[Any]
@@ -105,7 +106,8 @@ def find_jets(
 
     Returns:
         Constituents of each jet (pt, eta, phi, E, kind, charge, d0, d0_error, dz, dz_error), one record a jet
-        (MET, phi_MET, jet_pt, jet_eta, jet_phi, jet_mass), the event of each jet, and its place among those kept.
+        (MET, phi_MET, jet_pt, jet_eta, jet_phi, jet_mass, and the truth of `femtobarn.simulate.generated_jets`), the
+        event of each jet, and its place among those kept.
     """
     stable = visible(particles, wanted.eta + 2 * wanted.radius)
     particles_in = candidates(stable, generator) if wanted.detector else stable
@@ -133,7 +135,9 @@ def find_jets(
     counts = ak.to_numpy(ak.sum(kept, axis=1))
     event = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
-    context = ak.zip({"MET": nothing, "phi_MET": nothing, **flat})
+    generated = cluster(stable, wanted.radius, MIN_PT_SHARE * wanted.low) if wanted.detector else inside
+    truth = generated_jet_columns(generated, event, flat["jet_eta"], flat["jet_phi"], wanted.radius)
+    context = ak.zip({"MET": nothing, "phi_MET": nothing, **flat, **truth})
     return constituents, context, event, place
 
 

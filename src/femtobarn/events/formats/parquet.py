@@ -256,12 +256,13 @@ def _mantissa(values: NDArray[Any], steps: float = 2 * PT_MANTISSA_STEPS) -> NDA
 def _rounded(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     out = dict(columns)
     for name, values in columns.items():
-        quantity = name.removeprefix("jet_")  # of a jet, whose constituents are the objects
+        # of a jet, whose constituents are the objects, and of the generated jet
+        quantity = name.removeprefix("gen_").removeprefix("jet_")
         if quantity in ("eta", "phi", "phi_MET"):
             # the last step inside of ±π, so that rounding never leaves the range
             edge = np.floor(np.pi * ANGLE_STEPS) / ANGLE_STEPS if quantity != "eta" else np.inf
             out[name] = np.clip(_grid(values, ANGLE_STEPS), -edge, edge).astype(np.float32)
-        elif quantity in ("pt", "MET", "mass"):
+        elif quantity in ("pt", "MET", "mass", "groomed_mass"):
             out[name] = _mantissa(values)
         elif name == "charge":
             out[name] = values.astype(np.int8)
