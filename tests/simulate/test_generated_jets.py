@@ -114,7 +114,7 @@ def test_groomed_generated_masses_peak_at_the_top_and_the_w():
     centres = (edges[1:] + edges[:-1]) / 2
     peak = centres[counts.argmax()]
     assert 165 < peak < 180
-    is_low = centres < 120
+    is_low = centres < 100  # above it the tail of the top peak rises
     assert 75 < centres[is_low][counts[is_low].argmax()] < 90
     assert np.median(mass) > 3 * np.median(of_process("QCD", "gen_jet_groomed_mass"))
     for process in ("top", "QCD"):  # grooming takes momentum away
