@@ -90,7 +90,7 @@ def test_inspect_reads_the_data_that_an_experiment_names(data, tmp_path):
     assert sum(one["events"] for one in found.values()) == len(read(data).select("n_jet >= 4"))
     file.write_text(yaml.safe_dump({"models": {"A": {}}, "base": config}))
     assert json.loads(call("inspect", file, "--json"))["processes"] == found
-    assert "stands alone" in call("inspect", file, data, code=2)
+    assert "cannot be combined with other files" in call("inspect", file, data, code=2)
     file.write_text(yaml.safe_dump({"data": {"filez": "x"}}))
     assert "did you mean files?" in call("inspect", file, code=2)
     file.write_text(yaml.safe_dump({"model": {"name": "bdt"}}))
@@ -252,7 +252,7 @@ def test_the_version_is_told():
 
 
 def test_the_sample_stands_alone():
-    assert "four-top stands alone" in call("inspect", "four-top", "--process", "ttH", code=2)
+    assert "four-top cannot be combined with --process" in call("inspect", "four-top", "--process", "ttH", code=2)
 
 
 def test_simulate_makes_a_file_that_inspect_reads(tmp_path):

@@ -168,7 +168,7 @@ def test_hard_events_of_different_sources_are_different_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"branching": 0.3}, "share of the decays of ttH that was generated is 0.3, and 1 in"),
         (

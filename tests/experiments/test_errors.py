@@ -84,7 +84,7 @@ def test_unforeseen_errors_say_whose_fault_they_are_and_keep_the_traceback(tmp_p
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     code, said = fail(KeyError("yields[/x]"))
     assert code == 1
-    assert "error: a fault of femtobarn, not of its user: KeyError: 'yields[/x]'; please report it" in said
+    assert "error: internal error of femtobarn: KeyError: 'yields[/x]'; please report it" in said
     (file,) = tmp_path.glob("femtobarn-*.txt")
     assert str(file) in said
     assert "Traceback" in file.read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_unforeseen_errors_say_whose_fault_they_are_and_keep_the_traceback(tmp_p
 
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
 def test_a_stop_says_how_to_go_on(stop, code):
-    assert fail(stop) == (code, "stopped; the same command goes on from here\n")
+    assert fail(stop) == (code, "stopped; run the same command to resume\n")
 
 
 def test_a_reader_that_leaves_is_no_error():
@@ -124,7 +124,7 @@ def test_sigterm_ends_as_ctrl_c_does_and_a_closed_pipe_is_quiet():
     ended = subprocess.run([*command, "wait"], capture_output=True, text=True, timeout=300)
     assert ended.returncode == 143
     assert ended.stdout == "cleaned up\n"
-    assert ended.stderr == "stopped; the same command goes on from here\n"
+    assert ended.stderr == "stopped; run the same command to resume\n"
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([*command, "talk"], **pipes, text=True) as talker:
         assert talker.stdin is not None

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from femtobarn.experiments.experiment import Experiment
+from femtobarn.experiments.experiment import experiment_schema
 from femtobarn.inputs import Batch
 from femtobarn.models import DEPTHS, Depth, Network, at_depth, check_depth, model_spec, networks
 from femtobarn.tasks.classification.config import ClassificationConfig
@@ -70,13 +70,13 @@ def test_a_model_without_the_depth_of_the_task_is_refused_by_the_experiment():
     class OfParticles(ClassificationConfig):
         depth: ClassVar[Depth] = "objects"
 
-    class OfParticlesExperiment(Experiment):
+    class OfParticlesExperiment(experiment_schema()):  # type: ignore[misc]
         task: OfParticles
 
     plain = {"data": {"files": ["nowhere.parquet"]}, "task": {"signal": ["tttt"]}}
     OfParticlesExperiment.model_validate(plain | {"model": {"name": "part"}})
     for name in ("fcn", "bdt"):
-        Experiment.model_validate(plain | {"model": {"name": name}})
+        experiment_schema().model_validate(plain | {"model": {"name": name}})
         with pytest.raises(ValidationError, match=f"the model {name} has no objects; models with objects: cnn, efn"):
             OfParticlesExperiment.model_validate(plain | {"model": {"name": name}})
 

@@ -162,7 +162,7 @@ def test_two_processes_do_not_share_a_folder(path, tmp_path):
     (tmp_path / "run").mkdir()
     with (
         provenance.folder_lock(tmp_path / "run"),
-        pytest.raises(RuntimeError, match="another process is at work"),
+        pytest.raises(RuntimeError, match="another process is working"),
     ):
         run.train(configured(path), tmp_path / "run")
 
