@@ -30,12 +30,13 @@ COMMAND = re.compile(r"femtobarn (?:study|scan) (\S+?)[ `,]")
 
 
 class Mention(NamedTuple):
-    """A fingerprint on a page: the page, its line, the digits, and the shipped sample that it is of."""
+    """A fingerprint on a page: the page, its line, the digits, and the shipped sample and its selection."""
 
     page: Path
     line: int
     digits: str
     sample: str
+    selection: str | None
 
 
 def mentions() -> list[Mention]:
@@ -51,25 +52,26 @@ def mentions() -> list[Mention]:
                 command = COMMAND.search(line)
                 if command is None:
                     raise ValueError(f"{page}, line {number + 1}: no study beside the fingerprint {digits}")
-                found.append(Mention(page, number, digits, sample_of(command[1])))
+                found.append(Mention(page, number, digits, *data_of(command[1])))
     return found
 
 
 @lru_cache
-def sample_of(name: str) -> str:
-    """Name of the shipped sample that a study reads."""
+def data_of(name: str) -> tuple[str, str | None]:
+    """Name of the shipped sample that a study reads, and its selection."""
     source = ROOT / name if (ROOT / name).is_file() else name
-    samples = {planned.experiment.data.sample for planned in study.plan(study.load(source), "runs")}
-    (sample,) = samples
+    sections = [planned.experiment.data for planned in study.plan(study.load(source), "runs")]
+    ((sample, selection),) = {(data.sample, data.selection) for data in sections}
     if sample is None:
         raise ValueError(f"{name} reads files of its own, which are not at hand")
-    return str(sample)
+    return str(sample), selection
 
 
 @lru_cache
-def today(sample: str) -> str:
-    """First digits of the fingerprint of a shipped sample, by today's definition."""
-    return fingerprint(femtobarn.load_sample(sample))[:16]
+def today(sample: str, selection: str | None = None) -> str:
+    """First digits of the fingerprint of the selected events of a shipped sample, by today's definition."""
+    events = femtobarn.load_sample(sample)
+    return fingerprint(events.select(selection) if selection else events)[:16]
 
 
 @lru_cache
@@ -89,15 +91,16 @@ def main(write: bool) -> None:
     """Tells which pages have another fingerprint, and rewrites them on request."""
     for mention in mentions():
         place = f"{mention.page.relative_to(ROOT)}, line {mention.line + 1}: {mention.sample}, {mention.digits}"
-        if mention.digits == today(mention.sample):
+        current = today(mention.sample, mention.selection)
+        if mention.digits == current:
             print(f"{place}, as today")
         elif not is_same_file(mention.page, mention.digits, mention.sample):
-            print(f"{place}: other events than today's {today(mention.sample)}, or an unknown page; left alone")
+            print(f"{place}: other events than today's {current}, or an unknown page; left alone")
         else:
-            print(f"{place}: the same file, {today(mention.sample)} today{', rewritten' if write else ''}")
+            print(f"{place}: the same file, {current} today{', rewritten' if write else ''}")
             if write:
                 text = mention.page.read_text(encoding="utf-8")
-                mention.page.write_text(text.replace(mention.digits, today(mention.sample)), encoding="utf-8")
+                mention.page.write_text(text.replace(mention.digits, current), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -95,4 +95,4 @@ def test_pages_carry_the_fingerprint_of_the_shipped_events():
     assert {mention.sample for mention in mentions} == {"four-top", "top-tagging"}
     for mention in mentions:
         remedy = f"{mention.page.name}, line {mention.line + 1}: python docs/fingerprints.py --write"
-        assert mention.digits == script.today(mention.sample), remedy
+        assert mention.digits == script.today(mention.sample, mention.selection), remedy
