@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from femtobarn.inputs import Batch
-from femtobarn.runs.trained_model import NetworkModel, TreeModel
+from femtobarn.runs.trained_model import TrainedModel
 
 #: Events that operations are counted for, and events that scoring is timed with, at most.
 COUNTED, TIMED = 16, 2000
@@ -18,7 +18,7 @@ COUNTED, TIMED = 16, 2000
 ENOUGH = 0.1
 
 
-def cost(model: NetworkModel | TreeModel, batch: Batch) -> dict[str, Any]:
+def cost(model: TrainedModel, batch: Batch) -> dict[str, Any]:
     """What a trained model costs: operations of one event, and events a second from raw objects to outputs.
 
     Args:
@@ -34,7 +34,7 @@ def cost(model: NetworkModel | TreeModel, batch: Batch) -> dict[str, Any]:
     return {**model.costs(_each(few)), "scored_per_second": _pace(model, _some(batch, TIMED))}
 
 
-def _pace(model: NetworkModel | TreeModel, batch: Batch) -> float:
+def _pace(model: TrainedModel, batch: Batch) -> float:
     """Events scored in a second, after a first call that allocates."""
     model.outputs(_some(batch, 10))
     done, begun = 0, time.perf_counter()

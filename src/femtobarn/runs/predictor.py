@@ -22,7 +22,7 @@ from femtobarn.inputs.constituents import check_features
 from femtobarn.models import Network
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.splits import DataSplits, load_splits
-from femtobarn.runs.trained_model import NetworkModel, TreeModel, new_model
+from femtobarn.runs.trained_model import NetworkModel, TrainedModel, new_model
 from femtobarn.tasks.base import FittedTask
 from femtobarn.tasks.classification.classifier import Classifier
 from femtobarn.tasks.registry import task_kind
@@ -64,7 +64,7 @@ class Predictor:
 
     experiment: Experiment
     task: FittedTask
-    model: NetworkModel | TreeModel
+    model: TrainedModel
     metadata: Mapping[str, Any]
 
     @classmethod

@@ -47,7 +47,7 @@ from femtobarn.runs.predictor import Predictor, is_trained, load_network, predic
 from femtobarn.runs.pretrained import PretrainedWeights, load_pretrained, pretrained_metadata
 from femtobarn.runs.provenance import OpenFolder
 from femtobarn.runs.splits import DataSplits, load_splits
-from femtobarn.runs.trained_model import NetworkModel, TreeModel, new_model
+from femtobarn.runs.trained_model import TrainedModel, new_model
 from femtobarn.tasks.registry import task_kind
 from femtobarn.training import distributed
 from femtobarn.training.settings import RUNTIME_SETTINGS
@@ -141,7 +141,7 @@ def train(
 
 
 def _fit(
-    model: NetworkModel | TreeModel,
+    model: TrainedModel,
     splits: DataSplits,
     pretrained: PretrainedWeights | None,
     cache: EventCache,
@@ -255,7 +255,7 @@ def _longer(experiment: Experiment, folder: Path) -> str:
 
 
 def _meta(
-    experiment: Experiment, splits: DataSplits, history: list[dict[str, Any]], model: NetworkModel | TreeModel
+    experiment: Experiment, splits: DataSplits, history: list[dict[str, Any]], model: TrainedModel
 ) -> dict[str, Any]:
     """What `meta.json` holds of every training."""
     seconds = sum(entry["seconds"] for entry in history)

@@ -22,9 +22,7 @@ from femtobarn.events.shards.sharded_split import ShardedSplit
 from femtobarn.events.split import SPLITS
 from femtobarn.experiments.data import DataConfig, SplitConfig
 from femtobarn.experiments.experiment import Experiment
-from femtobarn.experiments.sections import InputsConfig
 from femtobarn.inputs import make_batch
-from femtobarn.inputs.columns import columns
 from femtobarn.inputs.datasets import Dataset, InMemoryDataset, ShardedDataset
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.split_checks import Flow, check_splits, missing_process, origin
@@ -37,15 +35,6 @@ LUMINOSITY = 100.0
 
 #: Path, size and modification time of every file.
 FileState = tuple[tuple[str, int, int], ...]
-
-
-class Table(NamedTuple):
-    """Events as rows of columns, for boosted trees, in each split."""
-
-    names: list[str]
-    train: NDArray[np.float32]
-    validation: NDArray[np.float32]
-    test: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +57,6 @@ class DataSplits:
     yields: dict[str, float]
     fingerprint: str
     provenance: dict[str, Any]
-
-    def table(self, inputs: InputsConfig, cache: EventCache) -> Table:
-        """Columns that boosted trees are trained on."""
-
-        def make() -> Table:
-            names, train = columns(self.train.batch, inputs.interactions, inputs.features)
-            validation, test = (
-                columns(dataset.batch, inputs.interactions, inputs.features)[1]
-                for dataset in (self.validation, self.test)
-            )
-            return Table(names, train, validation, test)
-
-        return cache.get("tables", (self, inputs.interactions, inputs.features), make)
 
 
 def load_splits(experiment: Experiment, cache: EventCache | None = None) -> DataSplits:

@@ -53,10 +53,6 @@ class TrainedModel(Protocol):
     def device(self) -> str:
         """Device of the training: `cpu`, `cuda` or `mps`."""
 
-    @property
-    def is_distributed(self) -> bool:
-        """True if several processes train it together."""
-
     def fit(
         self,
         splits: DataSplits,
@@ -111,7 +107,6 @@ class NetworkModel:
     """
 
     file = WEIGHTS
-    is_distributed = True
 
     def __init__(self, experiment: Experiment, outputs: int) -> None:
         self.experiment = experiment
@@ -225,7 +220,6 @@ class TreeModel:
     """
 
     file = TREES
-    is_distributed = False
     n_parameters = 0
     device = "cpu"
 
@@ -316,7 +310,7 @@ class TreeModel:
         return explain_trees(self.trees, log_odds, names, table, tally)
 
 
-def new_model(experiment: Experiment, outputs: int) -> NetworkModel | TreeModel:
+def new_model(experiment: Experiment, outputs: int) -> TrainedModel:
     """Untrained model of an experiment."""
     return (NetworkModel if experiment.model.is_network else TreeModel)(experiment, outputs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from femtobarn.evaluation.comparison import Comparison, compare_runs
 from femtobarn.evaluation.cost_table import cost_table
@@ -162,9 +161,3 @@ def summary(comparison: AnyComparison) -> list[str]:
             text += f"; it is {deviations(comparison.deviation(best, second, metric))} better than {second.label}"
         sentences.append(f"{text}.")
     return sentences
-
-
-def settings_of(comparison: AnyComparison) -> RegressionEvaluationConfig:
-    """Settings of the evaluation."""
-    settings: Any = comparison.settings
-    return RegressionEvaluationConfig.model_validate(settings.model_dump())
