@@ -7,11 +7,14 @@ PADDING, JET, BJET, ELECTRON, POSITRON, MUON, ANTIMUON, PHOTON = range(8)
 #: Constituents of jets that are none of these; a particle is one whose type nobody tells.
 CHARGED, NEUTRAL, PARTICLE = range(8, 11)
 
+#: Legs of a hard process besides photons: outgoing gluons and Z bosons, and the partons that collide.
+GLUON, Z_BOSON, INCOMING = range(11, 14)
+
 #: Display names of the objects of an event, by code.
 NAMES = ("padding", "jet", "b-jet", "e-", "e+", "mu-", "mu+", "photon")
 
 #: Display names of all there is, by code.
-KINDS = (*NAMES, "charged hadron", "neutral hadron", "particle")
+KINDS = (*NAMES, "charged hadron", "neutral hadron", "particle", "gluon", "Z", "incoming parton")
 
 #: Electric charge of each code; a jet's is not measured.
 CHARGES = (0, 0, 0, -1, 1, -1, 1, 0)
