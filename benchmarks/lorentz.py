@@ -128,7 +128,7 @@ class TheirLLoCa(nn.Module):
     def forward(self, encoded: Any) -> Tensor:
         from lloca.framesnet.frames import Frames
 
-        from femtobarn.inputs.features import local_frame_features
+        from femtobarn.inputs.feature_sets import features_in_frames
 
         found = tokens(encoded, self.sizes, self.references)
         mask = found.mask
@@ -141,9 +141,7 @@ class TheirLLoCa(nn.Module):
         whole = torch.where(encoded.mask[..., None], encoded.momenta, 0.0).double().sum(1)
         owner = mask.nonzero()[:, 0]
         seen = (frames.matrices @ whole.roll(1, -1)[owner][..., None])[..., 0].roll(-1, -1)
-        features = local_frame_features(own[:, None], seen[:, None], scalars[:, None, :0], "kin")[:, 0].to(
-            scalars.dtype
-        )
+        features = features_in_frames(own[:, None], seen[:, None], scalars[:, None, :0], "kin")[:, 0].to(scalars.dtype)
         padded = scalars.new_zeros(*mask.shape, 7 + self.scalars)
         padded[mask] = torch.cat([self.norm(features), scalars], -1)
         matrices = torch.eye(4, dtype=scalars.dtype).repeat(*mask.shape, 1, 1)

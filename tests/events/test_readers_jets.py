@@ -13,7 +13,7 @@ import pytest
 
 from femtobarn.events import EventError, Events, inspect, read, read_parquet, write_parquet
 from femtobarn.events.inspect import tables
-from femtobarn.inputs.constituents import check_features
+from femtobarn.inputs.feature_sets import check_features
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, NEUTRAL, PARTICLE, PHOTON
 from tests.support.jets import jet_events, make_jets
 from tests.support.same_events import assert_same

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from femtobarn.events import EventError, read
-from femtobarn.inputs.constituents import check_features
+from femtobarn.inputs.feature_sets import check_features
 from femtobarn.physics.objects import ANTIMUON, CHARGED, ELECTRON, NEUTRAL
 from tests.events.test_readers_jets import FLAGS, jetclass, quark_gluon, top_tagging
 

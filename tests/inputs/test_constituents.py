@@ -17,7 +17,7 @@ from femtobarn.events.record import TRACKS
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import FEATURES, Batch, Inputs, batches, columns, make_batch
 from femtobarn.inputs.batch import FIELDS
-from femtobarn.inputs.constituents import check_features
+from femtobarn.inputs.feature_sets import check_features
 from femtobarn.models import Network, model_spec, networks
 from femtobarn.models.network import trim
 from femtobarn.physics.objects import CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON

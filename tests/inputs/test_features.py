@@ -8,7 +8,7 @@ import torch
 
 from femtobarn.inputs import INTERACTIONS, Batch, Inputs, Sizes, make_batch
 from femtobarn.inputs.batch import FIELDS
-from femtobarn.inputs.features import CONTEXT_FEATURES, PARTICLES
+from femtobarn.inputs.object_features import CONTEXT_FEATURES, PARTICLES
 from femtobarn.physics import lorentz, pairwise
 from tests.support.sample import make_events
 

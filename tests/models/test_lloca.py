@@ -12,7 +12,7 @@ from torch import Tensor
 from femtobarn.inputs import Features, Inputs, Sizes, make_batch
 from femtobarn.models import model_spec
 from femtobarn.nn import LocalFrames
-from femtobarn.nn.frames import inverse_lorentz, random_frames, rest_frame
+from femtobarn.nn.frames import inverse_lorentz, rest_frame
 from femtobarn.nn.tokens import Reference
 from femtobarn.physics import lorentz
 from tests.support.jets import jet_events
@@ -258,7 +258,7 @@ def test_random_frames_are_for_training():
 
 def test_random_frames_are_lorentz_matrices():
     torch.manual_seed(0)
-    frames = random_frames(2000, torch.zeros(0, dtype=torch.float64))
+    frames = lorentz.random_transformations(2000, torch.zeros(0, dtype=torch.float64))
     torch.testing.assert_close(frames.transpose(-1, -2) @ METRIC @ frames, METRIC.expand_as(frames))
     assert (frames[:, 3, 3] < 1.2).all()  # cosh of three components within three standard deviations
     turned = frames[:, :3, :3].mean(0)

@@ -108,7 +108,7 @@ def test_z_current_is_conserved_and_vanishes_for_longitudinal_gluons():
     transverse = torch.stack([linear_polarizations(leg) for leg in p[3:]])
     currents = z_currents(p, transverse)
     scale = currents.abs().amax((0, 1)).amin() * p[2, 0].max()
-    contracted = sum(sign * currents[:, i] * p[2, i] for i, sign in enumerate((1, -1, -1, -1)))
+    contracted = torch.stack([sign * currents[:, i] * p[2, i] for i, sign in enumerate((1, -1, -1, -1))]).sum(0)
     assert float(contracted.abs().max()) < 1e-11 * float(scale)
     # the sum over orders of a gauge-invariant set: colour-ordered currents vanish one by one
     longitudinal = transverse.clone()

@@ -18,7 +18,7 @@ import femtobarn
 from femtobarn.cli import app
 from femtobarn.events import read_parquet
 from femtobarn.events.storage.files import checksum
-from femtobarn.inputs.constituents import check_features
+from femtobarn.inputs.feature_sets import check_features
 from femtobarn.physics.objects import CHARGED, ELECTRON, MUON, NEUTRAL, PHOTON
 from femtobarn.simulate import SOURCES, Jets, Plan, run
 from femtobarn.simulate.jets import RESONANCES, ancestors, cluster, labelled

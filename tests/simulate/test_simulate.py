@@ -24,7 +24,8 @@ from femtobarn.events.storage.files import checksum
 from femtobarn.simulate import Generator, Plan, Preselection, production, reconstruct, run
 from femtobarn.simulate.card import card, error
 from femtobarn.simulate.generator import hadronic, same_sign
-from femtobarn.simulate.plan import Unit, first_number, make_units
+from femtobarn.simulate.plan import make_units
+from femtobarn.simulate.units import Unit, claim, first_number
 
 TTWW = Path(__file__).parents[1] / "data" / "ttWW.lhe.gz"
 SAME_SIGN = "(n_lep == 2 and abs(charge) == 2) or n_lep >= 3"
@@ -207,7 +208,7 @@ def test_a_stopped_production_goes_on_to_the_same_events(tmp_path):
 
 
 def test_a_folder_of_another_plan_is_refused(tmp_path):
-    production.claim(tmp_path / "out.parquet.units", plan())
+    claim(tmp_path / "out.parquet.units", production.fixed_settings(plan(), 10_000))
     with pytest.raises(ValueError, match="seed was 1, is 2"):
         run(plan(seed=2), tmp_path / "out.parquet")
 

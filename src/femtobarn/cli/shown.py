@@ -27,7 +27,7 @@ def make_report(
     """Write the report, with event displays of test events."""
     from femtobarn.evaluation.runs import CONFIG, load_run, run_folders
     from femtobarn.experiments.experiment import load
-    from femtobarn.inputs import OBJECTS
+    from femtobarn.inputs import EVENTS
     from femtobarn.runs.splits import load_splits
     from femtobarn.tasks.results import report
 
@@ -38,7 +38,7 @@ def make_report(
         try:
             shown = load(folders[0] / CONFIG)
             # the displays draw the objects of collisions
-            events = load_splits(shown).test.events if shown.inputs.features == OBJECTS else None
+            events = load_splits(shown).test.events if shown.inputs.domain is EVENTS else None
         except (ValueError, OSError) as error:
             events = None
             err.print(f"no event displays: {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -38,7 +38,7 @@ from femtobarn.experiments.data import DataConfig, StrictConfig
 from femtobarn.experiments.document import Tree
 from femtobarn.experiments.sections import InputsConfig, ModelConfig
 from femtobarn.experiments.spelling import conflicts, nested_schemas, rename, spellings
-from femtobarn.inputs import OBJECTS, Inputs
+from femtobarn.inputs import EVENTS, JETS, Inputs
 from femtobarn.models import check_depth, model_spec
 from femtobarn.tasks.config import TaskConfig
 from femtobarn.tasks.registry import DEFAULT_TASK, TASKS, task_kind
@@ -89,12 +89,12 @@ class Experiment(StrictConfig):
                 f"model {name} takes no interactions, but inputs.interactions is [{', '.join(inputs.interactions)}]; "
                 "leave it empty"
             )
-        if inputs.features != OBJECTS and self.model.spec.by_kind:
+        if inputs.domain is not EVENTS and self.model.spec.by_kind:
             raise ValueError(
                 f"model {name} has slots for the objects of an event, and inputs.features is {inputs.features}, for "
-                "the constituents of jets; use another model"
+                f"{inputs.domain.members}; use another model"
             )
-        if inputs.features != OBJECTS and inputs.interactions and not self.model.is_network:
+        if inputs.domain is JETS and inputs.interactions and not self.model.is_network:
             raise ValueError(
                 f"model {name} uses observables of a jet, not pairs of constituents; leave inputs.interactions empty "
                 f"with inputs.features: {inputs.features}"
@@ -106,7 +106,7 @@ class Experiment(StrictConfig):
         name = self.model.name
         with torch.device("meta"):  # neither memory nor time: only the sizes of the weights are computed
             try:
-                sizes = Inputs(self.inputs.interactions, self.inputs.features).sizes(2)
+                sizes = Inputs(self.inputs.interactions, self.inputs.features, slots=self.inputs.slots).sizes(2)
             except ValueError as error:
                 raise ValueError(f"inputs: {error}") from None
             try:

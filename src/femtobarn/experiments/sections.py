@@ -11,7 +11,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from femtobarn.experiments.data import StrictConfig
 from femtobarn.experiments.spelling import spellings
-from femtobarn.inputs import INTERACTIONS
+from femtobarn.inputs import INTERACTIONS, POINTS, Domain, feature_set
+from femtobarn.inputs.features import Augmentation
 from femtobarn.inputs.interactions import check
 from femtobarn.models import ModelSpec, model_spec
 
@@ -26,11 +27,30 @@ class InputsConfig(StrictConfig):
     slots: Annotated[int, Field(gt=0, le=MAX_SLOTS)] = Field(
         default=18, description="Maximum number of objects per event. Softer objects are dropped."
     )
-    features: Literal["objects", "kin", "kinpid", "full"] = Field(
+    features: Literal["objects", "kin", "kinpid", "full", "momenta"] = Field(
         default="objects",
         description="Features of each object: `objects` for the objects of an event; `kin`, `kinpid` or `full` for the "
-        "constituents of jets.",
+        "constituents of jets; `momenta` for the legs of a hard process (phase-space points of amplitudes).",
     )
+    augmentation: Augmentation = Field(
+        default="none",
+        description="Random transformation of each event in training: `lorentz` for a rotation and a boost (rapidity "
+        "with a standard deviation of 0.1 in each direction), with `features: momenta`. Evaluation is not augmented.",
+    )
+
+    @property
+    def domain(self) -> Domain:
+        """Kind of event that the features are for."""
+        return feature_set(self.features).domain
+
+    @model_validator(mode="after")
+    def _augments_momenta(self) -> InputsConfig:
+        if self.augmentation != "none" and self.domain is not POINTS:
+            raise ValueError(
+                f"augmentation: {self.augmentation} is for features: momenta, not {self.features}: a detector has a "
+                "beam axis"
+            )
+        return self
 
     @field_validator("interactions")
     @classmethod

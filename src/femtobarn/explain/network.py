@@ -16,7 +16,7 @@ from femtobarn.explain.gradients import LogOdds, gradient_times_input, slopes
 from femtobarn.explain.relevance import GAMMA, propagate
 from femtobarn.explain.tally import TYPES, Tally, by_feature, by_object, plain, types
 from femtobarn.inputs import INTERACTIONS, Batch, batches
-from femtobarn.inputs.features import CONTEXT_FEATURES, PARTICLES
+from femtobarn.inputs.object_features import CONTEXT_FEATURES, PARTICLES
 from femtobarn.models import CNN, Network
 
 #: Events that are explained at once; the attention of all heads and layers is in memory for them.

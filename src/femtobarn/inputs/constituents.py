@@ -8,20 +8,17 @@ github.com/jet-universe/particle_transformer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import awkward as ak
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from femtobarn.events import Events
 from femtobarn.events.record import TRACKS
 from femtobarn.inputs.batch import Batch
 from femtobarn.physics import angles, lorentz, pairwise
-from femtobarn.physics.objects import CHARGED, ELECTRONS, KINDS, MUONS, NAMES, NEUTRAL, PARTICLE, PHOTON
+from femtobarn.physics.objects import CHARGED, ELECTRONS, MUONS, NEUTRAL, PHOTON
 
 #: The features that are not of constituents: those of the objects of an event.
 OBJECTS = "objects"
@@ -67,56 +64,6 @@ SCALES = {
 
 #: Momenta and energies below these (GeV) count as these in logarithms: far below the end of their scale.
 SOFTEST = 1e-5
-
-
-def check(name: str, interactions: Sequence[str] = ()) -> str:
-    """Check the name of a set of features, and that it can be used with these interactions.
-
-    Raises:
-        ValueError: an unknown set, or couplings, which constituents do not have.
-    """
-    if name not in (OBJECTS, *FEATURES):
-        raise ValueError(f"no features are called {name!r}; there are {', '.join((OBJECTS, *FEATURES))}")
-    couplings = [interaction for interaction in interactions if interaction.startswith("sm_")]
-    if name != OBJECTS and couplings:
-        raise ValueError(f"{', '.join(couplings)}: couplings are of the objects of an event; features {name} are not")
-    return name
-
-
-def check_features(events: Events, name: str) -> None:
-    """Check that events have the columns and particle types that a set of features needs.
-
-    Raises:
-        ValueError: a missing column, particles without types where the features need them, or a type that the features
-            do not support.
-    """
-    check_columns(events.tracks, np.unique(ak.flatten(events.particles.kind)).tolist(), name)
-
-
-def check_columns(tracks: Sequence[str], kinds: Sequence[int], name: str) -> None:
-    """Check that these particle types and track columns are enough for a set of features.
-
-    Raises:
-        ValueError: as `check_features`.
-    """
-    needed = () if name == OBJECTS else TRACKS[: NEEDS[name]]
-    absent = [column for column in needed if column not in tracks]
-    if absent:
-        available = [feature_set for feature_set, n_columns in NEEDS.items() if n_columns <= len(tracks)]
-        raise ValueError(
-            f"inputs.features: {name} needs {', '.join(absent)} of every particle, which these events do not have; "
-            f"{' and '.join(available)} would do"
-        )
-    if len(needed) and kinds and set(kinds) == {PARTICLE}:
-        raise ValueError(
-            f"inputs.features: {name} needs the types of particles, which these events do not have; kin would do"
-        )
-    other_types = [kind for kind in kinds if kind >= len(NAMES)]
-    if name == OBJECTS and other_types:
-        raise ValueError(
-            f"inputs.features: {name} are of the objects of an event, and these events hold "
-            f"{', '.join(KINDS[kind] for kind in other_types)}; use {', '.join(FEATURES)}"
-        )
 
 
 def features(batch: Batch, name: str) -> Float[Tensor, "batch particles features"]:

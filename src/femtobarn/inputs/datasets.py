@@ -20,8 +20,8 @@ from femtobarn.events.record import KINEMATICS, MISSING_MOMENTUM
 from femtobarn.events.shards.decode import Arrays
 from femtobarn.events.shards.sharded_split import ShardedSplit
 from femtobarn.inputs.batch import Batch, batch_from_arrays, make_batch
-from femtobarn.inputs.constituents import check_columns, check_features
 from femtobarn.inputs.event_columns import EventColumns, TargetMaker, event_columns
+from femtobarn.inputs.feature_sets import check_columns, check_features
 
 #: Events of a folder of shards from which means, standard deviations and the temperature are taken.
 HEAD_EVENTS = 1 << 17
@@ -88,7 +88,7 @@ class InMemoryDataset:
         """Check that the events have the columns of a set of features.
 
         Raises:
-            ValueError: as `femtobarn.inputs.constituents.check_features`.
+            ValueError: as `femtobarn.inputs.feature_sets.check_features`.
         """
         check_features(self.events, features)
 
@@ -215,7 +215,7 @@ class ShardedDataset:
         """Check that the events have the columns of a set of features.
 
         Raises:
-            ValueError: as `femtobarn.inputs.constituents.check_features`.
+            ValueError: as `femtobarn.inputs.feature_sets.check_features`.
         """
         check_columns(self.split.index.tracks, self.split.index.kinds, features)
 

@@ -18,6 +18,7 @@ class Sizes(NamedTuple):
     scalars: tuple[int, int] = (0, 0)  # first and last + 1 of the frame-independent features of a particle: its type
     vectors: int = 0  # number of four-vectors of the event
     features: str = "objects"  # set of features of a particle: `inputs.features` of the configuration
+    slots: int = 18  # most particles of an event: `inputs.slots` of the configuration
 
 
 class Features(NamedTuple):

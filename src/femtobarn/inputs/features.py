@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from femtobarn.inputs import constituents
 from femtobarn.inputs.batch import Batch
+from femtobarn.inputs.constituents import OBJECTS
 from femtobarn.inputs.feature_batch import Features, Sizes
+from femtobarn.inputs.feature_sets import check_feature_set
 from femtobarn.inputs.interactions import INTERACTIONS, check, own_features, pair_features
 from femtobarn.inputs.loader import batches
+from femtobarn.inputs.object_features import context_features, missing
 from femtobarn.physics import lorentz, pairwise
-from femtobarn.physics.objects import NAMES, PADDING, PARTICLE
+from femtobarn.physics.objects import PADDING, PARTICLE
 
-#: Features of an object: four numbers, then one flag for each type.
-PARTICLES = ("log E", "log pT", "eta", "phi", *NAMES[1:])
+#: Random transformations of training events.
+Augmentation = Literal["none", "lorentz"]
 
-#: Features of an event.
-CONTEXT_FEATURES = ("log MET", "cos phi_MET", "sin phi_MET")
-
-#: Where the features stand that no frame changes.
-SCALARS = (4, None)
-
-#: How many of each stand first and are standardised; flags, cosines and couplings are of order 1 as they are.
-KINEMATIC, LOGARITHMIC = 4, 1
-
-#: Energies below these (GeV) count as these in logarithms: softer than any object, and than the resolution of MET.
-SOFTEST, SOFTEST_MET = 1e-3, 1.0
+#: Logarithms of an event stand first and are standardised; cosines are of order 1 as they are.
+LOGARITHMIC = 1
 
 #: Pairs, padding included, whose features are in memory at once while fitting: 2048 events with 32 slots.
 CHUNK_PAIRS = 2048 * 32**2
@@ -45,17 +38,18 @@ class Inputs(nn.Module):
     A network has this as its first layer, so its file holds the whole function from objects to score. The means and
     standard deviations are buffers, fitted once on training events with `fit`; before that they are 0 and 1.
 
-    An object's features are `PARTICLES`. Azimuths stay raw: the detector is round, so no zero of phi is better than
-    another, and differences of phi are in the pairwise features and the momenta, which every model gets as well.
-    An event's features are `CONTEXT_FEATURES`.
-
-    Where the objects are the constituents of a jet, their features are those of `femtobarn.inputs.constituents`, and
-    the jet as a whole has none.
+    An object's features are those of its set (`femtobarn.inputs.feature_sets`). Azimuths stay raw: the detector is
+    round, so no zero of phi is better than another, and differences of phi are in the pairwise features and the
+    momenta, which every model gets as well.
+    Events of collisions have features of their own, from MET; jets and points of phase space have none.
 
     Args:
         interactions: names from `INTERACTIONS`, one pair feature each, in this order.
-        features: `objects`, or a set of features of constituents.
+        features: name of a set of features (`femtobarn.inputs.feature_sets`).
+        slots: most particles of an event, for networks with a place for each.
         self_pairs: an object and itself are a pair too, on the diagonal of the pair features, which is 0 otherwise.
+        augmentation: `lorentz` applies one random Lorentz transformation to each event in training, a rotation and a
+            boost; `none` leaves events as they are. Evaluation is never augmented.
 
     Raises:
         ValueError: an unknown or repeated interaction or set of features, or couplings of constituents.
@@ -70,17 +64,21 @@ class Inputs(nn.Module):
     interaction_names: Tensor
 
     def __init__(
-        self, interactions: Sequence[str] = (), features: str = constituents.OBJECTS, *, self_pairs: bool = False
+        self,
+        interactions: Sequence[str] = (),
+        features: str = OBJECTS,
+        *,
+        slots: int = 18,
+        self_pairs: bool = False,
+        augmentation: Augmentation = "none",
     ) -> None:
         super().__init__()
-        self.self_pairs = self_pairs
+        self.slots, self.self_pairs, self.augmentation = slots, self_pairs, augmentation
         self.interactions = check(interactions)
-        self.features = constituents.check(features, interactions)
-        is_event = features == constituents.OBJECTS
-        self.particles = PARTICLES if is_event else constituents.FEATURES[features]
-        self.context = CONTEXT_FEATURES if is_event else ()
-        # without types among the features, `kind` contains none either
-        self.has_types = is_event or constituents.NEEDS[features] > 0
+        self.features = features
+        self.feature_set = check_feature_set(features, interactions)
+        self.particles = self.feature_set.particles
+        self.context = self.feature_set.context
         for name, width in zip(("particle", "pair", "context"), self.sizes(0)[:3], strict=True):
             self.register_buffer(f"{name}_mean", torch.zeros(width))
             self.register_buffer(f"{name}_std", torch.ones(width))
@@ -89,36 +87,36 @@ class Inputs(nn.Module):
 
     def sizes(self, outputs: int) -> Sizes:
         """The widths an architecture behind this layer must take, with the outputs its task asks for."""
-        start, stop = SCALARS if self.features == constituents.OBJECTS else constituents.SCALARS
-        scalars = range(len(self.particles))[start:stop]
         return Sizes(
             particles=len(self.particles),
             pairs=len(self.interactions),
             context=len(self.context),
             outputs=outputs,
-            scalars=(scalars.start, scalars.stop),
+            scalars=self.feature_set.scalars,
             vectors=1 if self.context else 0,
             features=self.features,
+            slots=self.slots,
         )
 
     def forward(self, batch: Batch) -> Features:
         """Features in the precision of the buffers, momenta in their own; what padded slots hold changes nothing."""
         batch = clean(batch)
+        if self.training and self.augmentation == "lorentz":
+            transformation = lorentz.random_transformations(batch.momenta.shape[0], batch.momenta)
+            batch = batch.replace(momenta=batch.momenta @ transformation.transpose(1, 2))
         dtype = self.particle_mean.dtype
-        particles = standardize(self._particles(batch).to(dtype), self.particle_mean, self.particle_std)
+        particles = self.feature_set.compute(batch).to(dtype)
+        particles = standardize(particles, self.particle_mean, self.particle_std)
         return Features(
             particles=torch.where(batch.mask[..., None], particles, 0.0),
             pairs=self._pairs(batch, dtype),
             context=standardize(self._context(batch).to(dtype), self.context_mean, self.context_std),
             mask=batch.mask,
             momenta=batch.momenta,
-            kind=batch.kind if self.has_types else torch.where(batch.mask, PARTICLE, batch.kind),
+            # without types among the features, `kind` contains none either
+            kind=batch.kind if self.feature_set.has_types else torch.where(batch.mask, PARTICLE, batch.kind),
             vectors=missing(batch) if self.context else batch.momenta[:, :0],
         )
-
-    def _particles(self, batch: Batch) -> Float[Tensor, "batch particles features"]:
-        is_event = self.features == constituents.OBJECTS
-        return particle_features(batch) if is_event else constituents.features(batch, self.features)
 
     def _context(self, batch: Batch) -> Float[Tensor, "batch event_features"]:
         return context_features(batch) if self.context else batch.context[:, :0]
@@ -178,20 +176,24 @@ class Inputs(nn.Module):
         for chunk, (share,) in batches(batch, (weight,), size):
             chunk, share = clean(chunk), share.double()
             real = pairwise.pairs(chunk.mask)
-            particle.add(self._particles(chunk), share[:, None] * chunk.mask)
+            particle.add(self.feature_set.compute(chunk), share[:, None] * chunk.mask)
             if self.interactions:
                 pair.add(torch.stack(pair_features(chunk, self.interactions), -1), share[:, None, None] * real)
             context.add(self._context(chunk), share)
         kinematic = [INTERACTIONS[name].logarithmic for name in self.interactions]
-        # the features of constituents are on a scale of their own
-        first = KINEMATIC if self.features == constituents.OBJECTS else 0
-        self._keep("particle", particle, [column < first for column in range(len(self.particles))])
+        # the other features are of order 1 as they are
+        first = self.feature_set.n_standardized
+        if self.feature_set.is_common_scale:
+            self.particle_std[:first] = particle.root_mean_square[:first].square().mean().sqrt()
+        else:
+            self._keep("particle", particle, [column < first for column in range(len(self.particles))])
         self._keep("pair", pair, kinematic)
         self._keep("context", context, [column < LOGARITHMIC for column in range(len(self.context))])
         return self
 
     def extra_repr(self) -> str:
-        return f"interactions=[{', '.join(self.interactions)}], features={self.features}"
+        text = f"interactions=[{', '.join(self.interactions)}], features={self.features}"
+        return text if self.augmentation == "none" else f"{text}, augmentation={self.augmentation}"
 
     def _keep(self, name: str, moments: Moments, chosen: Sequence[bool]) -> None:
         where = torch.tensor(chosen, dtype=torch.bool)
@@ -229,6 +231,12 @@ class Moments:
         return self.total[1] / torch.where(self.total[0] > 0, self.total[0], 1.0)
 
     @property
+    def root_mean_square(self) -> Tensor:
+        """The root mean square, 1 where nothing was counted or all is 0."""
+        mean_square = self.total[2] / torch.where(self.total[0] > 0, self.total[0], 1.0)
+        return torch.where(mean_square > 0, mean_square, 1.0).sqrt()
+
+    @property
     def std(self) -> Tensor:
         """The standard deviation, 1 where the feature does not vary."""
         scale = torch.where(self.total[0] > 0, self.total[0], 1.0)
@@ -248,56 +256,6 @@ def clean(batch: Batch) -> Batch:
         kind=torch.where(batch.mask, batch.kind, PADDING),
         tracks=torch.where(batch.mask[..., None], batch.tracks, 0.0) if has_tracks else batch.tracks,
     )
-
-
-def particle_features(batch: Batch) -> Float[Tensor, "batch particles features"]:
-    """`PARTICLES` of every object, not standardised; padded slots hold finite numbers without meaning."""
-    momenta = pairwise.fill_padding(batch.momenta, batch.mask)
-    types = torch.arange(1, len(NAMES), device=batch.kind.device)
-    flags = (batch.kind[..., None] == types).to(momenta.dtype)
-    return torch.cat([kinematics(momenta), flags], dim=-1)
-
-
-def kinematics(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape kinematic"]:
-    """The first `KINEMATIC` of `PARTICLES`, in the frame of the momenta."""
-    numbers = (
-        momenta[..., 3].clamp_min(SOFTEST).log(),
-        lorentz.pt(momenta).clamp_min(SOFTEST).log(),
-        lorentz.eta(momenta),
-        lorentz.phi(momenta),
-    )
-    return torch.stack(numbers, dim=-1)
-
-
-def local_frame_features(
-    momenta: Float[Tensor, "batch particles 4"],
-    total: Float[Tensor, "batch particles 4"],
-    scalars: Float[Tensor, "batch particles scalars"],
-    features: str,
-) -> Float[Tensor, "batch particles features"]:
-    """The features that objects have where each is seen from a frame of its own; not standardised.
-
-    Args:
-        momenta: of each object, in its frame.
-        whole: of all objects together, in the frame of each.
-        scalars: features that no frame changes, as they are.
-        features: `objects`, or a set of features of constituents.
-    """
-    if features == constituents.OBJECTS:
-        return torch.cat([kinematics(momenta), scalars], dim=-1)
-    return constituents.join_features(constituents.kinematics(momenta, total), scalars)
-
-
-def context_features(batch: Batch) -> Float[Tensor, "batch event_features"]:
-    """`CONTEXT_FEATURES` of every event, not standardised."""
-    missing, azimuth = batch.context[:, 0], batch.context[:, 1]
-    return torch.stack([missing.clamp_min(SOFTEST_MET).log(), azimuth.cos(), azimuth.sin()], dim=-1)
-
-
-def missing(batch: Batch) -> Float[Tensor, "batch 1 4"]:
-    """Missing transverse momentum as the four-vector (px, py, 0, MET) in GeV of one massless particle."""
-    met, azimuth = batch.context[:, 0], batch.context[:, 1]
-    return torch.stack([met * azimuth.cos(), met * azimuth.sin(), torch.zeros_like(met), met], dim=-1)[:, None]
 
 
 def standardize(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:

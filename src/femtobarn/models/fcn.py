@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
-from femtobarn.inputs.features import KINEMATIC
+from femtobarn.inputs.object_features import KINEMATIC
 from femtobarn.models.registry import model
 from femtobarn.nn import BatchNorm, Linear
 from femtobarn.physics.hardness import is_harder

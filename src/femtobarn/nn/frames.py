@@ -34,12 +34,6 @@ N_FRAME_VECTORS: dict[FrameType, int] = {"identity": 0, "random": 0, "learned": 
 #: rounding of the mass of a collimated pair in float32, 0.03 GeV at 100 GeV, does not change a frame.
 MIN_PARTICLE_MASS = 0.1
 
-#: Standard deviation of the rapidity of a random frame.
-RAPIDITY_STD = 0.1
-
-#: Maximum rapidity of a random frame, in standard deviations.
-MAX_RAPIDITY_STDS = 3.0
-
 #: Maximum Lorentz factor of a frame.
 MAX_GAMMA = 1e6
 
@@ -94,7 +88,7 @@ def polar_frame(
     mass = torch.maximum(lorentz.mass2(first), (first[..., 3] / MAX_GAMMA).square()).sqrt()
     boost = lorentz.to_rest(first[..., :3] / mass[..., None])
     others = torch.cat([vectors[..., 1:, :], momentum[..., None, :]], dim=-2) @ boost.transpose(-1, -2)
-    return rotation_as_lorentz(rotation_to_axes(*velocities(others).unbind(-2))) @ boost
+    return lorentz.rotation_as_lorentz(rotation_to_axes(*velocities(others).unbind(-2))) @ boost
 
 
 def velocities(momenta: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 3"]:
@@ -147,33 +141,10 @@ def cross(first: Float[Tensor, "*shape 3"], second: Float[Tensor, "*shape 3"]) -
     return torch.stack([b * f - c * e, c * d - a * f, a * e - b * d], dim=-1)
 
 
-def rotation_as_lorentz(rotation: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape 4 4"]:
-    """Lorentz matrix of a rotation."""
-    time = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=rotation.dtype, device=rotation.device)
-    return torch.cat([nn.functional.pad(rotation, (0, 1)), time.expand(*rotation.shape[:-2], 1, 4)], dim=-2)
-
-
 def inverse_lorentz(frames: Float[Tensor, "*shape 4 4"]) -> Float[Tensor, "*shape 4 4"]:
     r"""Inverse of Lorentz matrices, exact: :math:`L^{-1} = g L^T g`."""
     sign = torch.tensor(lorentz.METRIC, dtype=frames.dtype, device=frames.device)
     return frames.transpose(-1, -2) * sign * sign[:, None]
-
-
-def random_frames(n_events: int, like: Tensor) -> Float[Tensor, "batch 4 4"]:
-    """One random Lorentz transformation per event: a boost with normally distributed rapidity, then a uniform rotation.
-
-    Source: arXiv:2508.14898, section 2 (data augmentation as random global frames).
-    """
-    quaternion = torch.randn(n_events, 4, dtype=like.dtype, device=like.device)
-    a, b, c, d = (quaternion / quaternion.square().sum(-1, keepdim=True).sqrt()).unbind(-1)
-    rotation = [
-        torch.stack([1 - 2 * (c * c + d * d), 2 * (b * c - a * d), 2 * (b * d + a * c)], -1),
-        torch.stack([2 * (b * c + a * d), 1 - 2 * (b * b + d * d), 2 * (c * d - a * b)], -1),
-        torch.stack([2 * (b * d - a * c), 2 * (c * d + a * b), 1 - 2 * (b * b + c * c)], -1),
-    ]
-    normal = torch.randn(n_events, 3, dtype=like.dtype, device=like.device)
-    rapidity = RAPIDITY_STD * normal.clamp(-MAX_RAPIDITY_STDS, MAX_RAPIDITY_STDS)
-    return rotation_as_lorentz(torch.stack(rotation, -2)) @ lorentz.to_rest(rapidity.sinh())
 
 
 class FrameNet(nn.Module):

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
-from femtobarn.inputs.features import local_frame_features
+from femtobarn.inputs.feature_sets import features_in_frames
 from femtobarn.nn.frames import (
     MIN_PARTICLE_MASS,
     N_FRAME_VECTORS,
@@ -22,10 +22,8 @@ from femtobarn.nn.frames import (
     inverse_lorentz,
     lorentz_products,
     polar_frame,
-    random_frames,
     rest_frame,
     rotation_around_beam,
-    rotation_as_lorentz,
     rotation_to_axes,
     to_float64,
     velocities,
@@ -33,6 +31,7 @@ from femtobarn.nn.frames import (
 from femtobarn.nn.packing import PackedRows
 from femtobarn.nn.tokens import REFERENCES, Reference, n_token_scalars, tokens
 from femtobarn.nn.transport import Transport
+from femtobarn.physics import lorentz
 
 #: Relative to the energy; smaller components are rounding errors and set to 0, because angles are computed from them.
 ROUNDING_TOLERANCE = 1e-8
@@ -106,7 +105,7 @@ class LocalFrames(nn.Module):
         total = in_local_frame(frames, momenta.sum(1, keepdim=True).expand_as(momenta))
         local, total = zero_rounding_errors(local), zero_rounding_errors(total)
         dtype = scalars.dtype
-        particles = local_frame_features(
+        particles = features_in_frames(
             local.to(dtype),
             total.to(dtype),
             scalars[:, :n_particles, : self.n_scalars],
@@ -161,7 +160,7 @@ class LocalFrames(nn.Module):
         if self.find is None:
             batch = momenta.shape[0]
             common = torch.eye(4, dtype=momenta.dtype, device=momenta.device).expand(batch, 4, 4)
-            common = random_frames(batch, momenta) if self.training else common
+            common = lorentz.random_transformations(batch, momenta) if self.training else common
             return common[:, None].expand(-1, n_particles, -1, -1)
         massive = clamp_mass(momenta)
         particles = massive[:, :n_particles]
@@ -177,8 +176,8 @@ class LocalFrames(nn.Module):
             return polar_frame(vectors, particles)
         if self.frame_type == "so3":
             first, second = velocities(vectors).unbind(-2)
-            return rotation_as_lorentz(rotation_to_axes(first, second, velocities(particles)))
-        return rotation_as_lorentz(rotation_around_beam(velocities(vectors[..., 0, :]), velocities(particles)))
+            return lorentz.rotation_as_lorentz(rotation_to_axes(first, second, velocities(particles)))
+        return lorentz.rotation_as_lorentz(rotation_around_beam(velocities(vectors[..., 0, :]), velocities(particles)))
 
 
 def boost_to_rest(

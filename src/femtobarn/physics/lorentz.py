@@ -16,6 +16,13 @@ from femtobarn.physics.constants import TINY_PT
 METRIC = (-1.0, -1.0, -1.0, 1.0)
 
 
+#: Standard deviation of the rapidity of a random boost.
+RAPIDITY_STD = 0.1
+
+#: Maximum rapidity of a random boost, in standard deviations.
+MAX_RAPIDITY_STDS = 3.0
+
+
 def safe_sqrt(value: Tensor) -> Tensor:
     """Square root; 0 at and below 0, where its gradient is 0 as well.
 
@@ -132,3 +139,26 @@ def to_rest(velocity: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 4 4"]:
     turned = velocity[..., None] * (velocity / (1 + gamma))[..., None, :]
     space = torch.cat([turned + torch.eye(3, dtype=velocity.dtype, device=velocity.device), -velocity[..., None]], -1)
     return torch.cat([space, torch.cat([-velocity, gamma], -1)[..., None, :]], dim=-2)
+
+
+def rotation_as_lorentz(rotation: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape 4 4"]:
+    """Lorentz matrix of a rotation."""
+    time = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=rotation.dtype, device=rotation.device)
+    return torch.cat([torch.nn.functional.pad(rotation, (0, 1)), time.expand(*rotation.shape[:-2], 1, 4)], dim=-2)
+
+
+def random_transformations(n_events: int, like: Tensor) -> Float[Tensor, "batch 4 4"]:
+    """One random Lorentz transformation per event: a boost with normally distributed rapidity, then a uniform rotation.
+
+    Source: arXiv:2508.14898, section 2 (data augmentation as random global frames).
+    """
+    quaternion = torch.randn(n_events, 4, dtype=like.dtype, device=like.device)
+    a, b, c, d = (quaternion / quaternion.square().sum(-1, keepdim=True).sqrt()).unbind(-1)
+    rotation = [
+        torch.stack([1 - 2 * (c * c + d * d), 2 * (b * c - a * d), 2 * (b * d + a * c)], -1),
+        torch.stack([2 * (b * c + a * d), 1 - 2 * (b * b + d * d), 2 * (c * d - a * b)], -1),
+        torch.stack([2 * (b * d - a * c), 2 * (c * d + a * b), 1 - 2 * (b * b + c * c)], -1),
+    ]
+    normal = torch.randn(n_events, 3, dtype=like.dtype, device=like.device)
+    rapidity = RAPIDITY_STD * normal.clamp(-MAX_RAPIDITY_STDS, MAX_RAPIDITY_STDS)
+    return rotation_as_lorentz(torch.stack(rotation, -2)) @ to_rest(rapidity.sinh())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from femtobarn.events import Events
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.explain import EXPLAIN, Tally
-from femtobarn.inputs import OBJECTS
+from femtobarn.inputs import EVENTS
 from femtobarn.runs import provenance
 from femtobarn.runs.predictor import Predictor, require_classifier, require_trained
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
@@ -50,7 +50,7 @@ def explain(
 def _explained(
     predictor: Predictor, folder: Path, events: int, seed: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    if predictor.experiment.inputs.features != OBJECTS:
+    if predictor.experiment.inputs.domain is not EVENTS:
         raise ValueError(f"{folder}: only models of the objects of events are explained, no jet tagger")
     task = require_classifier(predictor, folder)
     progress("reading the events")

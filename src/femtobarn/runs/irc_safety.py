@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from femtobarn.events import Events
 from femtobarn.events.emissions import add_soft_particle, split_collinear
 from femtobarn.events.storage.checksums import write_checked_json
-from femtobarn.inputs import OBJECTS
-from femtobarn.inputs.constituents import check_features
+from femtobarn.inputs import JETS
+from femtobarn.inputs.feature_sets import check_features
 from femtobarn.runs import provenance
 from femtobarn.runs.predictor import Predictor, require_classifier, require_trained
 from femtobarn.tasks.classification.comparison import SAFETY
@@ -54,8 +54,8 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
 
 def _safety(predictor: Predictor, folder: Path, events: int, seed: int) -> dict[str, Any]:
     task, seen = require_classifier(predictor, folder), predictor.experiment.inputs
-    if seen.features == OBJECTS:
-        raise ValueError(f"{folder}: only jet taggers are tested; this model uses the objects of events")
+    if seen.domain is not JETS:
+        raise ValueError(f"{folder}: only jet taggers are tested; this model uses {seen.domain.members}")
     held_out = predictor.splits(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
     check_features(chosen, seen.features)

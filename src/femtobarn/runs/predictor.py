@@ -18,7 +18,7 @@ from femtobarn.events.storage.checksums import CheckedJson
 from femtobarn.experiments import experiment as experiments
 from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import Batch, make_batch
-from femtobarn.inputs.constituents import check_features
+from femtobarn.inputs.feature_sets import check_features
 from femtobarn.models import Network
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.splits import DataSplits, load_splits

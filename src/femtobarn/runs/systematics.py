@@ -26,7 +26,7 @@ from femtobarn.events import VARIATIONS, Events, select, vary
 from femtobarn.events.storage.checksums import write_checked_json
 from femtobarn.events.storage.files import checksum
 from femtobarn.events.systematics import parse_variation
-from femtobarn.inputs import OBJECTS, Batch, make_batch
+from femtobarn.inputs import EVENTS, Batch, make_batch
 from femtobarn.runs.event_cache import EventCache
 from femtobarn.runs.predictor import Predictor, require_classifier
 from femtobarn.runs.provenance import folder_lock
@@ -98,7 +98,7 @@ def shift_run(
         return told
     predictor = Predictor.load(folder)
     task = require_classifier(predictor, folder)
-    if predictor.experiment.inputs.features != OBJECTS:
+    if predictor.experiment.inputs.domain is not EVENTS:
         raise ValueError(f"{folder}: the shifts are of jets in events, not of the constituents of one jet")
     cache = EventCache() if cache is None else cache
     splits = predictor.splits(folder, cache)

@@ -320,6 +320,12 @@ def build(experiment: Experiment, outputs: int) -> Network:
     with torch.random.fork_rng():
         torch.manual_seed(experiment.seed)
         section, settings = experiment.inputs, experiment.model.settings
-        inputs = Inputs(section.interactions, section.features, self_pairs=settings.get("self_pairs", False))
+        inputs = Inputs(
+            section.interactions,
+            section.features,
+            slots=section.slots,
+            self_pairs=settings.get("self_pairs", False),
+            augmentation=section.augmentation,
+        )
         architecture: nn.Module = experiment.model.spec.build(inputs.sizes(outputs), **settings)
     return Network(inputs, architecture)

@@ -1,16 +1,42 @@
-"""From hard processes to measured events: Pythia 8, FastJet, a parametrised detector (extra `simulate`)."""
+"""Truth made here: collisions and jets by Pythia 8, FastJet and a parametrised detector; amplitudes of hard processes.
+
+Collisions and jets need the extra `simulate`; amplitudes need nothing else.
+"""
 
 from __future__ import annotations
 
-try:
-    from femtobarn.simulate.detector import reconstruct
-    from femtobarn.simulate.generator import Generator, Preselection
-    from femtobarn.simulate.jets import SOURCES, Jets
-    from femtobarn.simulate.plan import Plan, Progress
-    from femtobarn.simulate.production import run
-except ModuleNotFoundError as error:
-    if error.name not in ("pythia8mc", "fastjet"):
-        raise
-    raise RuntimeError(f"simulation needs {error.name}: pip install 'femtobarn[simulate]'") from None
+from importlib import import_module
+from typing import Any
 
-__all__ = ["SOURCES", "Generator", "Jets", "Plan", "Preselection", "Progress", "reconstruct", "run"]
+_MODULES = {
+    "SOURCES": "jets",
+    "Generator": "generator",
+    "Jets": "jets",
+    "Plan": "plan",
+    "Preselection": "generator",
+    "Progress": "units",
+    "reconstruct": "detector",
+    "run": "production",
+}
+
+__all__ = [  # loaded when asked for
+    "SOURCES",
+    "Generator",
+    "Jets",
+    "Plan",
+    "Preselection",
+    "Progress",
+    "reconstruct",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("pythia8mc", "fastjet"):
+            raise
+        raise RuntimeError(f"simulation needs {error.name}: pip install 'femtobarn[simulate]'") from None

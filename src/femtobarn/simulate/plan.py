@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from femtobarn.simulate.generator import Preselection
 from femtobarn.simulate.jets import Jets
-
-#: Hard processes of a unit: ten seconds to a minute of work.
-UNIT_SIZE = 10_000
+from femtobarn.simulate.units import UNIT_SIZE, Unit
 
 
 @dataclass(frozen=True)
@@ -51,23 +48,6 @@ class Plan:
             raise ValueError("jets are made of processes built into Pythia, and the detector answers once to each")
 
 
-class Progress(NamedTuple):
-    """State of a production: hard processes done, and events selected."""
-
-    done: int  # hard processes
-    total: int
-    selected: int
-    target: int | None
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One piece of work: `count` hard processes from the `start`-th on, all copies of the file counted through."""
-
-    start: int
-    count: int
-
-
 def make_units(plan: Plan, available: int, size: int = UNIT_SIZE) -> list[Unit]:
     """The units of a plan; no unit crosses from one copy of the file into the next.
 
@@ -82,13 +62,3 @@ def make_units(plan: Plan, available: int, size: int = UNIT_SIZE) -> list[Unit]:
         for start in range(0, min(available, plan.events - copy), size)
     ]
     return [Unit(start, min(size, plan.events - start, available - start % available)) for start in starts]
-
-
-def unit_file(folder: Path, unit: Unit) -> Path:
-    """Path of a finished unit."""
-    return folder / f"{unit.start:012d}.parquet"
-
-
-def first_number(seed: int) -> int:
-    """First event number of a production: 0 for seed 1, other numbers for other seeds, so that they do not repeat."""
-    return (seed - 1) % (1 << 16) << 36

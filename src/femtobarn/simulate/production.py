@@ -1,21 +1,15 @@
-"""Productions: many runs of generator and detector, spread over processes, resumed where they stopped.
-
-A production is cut into units of hard processes. Each unit has its own seeds and its own file, so that the result does
-not depend on how many workers there are, and a production that was stopped goes on with the units that are missing.
-"""
+"""Productions: many runs of generator and detector, spread over processes, resumed where they stopped."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from concurrent.futures import Executor
+from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,11 +20,10 @@ from numpy.typing import NDArray
 from femtobarn.events import Events, concatenate, lhe_info, read_parquet, write_parquet
 from femtobarn.events.formats.lhe import hard_numbers
 from femtobarn.events.formats.lhe_copy import rewrite_lhe
-from femtobarn.events.processes import end_with_parent
-from femtobarn.events.storage.atomic import atomic_write_bytes
 from femtobarn.events.storage.files import checksum
-from femtobarn.simulate.plan import UNIT_SIZE, Plan, Progress, Unit, make_units, unit_file
+from femtobarn.simulate.plan import Plan, make_units
 from femtobarn.simulate.unit import Source, produce
+from femtobarn.simulate.units import UNIT_SIZE, Progress, UnitQueue, claim, run_units, unit_file
 
 
 def run(
@@ -66,40 +59,24 @@ def run(
     folder = target.with_name(f"{target.name}.units")
     hard = hard_numbers(plan.source) if plan.source else np.zeros(0, dtype=np.int64)
     available = len(hard) if plan.source else plan.events
-    claim(folder, plan, unit_size)
-    queue = UnitQueue(plan, make_units(plan, available, unit_size), folder.absolute(), progress)
+    claim(folder, fixed_settings(plan, unit_size))
+    units = make_units(plan, available, unit_size)
     with tempfile.TemporaryDirectory(dir=None if executor is None else folder) as scratch:
         path = plain(plan.source, Path(scratch).absolute()) if plan.source else None
-        used = run_units(queue, Source(path, available), workers or os.cpu_count() or 1, executor)
+        work = partial(produce, plan, source=Source(path, available))
+        queue = UnitQueue(work, plan.events, plan.target, units, folder.absolute(), progress)
+        used = run_units(queue, workers or os.cpu_count() or 1, executor)
     events = merge(plan, [read_parquet(unit_file(folder, unit)) for unit in used], hard)
     write_parquet(events, target, compact=compact)
     shutil.rmtree(folder)
     return events
 
 
-def claim(folder: Path, plan: Plan, unit_size: int = UNIT_SIZE) -> None:
-    """Make the folder of units, or check that it belongs to this plan; only the stopping point may differ.
-
-    Raises:
-        ValueError: the folder belongs to another plan.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def fixed_settings(plan: Plan, unit_size: int) -> dict[str, Any]:
+    """Settings of a production that a resumed one must share: all but the stopping point."""
     source = checksum(plan.source) if plan.source else None
     settings = {**asdict(plan), "source": source, "unit_size": unit_size}
-    fixed = {key: value for key, value in settings.items() if key not in ("events", "target")}
-    settings = json.loads(json.dumps(fixed))
-    file = folder / "plan.json"
-    if file.exists():
-        earlier = {"unit_size": UNIT_SIZE, **json.loads(file.read_text())}
-        different = sorted(key for key in settings if settings[key] != earlier.get(key))
-        if different:
-            raise ValueError(
-                f"{folder} holds the begun production of another plan: "
-                + ", ".join(f"{key} was {earlier.get(key)}, is {settings[key]}" for key in different)
-                + "; remove the folder or choose another output"
-            )
-    else:
-        atomic_write_bytes(file, json.dumps(settings).encode())
+    return {key: value for key, value in settings.items() if key not in ("events", "target")}
 
 
 def plain(source: Path, scratch: Path) -> Path:
@@ -107,87 +84,6 @@ def plain(source: Path, scratch: Path) -> Path:
     target = scratch / "events.lhe"
     rewrite_lhe(source, target)
     return target
-
-
-@dataclass(frozen=True)
-class UnitQueue:
-    """The units of a plan in order, and the finished ones among them.
-
-    Args:
-        plan: the production.
-        units: all units, in the order in which they are used.
-        folder: folder of the finished units.
-        progress: called after every unit.
-        n_selected: selected events of each finished unit.
-    """
-
-    plan: Plan
-    units: Sequence[Unit]
-    folder: Path
-    progress: Callable[[Progress], None]
-    n_selected: dict[Unit, int] = field(default_factory=dict)
-
-    def finish(self, unit: Unit, n_selected: int) -> None:
-        """Count a finished unit."""
-        self.n_selected[unit] = n_selected
-        done = sum(unit.count for unit in self.n_selected)
-        self.progress(Progress(done, self.plan.events, sum(self.n_selected.values()), self.plan.target))
-
-    def sufficient(self) -> list[Unit] | None:
-        """The shortest beginning of the list that is complete and meets the target; None if there is none yet."""
-        total = 0
-        for number, unit in enumerate(self.units, start=1):
-            if unit not in self.n_selected:
-                return None
-            total += self.n_selected[unit]
-            if self.plan.target is not None and total >= self.plan.target:
-                return list(self.units[:number])
-        return list(self.units)
-
-
-def run_units(queue: UnitQueue, source: Source, n_workers: int, executor: Executor | None = None) -> list[Unit]:
-    """Work through the units in order until the target is met; the first ones that meet it together are used."""
-    for unit in queue.units:
-        if unit_file(queue.folder, unit).exists():
-            queue.finish(unit, len(read_parquet(unit_file(queue.folder, unit))))
-    missing = iter([unit for unit in queue.units if unit not in queue.n_selected])
-    used = queue.sufficient()
-    context = multiprocessing.get_context("spawn")
-    others = multiprocessing.active_children()
-    with (
-        ProcessPoolExecutor(n_workers, mp_context=context, initializer=start_worker)
-        if executor is None
-        else nullcontext(executor)
-    ) as pool:
-        running: dict[Future[int], Unit] = {}
-        try:
-            while used is None:
-                while len(running) < n_workers and (upcoming := next(missing, None)) is not None:
-                    file = unit_file(queue.folder, upcoming)
-                    running[pool.submit(produce, queue.plan, upcoming, file, source)] = upcoming
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    queue.finish(running.pop(future), future.result())
-                used = queue.sufficient()
-            wait(running)  # or they would write into a folder that is gone
-        except KeyboardInterrupt:
-            if isinstance(pool, ProcessPoolExecutor):
-                stop_workers(pool, others)
-            raise
-    return used
-
-
-def start_worker() -> None:
-    """Prepare a worker: it ends with its parent, which handles Ctrl-C for both."""
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def stop_workers(pool: ProcessPoolExecutor, others: Sequence[object]) -> None:
-    """End the workers of a pool in the middle of their units, which are made again when the production resumes."""
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in multiprocessing.active_children():
-        if process not in others:
-            process.terminate()
 
 
 def merge(plan: Plan, parts: Sequence[Events], hard: NDArray[np.int64]) -> Events:

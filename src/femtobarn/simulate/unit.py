@@ -14,7 +14,8 @@ from femtobarn.events import Events, concatenate, cutflow, write_parquet
 from femtobarn.simulate.detector import reconstruct
 from femtobarn.simulate.generator import Generated, Generator
 from femtobarn.simulate.jets import MAX_JETS_PER_EVENT, Jets, find_jets
-from femtobarn.simulate.plan import Plan, Unit, first_number
+from femtobarn.simulate.plan import Plan
+from femtobarn.simulate.units import Unit, first_number
 
 #: Masses of the samples and of the generator must agree, or Pythia shifts the momenta of what it decays.
 MASSES = ("6:m0 = 172.5", "25:m0 = 125.0")

@@ -23,7 +23,7 @@ from femtobarn.runs.run import Progress, Step
 from femtobarn.studies.study import PlannedRun
 
 if TYPE_CHECKING:
-    from femtobarn.simulate.plan import Progress as Production
+    from femtobarn.simulate.units import Progress as Production
 
 #: Seconds between two plain lines about one run.
 LINE_INTERVAL = 15.0

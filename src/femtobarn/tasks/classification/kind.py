@@ -14,14 +14,14 @@ from femtobarn.evaluation.table import Table
 from femtobarn.evaluation.tables import legend
 from femtobarn.events import Events
 from femtobarn.events.samples import JET_SAMPLES
-from femtobarn.inputs import OBJECTS
+from femtobarn.inputs import EVENTS, FEATURE_SETS, JETS, OBJECTS
 from femtobarn.inputs.datasets import Dataset
 from femtobarn.tasks.classification.classifier import Classifier, fit_classifier
 from femtobarn.tasks.classification.comparison import Comparison, compare
 from femtobarn.tasks.classification.config import ClassificationConfig
 from femtobarn.tasks.classification.metrics import evaluate
 from femtobarn.tasks.classification.scores import Scores
-from femtobarn.tasks.classification.settings import TAGGING, ClassificationEvaluationConfig
+from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from femtobarn.tasks.classification.tables import PAIRED_NOTE, tables
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class ClassificationTask:
         sections = (data, inputs, evaluation)
         if not all(isinstance(section, Mapping) for section in sections) or "metrics" in evaluation:
             return tree
-        if inputs.get("features", OBJECTS) != OBJECTS or data.get("sample") in JET_SAMPLES:
-            return {**tree, "evaluation": {"metrics": TAGGING, **evaluation}}
-        return tree
+        feature_set = FEATURE_SETS.get(str(inputs.get("features", OBJECTS)))
+        domain = JETS if data.get("sample") in JET_SAMPLES else feature_set.domain if feature_set else EVENTS
+        return tree if domain is EVENTS else {**tree, "evaluation": {"metrics": domain.metrics, **evaluation}}
 
     def fit(self, config: ClassificationConfig, train: Dataset, yields: Mapping[str, float]) -> Classifier:
         """The task with its classes, and priors from the expected yields."""
