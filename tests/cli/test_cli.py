@@ -172,6 +172,7 @@ def test_models_are_listed_and_described():
     said = call("models", "part")
     assert "2202.03772" in said
     assert "int > 0" in said
+    assert "Number of class blocks" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,25 @@ def test_descriptions_cite_a_paper(name):
     described = model_spec(name)
     assert described.title.endswith(".")
     assert "arXiv:" in described.paper or "NeurIPS" in described.paper
-    assert [key for key, _, _ in described.setting_table] == list(model_spec(name).schema.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_setting_of_a_model_has_a_description(name):
+    spec = model_spec(name)
+    assert [key for key, *_ in spec.setting_table] == list(spec.schema.model_fields)
+    for key, _, _, meaning in spec.setting_table:
+        assert meaning[:1].isupper() or meaning[:1] in "`", key
+        assert meaning.endswith("."), key
+
+
+def test_networks_on_local_frames_describe_inherited_settings_as_the_backbone():
+    described = {key: meaning for key, *_, meaning in model_spec("lloca-part").setting_table}
+    assert ("heads", described["heads"]) in [(key, meaning) for key, *_, meaning in model_spec("part").setting_table]
+    assert described["vectors"] == "Number of four-vectors among the channels of each head."
 
 
 def test_types_as_one_writes_them():
-    written = {key: (kind, default) for key, kind, default in model_spec("particlenet").setting_table}
+    written = {key: (kind, default) for key, kind, default, _ in model_spec("particlenet").setting_table}
     assert written == {
         "k": ("int > 0", "16"),
         "blocks": ("list of list of int > 0", "[[64, 64, 64], [128, 128, 128], [256, 256, 256]]"),

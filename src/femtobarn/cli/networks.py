@@ -133,8 +133,9 @@ def score(
 def models(
     name: Annotated[str | None, typer.Argument(help="Model whose settings are listed.")] = None,
 ) -> None:
-    """List of models, or settings of one model with types, defaults and paper."""
+    """List of models, or settings of one model with types, defaults, meanings and paper."""
     with complaints():
+        from rich.markup import escape
         from rich.table import Table
 
         from femtobarn.models import MODELS, model_spec, published_sizes
@@ -151,11 +152,9 @@ def models(
         spec = model_spec(name)
         out.print(f"[bold]{spec.name}[/bold]  {spec.title}\n{spec.paper}", highlight=False)
         out.print(f"Depths: {_depths(spec)}\n", highlight=False)
-        descriptions = {key: field.description or "" for key, field in spec.schema.model_fields.items()}
-        columns = ["setting", "type", "default", *(["meaning"] if any(descriptions.values()) else [])]
-        table = Table(*columns, box=None, pad_edge=False)
+        table = Table("setting", "type", "default", "meaning", box=None, pad_edge=False)
         for setting in spec.setting_table:
-            table.add_row(*(*setting, descriptions[setting[0]])[: len(columns)])
+            table.add_row(*map(escape, setting))
         out.print(table)
 
 

@@ -47,7 +47,7 @@ class CNN(nn.Module):
         channels: filters of each convolution.
         kernel: particles per filter, an odd number.
         fc: widths of the fully connected layers before the last; MET and its direction join here.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
     """
 
     def __init__(

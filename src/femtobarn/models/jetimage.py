@@ -73,7 +73,7 @@ class JetImage(nn.Module):
         filters: filters of the convolutions of each stage; a stage ends with a maximum over 2 x 2 pixels.
         kernel: pixels per filter in each direction.
         fc: widths of the fully connected layers before the last.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
 
     Raises:
         ValueError: fewer pixels than the stages need.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 from jaxtyping import Float
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -19,6 +19,7 @@ from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.part import ParT
 from femtobarn.models.particlenet import ParticleNet
 from femtobarn.models.registry import model
+from femtobarn.models.settings_schema import described_hints
 from femtobarn.models.transformer import Transformer
 from femtobarn.nn import LocalFrames, Reference
 from femtobarn.nn.frames import FrameType
@@ -38,12 +39,12 @@ class LocallyCanonicalized(nn.Module):
     Args:
         sizes: widths of the inputs and outputs.
         backbone: class whose `latent` and `objects` take features and transport.
-        frames: `learned` predicts a frame for each particle, `so3` a frame at rest in the laboratory, `so2` a rotation
-            around the beam; `random` trains in one random frame per event; `identity` is the plain network.
+        frames: type of frame. `learned`: predicted for each particle; `so3`: the same, at rest in the laboratory;
+            `so2`: a rotation around the beam; `random`: one random frame per event in training; `identity`: none.
         vectors: number of four-vectors among the channels, one entry per layer with messages.
         references: directions that the frames may depend on, which reduces the symmetry to that of the references.
         frames_net: widths of the network that predicts the frames.
-        frames_dropout: dropout probability after each of them.
+        frames_dropout: dropout probability after each layer of `frames_net`.
         settings: settings of the backbone.
     """
 
@@ -96,10 +97,10 @@ class LocallyCanonicalized(nn.Module):
 
 
 def inherit_settings(backbone: type[nn.Module], *, without: Sequence[str] = ()) -> Callable[[type[C]], type[C]]:
-    """Add the settings of a backbone and of the frames, with types and defaults, to the signature of a class.
+    """Add the settings of a backbone and of the frames to the signature of a class.
 
-    The `__init__` of the class gets them, complete with defaults, as its `**` argument. A setting that it declares
-    itself replaces the inherited one.
+    They come with their types, defaults and descriptions. The `__init__` of the class gets them, complete with
+    defaults, as its `**` argument. A setting that it declares itself replaces the inherited one.
 
     Args:
         backbone: its keyword-only arguments are the settings.
@@ -111,11 +112,7 @@ def inherit_settings(backbone: type[nn.Module], *, without: Sequence[str] = ()) 
         for parameter in inspect.signature(owner.__init__).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in without
     ]
-    hints = {
-        name: hint
-        for owner in (backbone, LocallyCanonicalized)
-        for name, hint in get_type_hints(owner.__init__, include_extras=True).items()
-    }
+    hints = {name: hint for owner in (backbone, LocallyCanonicalized) for name, hint in described_hints(owner).items()}
 
     def decorate(cls: type[C]) -> type[C]:
         init: Callable[..., None] = cls.__init__
@@ -132,7 +129,7 @@ def inherit_settings(backbone: type[nn.Module], *, without: Sequence[str] = ()) 
                 raise TypeError(f"{cls.__name__} has no setting {', '.join(unknown)}")
             init(self, sizes, **{**defaults, **given})
 
-        types = {**hints, **get_type_hints(init, include_extras=True)}
+        types = {**hints, **described_hints(cls)}
         parameters = [*positional, *settings]
         __init__.__annotations__ = {p.name: types[p.name] for p in parameters if p.name in types}
         __init__.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -157,7 +154,7 @@ class LLoCaTransformer(LocallyCanonicalized):
     Args:
         sizes: widths of the inputs and outputs.
         vectors: number of four-vectors among the channels of each head.
-        frames_dropout: dropout probability in the network that predicts the frames.
+        frames_dropout: dropout probability after each layer of `frames_net`.
         settings: settings of `transformer` and of the frames.
     """
 

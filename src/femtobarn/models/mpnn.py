@@ -57,7 +57,7 @@ class MPNN(nn.Module):
         width: features per particle inside the network.
         pair_embedding: hidden widths of the embedding of a pair.
         fc: widths of the fully connected layers before the last.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
 
     Raises:
         ValueError: pairwise features for a network without messages.

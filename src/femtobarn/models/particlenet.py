@@ -56,7 +56,7 @@ class ParticleNet(nn.Module):
         k: neighbours per particle; all others if an event has at most k others.
         blocks: channels of the layers of each edge convolution.
         fc: widths of the fully connected layers before the last.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
         fill: add neighbours with zero features to a particle with fewer than k others. In weaver-core padding is a
             neighbour there, and weights trained with it need this setting.
     """

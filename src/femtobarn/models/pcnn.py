@@ -43,7 +43,7 @@ class PCNN(nn.Module):
         first: filters of the convolution before the units.
         stages: filters of the residual units of each stage.
         fc: widths of the fully connected layers before the last.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class PFN(nn.Module):
         sizes: widths of the inputs and outputs.
         phi: widths of the layers of each particle; the last one is the width of the sum.
         fc: widths of the fully connected layers before the last.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class RecNN(nn.Module):
         gating: weight children and u by gates (`GatedMerge`).
         width: width of u and h.
         fc: widths of the fully connected layers before the last.
-        dropout: dropout probability after each of them.
+        dropout: dropout probability after each layer of `fc`.
     """
 
     def __init__(

@@ -110,15 +110,20 @@ class ModelSpec:
         return settings_schema(self.name, self.cls, self.preset)
 
     @property
-    def setting_table(self) -> tuple[tuple[str, str, str], ...]:
-        """Name, type and default of each setting, as text in the notation of a configuration.
+    def setting_table(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Name, type, default and meaning of each setting, as text in the notation of a configuration.
 
         Example:
             >>> model_spec("part").setting_table[0]
-            ('width', 'int > 0', '128')
+            ('width', 'int > 0', '128', 'Features per particle inside the network.')
         """
         return tuple(
-            (key, describe_type(field.annotation, field.metadata), json.dumps(field.default, default=str))
+            (
+                key,
+                describe_type(field.annotation, field.metadata),
+                json.dumps(field.default, default=str),
+                field.description or "",
+            )
             for key, field in self.schema.model_fields.items()
         )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 #: Largest value of an integer setting, by name. Layers take time to build; numbers in a list are widths.
 MAX_SETTING: Mapping[str, int] = {
@@ -29,12 +30,14 @@ MAX_LAYERS = 256
 def settings_schema(name: str, cls: type[Any], changes: Mapping[str, Any]) -> type[BaseModel]:
     """Keyword arguments of a class as a strict pydantic model, for configuration files and help.
 
+    A setting is described by the `Args:` section of the docstring of the class, or by a `Field` in the signature.
+
     Args:
         name: name of the pydantic model, which appears in its errors.
         cls: a registered model.
         changes: defaults that replace the defaults of the signature.
     """
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    hints = described_hints(cls)
     fields: dict[str, Any] = {
         parameter.name: (
             hints[parameter.name],
@@ -46,6 +49,22 @@ def settings_schema(name: str, cls: type[Any], changes: Mapping[str, Any]) -> ty
     config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     validators: dict[str, Any] = {"bounded": field_validator("*")(_check_bounds)}
     return create_model(name, __config__=config, __validators__=validators, **fields)
+
+
+def described_hints(cls: type[Any]) -> dict[str, Any]:
+    """Types of the arguments of a class, annotated with the descriptions in its docstring.
+
+    Example:
+        >>> from femtobarn.models.part import ParT
+        >>> described_hints(ParT)["ratio"].__metadata__[-1].description
+        'Width of the feed-forward layer in units of `width`.'
+    """
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    descriptions = _docstring_arguments(inspect.getdoc(cls) or "")
+    return {
+        name: Annotated[hint, Field(description=descriptions[name])] if name in descriptions else hint
+        for name, hint in hints.items()
+    }
 
 
 def describe_type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
@@ -66,6 +85,14 @@ def describe_type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if arguments:
         return " | ".join("null" if argument is type(None) else describe_type(argument) for argument in arguments)
     return f"{low}{getattr(annotation, '__name__', annotation)}{high}"
+
+
+def _docstring_arguments(docstring: str) -> dict[str, str]:
+    """Descriptions in the `Args:` section of a docstring, by argument."""
+    section = re.search(r"^Args:\n((?: .*\n?|\n)*)", docstring, re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    texts = {name: " ".join(text.split()) for name, text in entries}
+    return {name: text[:1].upper() + text[1:] for name, text in texts.items()}
 
 
 def _check_bounds(value: Any, info: Any) -> Any:
