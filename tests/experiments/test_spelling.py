@@ -80,6 +80,14 @@ def test_override_of_a_model_setting_takes_its_former_name():
     assert changed.model.settings["n_estimators"] == 7
 
 
+@pytest.mark.parametrize(("former", "present"), [("ca", "cambridge_aachen"), ("anti-kt", "antikt"), ("kt", "kt")])
+def test_former_name_of_a_clustering_algorithm_is_read_and_written_as_the_present_one(former, present):
+    recursive = TREES | {"model": {"name": "recnn", "tree": former}}
+    for config in (experiment.load(recursive), experiment.load(TREES, ["model.name=recnn", f"model.tree={former}"])):
+        assert config.model.settings["tree"] == present
+        assert yaml.safe_load(experiment.dump(config))["model"]["tree"] == present
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

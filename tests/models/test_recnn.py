@@ -98,7 +98,7 @@ def test_trees_differ_and_their_order_matters():
 
 def test_features_are_those_of_the_sum_of_the_constituents():
     jets = encoded()
-    tree = cluster(jets.momenta, jets.mask, "ca")
+    tree = cluster(jets.momenta, jets.mask, "cambridge_aachen")
     found = node_features(tree, torch.cat([jets.mask, tree.mask], dim=1))
     for event in (3, 4, 5):
         nodes = [vector.obj(px=p[0], py=p[1], pz=p[2], E=p[3]) for p in tree.momenta[event].tolist()]

@@ -19,7 +19,7 @@ from femtobarn.physics.clustering import Algorithm
 from tests.support.jets import make_jets, massless, prongs
 
 SHAPES = get_args(TreeAlgorithm)
-NAMES: dict[TreeAlgorithm, Algorithm] = {"kt": "kt", "ca": "cambridge_aachen", "anti-kt": "antikt"}
+NAMES = get_args(Algorithm)
 
 
 def jets(count: int = 60, most: int = 40, seed: int = 1, fewest: int = 0) -> tuple[Tensor, Tensor]:
@@ -41,7 +41,7 @@ def test_mergings_are_those_of_fastjet(shape):
     fastjet = pytest.importorskip("fastjet")
     momenta, mask = jets(fewest=1)
     tree = cluster(momenta, mask, shape)
-    name = {"kt": "kt_algorithm", "ca": "cambridge_algorithm", "anti-kt": "antikt_algorithm"}[shape]
+    name = {"kt": "kt_algorithm", "cambridge_aachen": "cambridge_algorithm", "antikt": "antikt_algorithm"}[shape]
     counts = mask.sum(1).tolist()
     flat = dict(zip(("px", "py", "pz", "E"), momenta[mask].numpy().T, strict=True))
     ragged = ak.unflatten(ak.zip(flat, with_name="Momentum4D"), counts)
@@ -56,7 +56,7 @@ def test_mergings_are_those_of_fastjet(shape):
 def test_trees_are_those_of_numpy(shape):
     """Node by node; two mergings that have nothing to do with each other may change places in a tie."""
     momenta, mask = jets(seed=2)
-    mine, other = cluster(momenta, mask, shape), clustering.cluster(momenta.numpy(), mask.numpy(), NAMES[shape])
+    mine, other = cluster(momenta, mask, shape), clustering.cluster(momenta.numpy(), mask.numpy(), shape)
     first, second = (torch.from_numpy(nodes) for nodes in (other.first, other.second))
     theirs = ClusterTree(first, second, first >= 0, torch.from_numpy(other.momenta))
     for jet in range(60):

@@ -2,6 +2,7 @@
 
 import math
 
+import awkward as ak
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,16 @@ def test_across_the_seam_two_degrees_are_two_degrees():
     seam = torch.deg2rad(torch.tensor([179.0, -179.0], dtype=torch.float64))
     assert math.degrees(float(angles.delta_phi(seam[1], seam[0]))) == pytest.approx(2)
     assert float(angles.wrap(torch.tensor(math.pi, dtype=torch.float64))) == -math.pi
+
+
+def test_azimuths_of_tensors_and_arrays_differ_by_the_same_numbers():
+    first, second = torch.linspace(-7, 7, 101, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
+    expected = angles.delta_phi(first, second)
+    assert isinstance(expected, torch.Tensor)
+    numbers = angles.delta_phi(first.numpy(), second.numpy())
+    assert isinstance(numbers, np.ndarray)
+    np.testing.assert_array_equal(numbers, expected.numpy())
+    np.testing.assert_array_equal(ak.to_numpy(angles.delta_phi(ak.Array(first.numpy()), 2.0)), expected.numpy())
 
 
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])

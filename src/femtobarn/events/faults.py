@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.physics.angles import wrap
 from femtobarn.physics.objects import KINDS
 
 #: E may lie this far below |p|, relatively: numbers of four digits pass, swapped columns and mixed units do not.
@@ -28,7 +29,7 @@ def wrap_phi(phi: NDArray[np.float64]) -> NDArray[np.float64]:
     outside = (phi < -np.pi) | (phi >= np.pi)
     if not outside.any():
         return phi
-    return np.where(outside, phi - 2 * np.pi * np.floor((phi + np.pi) / (2 * np.pi)), phi)
+    return np.where(outside, wrap(phi), phi)
 
 
 def object_faults(

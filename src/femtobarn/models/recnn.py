@@ -5,11 +5,11 @@ Louppe, Cho, Becot and Cranmer, *QCD-Aware Recursive Neural Networks for Jet Phy
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
@@ -27,6 +27,13 @@ MIN_ENERGY = 1e-5
 
 #: Added to (m/E)² before the logarithm; float32 momenta do not resolve much smaller values.
 MASS_RATIO2_OFFSET = 1e-3
+
+#: Present name of an algorithm by its former one, which is still read.
+FORMER_ALGORITHMS = {"ca": "cambridge_aachen", "anti-kt": "antikt"}
+
+
+def _present_name(algorithm: Any) -> Any:
+    return FORMER_ALGORITHMS.get(algorithm, algorithm) if isinstance(algorithm, str) else algorithm
 
 
 @model("recnn", family="sequences and images", pairs=False, small={"width": 16, "fc": (16,), "dropout": 0.0})
@@ -48,8 +55,8 @@ class RecNN(nn.Module):
 
     Args:
         sizes: widths of the inputs and outputs; pairwise features are not used.
-        tree: clustering algorithm `kt`, `anti-kt` or `ca` (Cambridge/Aachen); chains `desc-pt` and `asc-pt`, which end
-            with the hardest or softest particle; or `random`, a tree without physics (`femtobarn.nn.trees.cluster`).
+        tree: clustering algorithm `kt`, `antikt` or `cambridge_aachen`; chains `desc-pt` and `asc-pt`, which end with
+            the hardest or softest particle; or `random`, a tree without physics (`femtobarn.nn.trees.cluster`).
         gating: weight children and u by gates (`GatedMerge`).
         width: width of u and h.
         fc: widths of the fully connected layers before the last.
@@ -60,7 +67,7 @@ class RecNN(nn.Module):
         self,
         sizes: Sizes,
         *,
-        tree: TreeAlgorithm = "kt",
+        tree: Annotated[TreeAlgorithm, BeforeValidator(_present_name)] = "kt",
         gating: bool = True,
         width: PositiveInt = 40,
         fc: tuple[PositiveInt, ...] = (40, 40),

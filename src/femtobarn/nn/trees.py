@@ -18,10 +18,10 @@ from femtobarn.physics import angles, lorentz
 from femtobarn.physics.constants import TINY_PT
 from femtobarn.physics.hardness import is_harder
 
-TreeAlgorithm = Literal["kt", "anti-kt", "ca", "desc-pt", "asc-pt", "random"]
+TreeAlgorithm = Literal["kt", "antikt", "cambridge_aachen", "desc-pt", "asc-pt", "random"]
 
 #: Exponent p of the transverse momentum in the distance measure, for the algorithms that have one.
-PT_EXPONENTS: dict[str, int] = {"kt": 1, "ca": 0, "anti-kt": -1}
+PT_EXPONENTS: dict[str, int] = {"kt": 1, "cambridge_aachen": 0, "antikt": -1}
 
 #: Relative; closer distances are ties. Particles on the grid of a calorimeter have many distances that only rounding
 #: distinguishes.
@@ -78,7 +78,7 @@ def cluster(
 ) -> ClusterTree:
     r"""Cluster the particles of each event into a binary tree, independent of their order.
 
-    `kt`, `ca` (Cambridge/Aachen) and `anti-kt` merge the pair with the smallest distance
+    `kt`, `cambridge_aachen` and `antikt` merge the pair with the smallest distance
 
     .. math:: d_{ij} = \min(p_{T,i}^{2p}, p_{T,j}^{2p})\,\Delta_{ij}^2, \quad \Delta^2 = (y_i-y_j)^2 + (\phi_i-\phi_j)^2
 

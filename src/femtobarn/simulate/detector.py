@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from particle import PDGID
 
 from femtobarn.physics import objects
+from femtobarn.physics.angles import delta_phi
 from femtobarn.physics.jets import JET_PT, TAG_ETA, b_tag_efficiency
 
 vector.register_awkward()
@@ -156,9 +157,7 @@ def smear(generator: np.random.Generator, resolution: Array) -> Array:
 def delta_r(a: ak.Array, b: ak.Array) -> ak.Array:
     """Distance in (eta, phi) of every object of `a` to every object of `b` of the same event, (event, a, b)."""
     left, right = ak.unzip(ak.cartesian([a[["eta", "phi"]], b[["eta", "phi"]]], axis=1, nested=True))
-    difference = left.phi - right.phi
-    difference = difference - 2 * np.pi * np.floor((difference + np.pi) / (2 * np.pi))
-    return np.sqrt((left.eta - right.eta) ** 2 + difference**2)
+    return np.sqrt((left.eta - right.eta) ** 2 + delta_phi(left.phi, right.phi) ** 2)
 
 
 def near(a: ak.Array, b: ak.Array, radius: float) -> ak.Array:

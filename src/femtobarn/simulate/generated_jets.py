@@ -10,8 +10,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from femtobarn.physics.angles import delta_phi
 from femtobarn.physics.clustering import cluster
-from femtobarn.physics.constants import TWO_PI
 from femtobarn.physics.grooming import mass, soft_drop
 
 #: Settings of soft drop for `gen_jet_groomed_mass`.
@@ -44,9 +44,7 @@ def generated_jet_columns(
     generated = generated[list(MOMENTUM)][event]
     px, py, pz = (ak.sum(generated[name], axis=2) for name in MOMENTUM[:3])
     pt = np.hypot(px, py)
-    angle = np.arctan2(py, px) - phi
-    angle = angle - TWO_PI * np.floor((angle + np.pi) / TWO_PI)
-    distance = np.hypot(np.arcsinh(pz / pt) - eta, angle)
+    distance = np.hypot(np.arcsinh(pz / pt) - eta, delta_phi(np.arctan2(py, px), phi))
     is_matched = ak.to_numpy(ak.min(distance, axis=1, mask_identity=False)) < MATCHING_SHARE * radius
     nearest = ak.to_numpy(ak.argmin(distance[is_matched], axis=1, mask_identity=False))
     jets = generated[is_matched][np.arange(len(nearest)), nearest]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.record import TRACKS
-from femtobarn.physics.constants import TWO_PI
+from femtobarn.physics.angles import delta_phi
 from femtobarn.simulate.generated_jets import MIN_PT_SHARE, generated_jet_columns
 from femtobarn.simulate.particleflow import candidates, visible
 
@@ -175,9 +175,7 @@ def labelled(particles: ak.Array, wanted: Jets, eta: ak.Array, phi: ak.Array) ->
     azimuth = np.arctan2(partons.py, partons.px)
     axis, other = ak.unzip(ak.cartesian([eta, height], axis=1, nested=True))
     around, turn = ak.unzip(ak.cartesian([phi, azimuth], axis=1, nested=True))
-    turn = around - turn
-    turn = turn - TWO_PI * np.floor((turn + np.pi) / TWO_PI)
-    distance = np.hypot(axis - other, turn)
+    distance = np.hypot(axis - other, delta_phi(around, turn))
     if wanted.kind in PARTONS:
         _, identity = ak.unzip(ak.cartesian([eta, abs(partons.id)], axis=1, nested=True))
         # the nearest parton is of one of these if the nearest of these is nearer than any other

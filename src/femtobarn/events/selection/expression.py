@@ -30,11 +30,11 @@ from femtobarn.events.selection.values import (
     arithmetic,
     condition,
     contained,
-    delta_phi,
     number,
     of,
     total,
 )
+from femtobarn.physics.angles import delta_phi
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: np.less,

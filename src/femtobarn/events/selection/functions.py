@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.selection.ragged import Collection
-from femtobarn.events.selection.values import Momentum, Value, condition, delta_phi, number
+from femtobarn.events.selection.values import Momentum, Value, condition, number
+from femtobarn.physics.angles import delta_phi
 from femtobarn.physics.object_arrays import transverse_mass
 
 #: Functions of a condition on objects, of a quantity of objects, of any number, and of objects.

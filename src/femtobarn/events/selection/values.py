@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from femtobarn.events.selection.ragged import Collection
-from femtobarn.physics.constants import TWO_PI
 from femtobarn.physics.object_arrays import invariant_mass, light_cone
 from femtobarn.physics.objects import BJET, ELECTRONS, JET, JETS, LEPTONS, MUONS, NAMES, PHOTON
 
@@ -170,12 +169,6 @@ def total(momenta: Sequence[Momentum], collection: str | None) -> Momentum:
 
     defined = np.logical_and.reduce([part.defined for part in momenta])
     return Momentum(compute, defined, collection, SUM_ATTRIBUTES)
-
-
-def delta_phi(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    """Difference of two angles (radians) in [-π, π)."""
-    difference = first - second
-    return np.asarray(difference - TWO_PI * np.floor((difference + np.pi) / TWO_PI))
 
 
 def arithmetic(work: Callable[[Any, Any], Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
