@@ -26,7 +26,6 @@ from femtobarn.tasks.classification.figures.systematics import shift_tables, shi
 from femtobarn.tasks.results import compare, markdown, report
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
 
 #: Figures shown beside the tables, as far as a study has them.
 FIGURES = (
@@ -47,30 +46,31 @@ FIGURES = (
 SHOWN = "four-top-small"
 
 
-def main(study: Path, scan: Path | None = None, baseline: str | None = None) -> None:
-    """Tables and figures of a finished study, with where and how they were measured."""
+def main(study: Path, scan: Path | None = None, baseline: str | None = None, root: Path = ROOT) -> None:
+    """Write tables and figures of a finished study, with where and how they were measured, below this folder."""
+    results = root / "docs" / "results"
     name = study.resolve().name
     comparison = compare([study], baseline=baseline)
     told = measured(comparison, study)
     text = markdown(comparison)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    for old in RESULTS.glob(f"{name}-*.png"):
+    results.mkdir(parents=True, exist_ok=True)
+    for old in results.glob(f"{name}-*.png"):
         if old.stem.removeprefix(f"{name}-") in FIGURES:
             old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         report([study], Path(scratch) / "report.html", baseline=baseline, figures=Path(scratch))
         drawn = [figure for figure in FIGURES if (Path(scratch) / f"{figure}.png").is_file()]
         for figure in drawn:
-            shutil.copy(Path(scratch) / f"{figure}.png", RESULTS / f"{name}-{figure}.png")
+            shutil.copy(Path(scratch) / f"{figure}.png", results / f"{name}-{figure}.png")
     parts = [f"# {name}", told, text.strip()]
     if changed := shifted(comparison):
         parts += ["## A detector one standard deviation off", changed]
     parts += [f"![{figure}]({name}-{figure}.png)" for figure in drawn]
     if scan is not None:
         parts.append((scan / SCAN).read_text(encoding="utf-8").strip())
-    (RESULTS / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (results / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     if name == SHOWN:
-        show(told, text)
+        show(told, text, root / "README.md")
 
 
 def measured(comparison: Comparison[Any], study: Path) -> str:
@@ -106,18 +106,17 @@ def shifted(comparison: Comparison[Any]) -> str:
     return "\n\n".join(table.markdown() for table in shift_tables(shifts_of(comparison.largest)))
 
 
-def show(told: str, text: str) -> None:
-    """The main table and its legend between the marks in the README."""
+def show(told: str, text: str, readme: Path) -> None:
+    """Write the main table and its legend between the marks in the README."""
     first, legend = text.split("\n**")[0].strip(), text.strip().splitlines()[-1]
     figure = f"![{FIGURES[0]}](docs/results/{SHOWN}-{FIGURES[0]}.png)"
     link = f"All tables: [docs/results/{SHOWN}.md](docs/results/{SHOWN}.md)."
     block = "\n\n".join((told, first, legend, figure, link))
-    readme = ROOT / "README.md"
     old = readme.read_text(encoding="utf-8")
     marks = r"(<!-- results:.*?-->\n).*(<!-- end of results -->)"
     new, count = re.subn(marks, lambda match: f"{match[1]}{block}\n{match[2]}", old, flags=re.DOTALL)
     if count != 1:
-        raise ValueError("README.md has no place for results")
+        raise ValueError(f"{readme} has no place for results")
     readme.write_text(new, encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Names in the sources: words that are no names of variables become fewer, and axes have one name."""
+"""Names in the sources: meaningless names become fewer, axes have one name; tests patch no constants."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ LEFT = {
     "mine": 17,
     "seen": 3,
 }
+
+#: Upper-case attributes that are no constants: the loader of shared libraries in ctypes.
+UPPER_CASE_CLASSES = {"CDLL"}
 
 #: Names of an axis of particles that are not used; it is always `particles`.
 OTHER_AXES = {"objects", "constituents", "slots", "jets"}
@@ -77,3 +80,40 @@ def test_axis_of_particles_has_one_name():
         if axis in OTHER_AXES
     ]
     assert not wrong, f"the axis of the particles of a batch is `particles`: {', '.join(wrong)}"
+
+
+def patched_constants(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of each upper-case attribute that a test sets by `setattr` or `patch`."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr not in {"setattr", "patch", "object"}:
+            continue
+        for argument in node.args[:2]:
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                name = argument.value.rpartition(".")[2]
+                if name in UPPER_CASE_CLASSES or not re.fullmatch(r"_?[A-Z][A-Z0-9_]+", name):
+                    continue
+                if argument is node.args[0] or len(node.args) > 2:
+                    yield node.lineno, argument.value
+
+
+def test_patched_constants_are_recognized():
+    code = """
+monkeypatch.setattr("a.b.MAX_ROWS", 3)
+patch.setattr(module, "ROOT", path)
+mock.patch.object(module, "_SIZE", 1)
+monkeypatch.setattr(module, "function", "CONSTANT")
+monkeypatch.setenv("COLUMNS", "3")
+"""
+    assert [name for _, name in patched_constants(ast.parse(code))] == ["a.b.MAX_ROWS", "ROOT", "_SIZE"]
+
+
+def test_tests_patch_no_constants():
+    tests = Path(__file__).parent
+    patched = [
+        f"{path.relative_to(tests)}:{line} {name}"
+        for path in sorted(tests.rglob("*.py"))
+        for line, name in patched_constants(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not patched, f"make these sizes arguments of the functions that use them: {', '.join(patched)}"

@@ -31,13 +31,15 @@ def imported(name: str):
 
 
 @pytest.fixture
-def script(tmp_path, monkeypatch):
-    """The script, writing into a folder of its own."""
-    module = imported("results")
-    (tmp_path / "README.md").write_text("a\n<!-- results: x -->\nold\n<!-- end of results -->\nb\n")
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    return module
+def script():
+    return imported("results")
+
+
+@pytest.fixture
+def readme(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- results: x -->\nold\n<!-- end of results -->\nb\n")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +55,14 @@ def runs(tmp_path_factory):
     return folder / "ours"
 
 
-def test_a_study_gets_its_page_with_all_there_is(script, runs, tmp_path):
+def test_a_study_gets_its_page_with_all_there_is(script, runs, readme, tmp_path):
     times = {"trained": 4, "workers": 2, "wall_seconds": {"actual": 125.0, "estimated": 100.0}}
     (runs / "estimate.json").write_text(json.dumps(times))
     scan = tmp_path / "scan"
     scan.mkdir()
     (scan / "scan.md").write_text("## Search for better settings of ours.yaml\n")
-    script.main(runs, scan)
-    page = (tmp_path / "results" / "ours.md").read_text()
+    script.main(runs, scan, root=tmp_path)
+    page = (tmp_path / "docs" / "results" / "ours.md").read_text()
     assert markdown(compare(run_folders([runs]))).strip() in page
     assert "AUC against the part of the training events used" in page
     assert "4 trainings" in page
@@ -71,16 +73,16 @@ def test_a_study_gets_its_page_with_all_there_is(script, runs, tmp_path):
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
     assert pictures == ["ours-overview.png", "ours-sizes.png", "ours-performance_vs_cost.png", "ours-ratios.png"]
     assert {"sizes_rejection", "performance_vs_cost"} <= set(script.FIGURES)  # of taggers
-    assert all((tmp_path / "results" / name).is_file() for name in pictures)
-    assert "old" in (tmp_path / "README.md").read_text()  # only four-top-small goes there
+    assert all((tmp_path / "docs" / "results" / name).is_file() for name in pictures)
+    assert "old" in readme.read_text()  # only four-top-small goes there
 
 
-def test_the_readme_shows_the_shipped_study_alone(script, runs, tmp_path, monkeypatch):
+def test_the_readme_shows_the_shipped_study_alone(script, runs, readme, tmp_path, monkeypatch):
     small = tmp_path / "four-top-small"
     shutil.copytree(runs, small)
     monkeypatch.setattr(script, "report", lambda *_, **__: None)  # drawn in the other test
-    script.main(small)
-    told = (tmp_path / "README.md").read_text()
+    script.main(small, root=tmp_path)
+    told = readme.read_text()
     assert told.startswith("a\n<!-- results: x -->\n`femtobarn study")
     assert told.endswith("<!-- end of results -->\nb\n")
     assert "| ParT |" in told

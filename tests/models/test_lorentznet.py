@@ -8,7 +8,8 @@ import torch
 from femtobarn.inputs import Inputs, Sizes, make_batch
 from femtobarn.models import LorentzNet
 from femtobarn.models.lorentznet import MessagePassing, build_pairs, psi
-from femtobarn.nn import BatchNorm, PackedRows
+from femtobarn.nn import BatchNorm, PackedRows, chunk_size
+from femtobarn.nn.chunking import CHUNK_ELEMENTS
 from tests.support.jets import jet_events
 from tests.support.sample import make_events
 from tests.support.symmetries import TRANSFORMATIONS
@@ -72,17 +73,21 @@ def by_loops(
 
 
 @pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("piece", [None, 3], ids=["with gradient", "in pieces"])
-def test_messages_are_those_of_loops_over_pairs(last, piece, monkeypatch):
-    block, (h, x, s, features) = exchange(last=last)
-    rows = PackedRows(MASK)
-    expected = by_loops(block, h, x, s, features)
-    if piece is not None:
-        monkeypatch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", piece * block.width)
-    with torch.set_grad_enabled(piece is None):
-        found = block(h, x, s, rows, build_pairs(rows, features))
-    torch.testing.assert_close(found, expected)
-    assert last == torch.equal(found[1], x)
+@pytest.mark.parametrize("chunked", [False, True], ids=["with gradient", "in chunks"])
+def test_messages_are_those_of_loops_over_pairs(last, chunked):
+    block, inputs = exchange(last=last)
+    expected = by_loops(block, *inputs)
+    pairs = build_pairs(PackedRows(MASK), inputs[3]).features
+    copies = CHUNK_ELEMENTS // block.width * torch.get_num_threads() // len(pairs) + 1 if chunked else 1
+    h, x, s, features, mask = (column.repeat(copies, *[1] * (column.dim() - 1)) for column in (*inputs, MASK))
+    with torch.set_grad_enabled(not chunked):
+        assert chunked == (chunk_size(pairs.repeat(copies, 1), block.width) is not None)
+        rows = PackedRows(mask)
+        new_h, new_x = block(h, x, s, rows, build_pairs(rows, features))
+    torch.testing.assert_close(
+        (new_h, new_x), tuple(column.repeat(copies, *[1] * (column.dim() - 1)) for column in expected)
+    )
+    assert last == torch.equal(new_x, x)
 
 
 def test_batch_norms_see_every_real_pair_once_in_each_order():

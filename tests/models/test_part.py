@@ -11,7 +11,9 @@ from torch import nn
 from femtobarn.inputs import Features, Sizes
 from femtobarn.models import ParT
 from femtobarn.models.part import ClassBlock, ParticleBlock
-from femtobarn.nn import PackedRows, key_padding_bias, prepare_bias, self_attention, symmetric_bias, unique_pairs
+from femtobarn.nn import PackedRows, chunk_size, key_padding_bias, self_attention, symmetric_bias, unique_pairs
+from femtobarn.nn.attention_layout import AttentionLayout, BlockBias, attention_layout
+from femtobarn.nn.chunking import CHUNK_ELEMENTS
 
 WIDTH, HEADS = 12, 3
 
@@ -59,39 +61,40 @@ def test_attention_is_torchs(biased):
     torch.testing.assert_close(mixed, self_attention(rows.pack(projected), rows, bias.clone()))
 
 
-@pytest.fixture
-def many_groups(monkeypatch):
-    """Every event has as many slots as it fills, and is alone with those that fill as many."""
-    monkeypatch.setattr("femtobarn.nn.attention_layout.SLOT_MULTIPLE", 1)
-    monkeypatch.setattr("femtobarn.nn.attention_layout.BLOCK_ELEMENTS", 30)
+def layout_of_many_groups(rows: PackedRows) -> AttentionLayout:
+    """Layout with groups of few events that fill all of their slots; by default all events here are one group."""
+    assert rows.index is not None
+    layout = attention_layout(rows.mask, rows.index, HEADS, slot_multiple=1, block_elements=30)
+    assert len(layout.groups) > 2
+    return layout
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5])
-@pytest.mark.usefixtures("many_groups")
 def test_gradients_of_attention_are_those_of_finite_differences(chance):
     """They are written out by hand for packed rows."""
     mask = some_mask()
     rows = PackedRows(torch.cat([mask, torch.zeros_like(mask[:1])]))  # with an event of nothing
     bias = key_padding_bias(rows.mask, torch.float64) + random(HEADS, 4, 5, 5, seed=1)
     projected = random(int(mask.sum()), 3 * WIDTH, seed=2).requires_grad_()
+    layout = layout_of_many_groups(rows)
 
     def attended(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(3)  # the same weights are dropped every time
-        return self_attention(x, rows, prepare_bias(u, rows), chance)
+        return self_attention(x, rows, BlockBias(u, layout), chance)
 
     assert torch.autograd.gradcheck(attended, (projected, bias.clamp_min(-1e9).requires_grad_()))
 
 
-@pytest.mark.usefixtures("many_groups")
 def test_packed_and_padded_attention_are_one(monkeypatch):
     """Processors compute on packed rows; while exporting, and on GPUs, the slots are there."""
     mask = torch.rand(20, 9, generator=torch.Generator().manual_seed(4)) < torch.linspace(0.1, 1, 20)[:, None]
     projected = random(20, 9, 3 * WIDTH)
     bias = random(HEADS, 20, 9, 9, seed=1) + key_padding_bias(mask, torch.float64)
-    packed = self_attention(PackedRows(mask).pack(projected), PackedRows(mask), bias)
-    flat = self_attention(
-        PackedRows(mask).pack(projected), PackedRows(mask), bias[:, :, :1]
-    )  # the same U whoever looks
+    rows = PackedRows(mask)
+    layout = layout_of_many_groups(rows)
+    packed = self_attention(rows.pack(projected), rows, BlockBias(bias, layout))
+    # the same U for every query
+    flat = self_attention(rows.pack(projected), rows, BlockBias(bias[:, :, :1], layout))
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     rows = PackedRows(mask)
     padded = rows.unpack(self_attention(rows.pack(projected), rows, bias))
@@ -114,8 +117,8 @@ def test_pairs_are_mirrored_alike_packed_and_padded(monkeypatch, self_pairs):
     )
 
 
-def test_scores_in_pieces_are_those_of_the_whole(monkeypatch):
-    encoded = Features(
+def test_outputs_of_many_events_computed_in_chunks_are_those_of_a_few():
+    few = Features(
         particles=random(3, 5, 4),
         pairs=random(3, 5, 5, 2),
         context=random(3, 0),
@@ -124,11 +127,14 @@ def test_scores_in_pieces_are_those_of_the_whole(monkeypatch):
         kind=torch.zeros(3, 5, dtype=torch.long),
         vectors=random(3, 0, 4),
     )
-    network = ParT(Sizes(4, 2, 0, 2), width=WIDTH, heads=HEADS, embedding=(8,), pair_embedding=(5,)).double().eval()
-    whole = network(encoded)
-    monkeypatch.setattr("femtobarn.nn.chunking.CHUNK_ELEMENTS", 2 * 4 * WIDTH)  # two objects
+    width = 64  # of the wide layer of a block: 4 * 16
+    network = ParT(Sizes(4, 2, 0, 2), width=16, heads=2, blocks=1, embedding=(8,), pair_embedding=(5,)).double().eval()
+    copies = CHUNK_ELEMENTS // width * torch.get_num_threads() // int(few.mask.sum()) + 1
+    many = Features(*(column.repeat(copies, *[1] * (column.dim() - 1)) for column in few))
     with torch.no_grad():
-        torch.testing.assert_close(network(encoded), whole.detach())
+        assert chunk_size(many.particles[many.mask], width) is not None
+        outputs = network(many)
+    torch.testing.assert_close(outputs, network(few).detach().repeat(copies, 1))
 
 
 def like_torch(block: Any) -> nn.MultiheadAttention:

@@ -28,11 +28,12 @@ def taken(monkeypatch):
         shapes.append((tuple(rows.shape), tuple(weight.shape)))
         return product(rows, weight, bias)
 
+    def prefers_onednn(rows, weight):
+        return products.can_use_onednn(rows) and rows.dtype == weight.dtype
+
     monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
     monkeypatch.setattr(products, "onednn_linear", counted)
-    monkeypatch.setattr(products, "MIN_FEATURES", 1)
-    monkeypatch.setattr(products, "MIN_PRODUCTS_REGULAR", 1)
-    monkeypatch.setattr(products, "MIN_PRODUCTS_IRREGULAR", 1)
+    monkeypatch.setattr(products, "prefers_onednn", prefers_onednn)
     return shapes
 
 
@@ -124,6 +125,7 @@ def test_rows_are_filled_up_where_that_pays(monkeypatch):
 @pytest.mark.parametrize("training", [True, False])
 def test_networks_are_the_same_functions(taken, monkeypatch, name, training):
     """With rows that are no multiple of 64 filled up, as near to float64 as torch alone comes."""
+    monkeypatch.setattr(products, "prefers_padding", products.can_use_onednn)
     exact = build(name, ("mass",)).train(training)
     network = build(name, ("mass",), torch.float32).train(training)
     network.load_state_dict(exact.state_dict())
@@ -155,7 +157,6 @@ def test_operations_are_counted_whoever_computes(taken, monkeypatch):
     counts = []
     for used in (True, False):
         monkeypatch.setattr(products, "onednn_is_faster", lambda used=used: used)
-        monkeypatch.setattr(products, "ROW_MULTIPLE", 1)  # no rows to fill up
         with FlopCounterMode(display=False) as counter:
             network(batch).sum().backward()
         counts.append((counter.get_total_flops(), operations(network, batch)[0]))

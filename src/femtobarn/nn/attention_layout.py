@@ -53,18 +53,26 @@ class AttentionLayout(NamedTuple):
         ]
 
 
-def attention_layout(mask: Bool[Tensor, "batch particles"], index: Int[Tensor, " rows"], heads: int) -> AttentionLayout:
+def attention_layout(
+    mask: Bool[Tensor, "batch particles"],
+    index: Int[Tensor, " rows"],
+    heads: int,
+    slot_multiple: int = SLOT_MULTIPLE,
+    block_elements: int = BLOCK_ELEMENTS,
+) -> AttentionLayout:
     """Sort events into groups of similar multiplicity.
 
     Args:
         mask: True where a particle is real.
         index: flat indices of the real particles.
         heads: number of attention heads.
+        slot_multiple: slots of a group are a multiple of this, at least twice it and at most the slots of the mask.
+        block_elements: maximum number of elements in the attention matrices of a group.
     """
     slots = mask.shape[1]
     position = torch.arange(slots)
     last = (mask * (position + 1)).amax(1)
-    needed = last.add(SLOT_MULTIPLE - 1).div(SLOT_MULTIPLE, rounding_mode="floor").clamp_min(2) * SLOT_MULTIPLE
+    needed = last.add(slot_multiple - 1).div(slot_multiple, rounding_mode="floor").clamp_min(2) * slot_multiple
     needed = needed.clamp_max(slots)
     groups = tuple(
         EventGroup(
@@ -73,7 +81,7 @@ def attention_layout(mask: Bool[Tensor, "batch particles"], index: Int[Tensor, "
             (events[:, None, None] * slots**2 + position[:size, None] * slots + position[:size]).flatten(),
         )
         for size in sorted(set(needed.tolist()))
-        for events in (needed == size).nonzero().squeeze(1).split(max(BLOCK_ELEMENTS // (heads * size**2), 1))
+        for events in (needed == size).nonzero().squeeze(1).split(max(block_elements // (heads * size**2), 1))
     )
     row = (mask.flatten().cumsum(0) - 1).clamp_min(0).view(mask.shape)
     part = torch.arange(3 * heads)

@@ -15,7 +15,7 @@ CHUNK_ELEMENTS = 1 << 18
 
 
 def apply_chunked(
-    layers: Callable[..., Tensor], *rows: Float[Tensor, "rows _"], width: int
+    layers: Callable[..., Tensor], *rows: Float[Tensor, "rows _"], width: int, max_elements: int = CHUNK_ELEMENTS
 ) -> Float[Tensor, "rows outputs"]:
     """Apply layers to rows, in chunks if no gradient is needed.
 
@@ -23,31 +23,40 @@ def apply_chunked(
         layers: function that acts on each row independently.
         rows: arguments of the function.
         width: largest number of features per row, intermediate results included.
+        max_elements: elements of the widest layer per chunk and thread.
     """
-    size = chunk_size(rows[0], width)
+    size = chunk_size(rows[0], width, max_elements)
     if size is None:
         return layers(*rows)
     return torch.cat([layers(*chunk) for chunk in zip(*(torch.split(x, size) for x in rows), strict=True)])
 
 
-def chunk_size(rows: Shaped[Tensor, "rows ..."], width: int) -> int | None:
+def chunk_size(rows: Shaped[Tensor, "rows ..."], width: int, max_elements: int = CHUNK_ELEMENTS) -> int | None:
     """Number of rows per chunk, so that a layer of this width stays in the cache.
 
     None means a single chunk: a gradient may be needed, or there are not more rows.
+
+    Args:
+        rows: rows to split.
+        width: features per row.
+        max_elements: elements of the layer per chunk and thread.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return None
-    n_rows = max(CHUNK_ELEMENTS // width, 1) * torch.get_num_threads()
+    n_rows = max(max_elements // width, 1) * torch.get_num_threads()
     n_rows -= n_rows % ROW_MULTIPLE if n_rows > ROW_MULTIPLE else 0
     return n_rows if rows.device.type == "cpu" and len(rows) > n_rows else None
 
 
-def event_chunks(n_rows: Int[Tensor, " events"], width: int) -> tuple[list[int], list[int]]:
+def event_chunks(
+    n_rows: Int[Tensor, " events"], width: int, max_elements: int = CHUNK_ELEMENTS
+) -> tuple[list[int], list[int]]:
     """Split events into chunks of consecutive events whose rows stay in the cache.
 
     Args:
         n_rows: number of rows of each event.
         width: features per row.
+        max_elements: elements of the rows of a chunk, per thread; a larger event is a chunk of its own.
 
     Returns:
         the number of events and the number of rows of each chunk.
@@ -55,7 +64,7 @@ def event_chunks(n_rows: Int[Tensor, " events"], width: int) -> tuple[list[int],
     counts = n_rows.tolist()
     if n_rows.device.type != "cpu" or torch.compiler.is_compiling() or not counts:
         return [len(counts)], [sum(counts)]
-    max_rows = CHUNK_ELEMENTS // width * torch.get_num_threads()
+    max_rows = max_elements // width * torch.get_num_threads()
     events, rows = [0], [0]
     for count in counts:
         if events[-1] and rows[-1] + count > max_rows:

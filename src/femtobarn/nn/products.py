@@ -91,12 +91,16 @@ def can_use_onednn(rows: Tensor) -> bool:
 
 def pad_rows(rows: Float[Tensor, "rows features"]) -> Float[Tensor, "padded_rows features"]:
     """Repeat the last row up to a multiple of `ROW_MULTIPLE`, if products are faster with it."""
-    if not can_use_onednn(rows):
+    if not prefers_padding(rows):
         return rows
+    n_missing = -len(rows) % ROW_MULTIPLE
+    return torch.cat([rows, rows[-1:].expand(n_missing, -1)]) if n_missing else rows
+
+
+def prefers_padding(rows: Float[Tensor, "rows features"]) -> bool:
+    """Return True if square layers are faster by oneDNN on these rows, once they are a multiple of `ROW_MULTIPLE`."""
     n_rows, width = rows.shape
-    if not n_rows % ROW_MULTIPLE or width < MIN_FEATURES or n_rows * width**2 < MIN_PRODUCTS_REGULAR:
-        return rows
-    return torch.cat([rows, rows[-1:].expand(ROW_MULTIPLE - n_rows % ROW_MULTIPLE, -1)])
+    return can_use_onednn(rows) and width >= MIN_FEATURES and n_rows * width**2 >= MIN_PRODUCTS_REGULAR
 
 
 class Linear(nn.Linear):
