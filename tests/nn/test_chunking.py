@@ -52,7 +52,7 @@ def test_layers_applied_in_chunks_give_the_rows_of_a_single_call():
     first, second = torch.randn(11, 3), torch.randn(11, 5)
     lengths = []
 
-    def layers(x, y):
+    def layers(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         lengths.append(len(x))
         return torch.cat([x.exp(), y * x[:, :1]], dim=-1)
 

@@ -5,7 +5,6 @@ Ke et al., *LightGBM: A Highly Efficient Gradient Boosting Decision Tree*, NeurI
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -118,7 +117,7 @@ class BDT:
             w, w_valid: weight of each event in the loss, not negative.
             names: of the columns.
             seed: of the choice of rows and columns.
-            threads: None takes all cores.
+            threads: None takes all cores, or as many as OMP_NUM_THREADS says.
             watch: called after each iteration with its history entry, for a progress display.
 
         Returns:
@@ -143,7 +142,7 @@ class BDT:
             "seed": seed,
             "deterministic": True,
             "force_row_wise": True,  # "deterministic" needs one of the two fixed
-            "num_threads": threads or os.cpu_count() or 1,
+            "num_threads": threads or 0,  # 0: the default of OpenMP, which OMP_NUM_THREADS limits
             "verbosity": -1,
         }
         if not binary:
