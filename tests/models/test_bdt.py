@@ -111,7 +111,7 @@ def test_round_trip_by_text(tmp_path, classes):
     assert np.array_equal(again.predict(x), trees.predict(x))
     assert (tmp_path / "trees.txt").read_text().startswith("tree")
     assert [path.name for path in tmp_path.iterdir()] == ["trees.txt"]
-    with pytest.raises(ValueError, match=f"tells {classes} classes apart, not 5"):
+    with pytest.raises(ValueError, match=f"trained with {classes} classes, but this task has 5"):
         BDT(Sizes(0, 0, 0, 5)).load(tmp_path / "trees.txt")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +12,7 @@ import typer
 from femtobarn.cli.common import Combined, FileFormat, MappingFile, app, complaints, err, out
 
 if TYPE_CHECKING:
+    from femtobarn.export.scorer import EventScorer
     from femtobarn.models import ModelSpec
 
 
@@ -87,32 +90,16 @@ def score(
     """
     with complaints():
         from contextlib import ExitStack
-        from importlib import resources
 
         from femtobarn.events import ReaderSettings
-        from femtobarn.events.samples import SAMPLES
         from femtobarn.experiments.data import read_mapping
-        from femtobarn.export import Scorer, score_files, table
-        from femtobarn.export.scorer import EventScorer
+        from femtobarn.export import score_files, table
         from femtobarn.export.scoring import watched
 
-        scorer: EventScorer
-        if model.is_dir():
-            from femtobarn.runs.export import RunScorer
-
-            scorer = RunScorer.load(model)
-        else:
-            scorer = Scorer.load(model)
+        scorer = _load_scorer(model)
         with ExitStack() as stack:
             progress = stack.enter_context(watched("scoring", err))
-
-            def file(name: str) -> str:
-                if name not in SAMPLES or Path(name).exists():
-                    return name
-                sample = resources.files("femtobarn") / "data" / f"{name}.parquet"
-                return str(stack.enter_context(resources.as_file(sample)))
-
-            paths = [file(name) for name in files]
+            paths = [stack.enter_context(_event_file(name)) for name in files]
             settings = ReaderSettings(
                 format=format,
                 mapping=None if mapping is None else read_mapping(mapping),
@@ -127,6 +114,31 @@ def score(
         if summary.overfull:
             out.print(f"{summary.overfull} events have more than the {scorer.facts.slots} objects that count")
         out.print(f"{summary.events} events in {output}", highlight=False, soft_wrap=True)
+
+
+def _load_scorer(model: Path) -> EventScorer:
+    """Model of a run folder, or of an exported file."""
+    if model.is_dir():
+        from femtobarn.runs.export import RunScorer
+
+        return RunScorer.load(model)
+    from femtobarn.export import Scorer
+
+    return Scorer.load(model)
+
+
+@contextmanager
+def _event_file(name: str) -> Iterator[str]:
+    """Path of a file, or of the file of a sample that comes with the package."""
+    from importlib import resources
+
+    from femtobarn.events.samples import SAMPLES
+
+    if name not in SAMPLES or Path(name).exists():
+        yield name
+        return
+    with resources.as_file(resources.files("femtobarn") / "data" / f"{name}.parquet") as path:
+        yield str(path)
 
 
 @app.command()

@@ -52,20 +52,9 @@ def card(about: Card) -> str:
 
 def _lines(about: Card) -> Iterator[str]:
     facts = about.facts
-    signal, background = ", ".join(facts.signal), ", ".join(facts.background)
-    yield f"# {facts.label}: {signal} against {background}"
+    yield f"# {facts.label}: {', '.join(facts.signal)} against {', '.join(facts.background)}"
     yield ""
-    jets = facts.features != "objects"
-    particles, event = ("constituents of jets", "jet") if jets else ("objects of collision events", "event")
-    results = {
-        "outputs": f"a score for each {event}: close to 1 for {signal}, close to 0 for {background}",
-        "latent": f"the latent vector of each {event}, the input of the last layers of the network",
-        "objects": f"a vector for each particle of each {event}, from the last layer that has one",
-    }
-    yield (
-        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {particles} and returns {results[facts.depth]}. "
-        "It needs no other file and no preprocessing."
-    )
+    yield _purpose(about)
     yield ""
     yield from _table(("", ""), _identity(about))
     yield ""
@@ -73,24 +62,38 @@ def _lines(about: Card) -> Iterator[str]:
     yield ""
     yield from _quality(about.metrics)
     yield ""
+    yield from _usage(about)
+    yield from _check(about)
+    yield from _validation(about)
+    yield "## Limits"
+    yield ""
+    for limit in about.limits:
+        yield f"- {limit}"
+
+
+def _purpose(about: Card) -> str:
+    """Input and output of the file in two sentences."""
+    facts = about.facts
+    signal, background = ", ".join(facts.signal), ", ".join(facts.background)
+    particles = "constituents of jets" if facts.has_jets else "objects of collision events"
+    results = {
+        "outputs": f"a score for each {facts.event_name}: close to 1 for {signal}, close to 0 for {background}",
+        "latent": f"the latent vector of each {facts.event_name}, the input of the last layers of the network",
+        "objects": f"a vector for each particle of each {facts.event_name}, from the last layer that has one",
+    }
+    return (
+        f"`{about.file}` ({about.size / 1e6:.2f} MB) takes the {particles} and returns {results[facts.depth]}. "
+        "It needs no other file and no preprocessing."
+    )
+
+
+def _usage(about: Card) -> Iterator[str]:
+    """Example in Python, and the inputs and outputs."""
+    facts = about.facts
     yield "## How to call it"
     yield ""
     yield "```python"
-    yield "import numpy as np"
-    yield "import onnxruntime"
-    yield ""
-    yield f'session = onnxruntime.InferenceSession("{about.file}")'
-    yield 'rows = {"pt": [[90, 40]], "eta": [[0.3, -1.2]], "phi": [[2.1, -0.4]], "E": [[95, 73]]}'
-    names = FORMS[facts.features]._fields
-    if not jets:
-        yield 'rows |= {"MET": [60], "phi_MET": [1.5]}'
-    elif more := names[5:]:
-        yield "rows |= {" + ", ".join(f'"{name}": [[0, 0]]' for name in more) + "}"
-    yield f"{event} = {{name: np.array(row, np.{facts.precision}) for name, row in rows.items()}}"
-    kinds = "[[8, 7]])  # a charged hadron and a photon" if jets else "[[2, 5]])  # a b-jet and a muon"
-    yield f'{event}["type"] = np.array({kinds}'
-    returned = ", ".join(OUTPUT_NAMES[facts.depth])
-    yield f"{returned}{',' if ', ' not in returned else ''} = session.run(None, {event})"
+    yield from _example(about)
     yield "```"
     yield ""
     if facts.depth == "outputs":
@@ -109,27 +112,45 @@ def _lines(about: Card) -> Iterator[str]:
         "numbers of objects are fastest. `femtobarn score` sorts events that way."
     )
     yield ""
-    yield from _check(about)
+
+
+def _example(about: Card) -> Iterator[str]:
+    facts = about.facts
+    yield "import numpy as np"
+    yield "import onnxruntime"
+    yield ""
+    yield f'session = onnxruntime.InferenceSession("{about.file}")'
+    yield 'rows = {"pt": [[90, 40]], "eta": [[0.3, -1.2]], "phi": [[2.1, -0.4]], "E": [[95, 73]]}'
+    if not facts.has_jets:
+        yield 'rows |= {"MET": [60], "phi_MET": [1.5]}'
+    elif more := FORMS[facts.features]._fields[5:]:
+        yield "rows |= {" + ", ".join(f'"{name}": [[0, 0]]' for name in more) + "}"
+    yield f"{facts.event_name} = {{name: np.array(row, np.{facts.precision}) for name, row in rows.items()}}"
+    kinds = "[[8, 7]])  # a charged hadron and a photon" if facts.has_jets else "[[2, 5]])  # a b-jet and a muon"
+    yield f'{facts.event_name}["type"] = np.array({kinds}'
+    returned = ", ".join(OUTPUT_NAMES[facts.depth])
+    yield f"{returned}{',' if ', ' not in returned else ''} = session.run(None, {facts.event_name})"
+
+
+def _validation(about: Card) -> Iterator[str]:
+    """Differences between the file and PyTorch."""
+    depth = about.facts.depth
     yield "## Validation"
     yield ""
     yield (
         "Largest differences between the file, run by onnxruntime, and PyTorch in float64"
-        f"{'' if facts.depth == 'outputs' else ', relative to the largest number'}; the file was written because none "
+        f"{'' if depth == 'outputs' else ', relative to the largest number'}; the file was written because none "
         f"is above {about.tolerance:g}."
     )
     yield ""
     yield from _table(
-        ("events", "number", *OUTPUT_NAMES[facts.depth]),
+        ("events", "number", *OUTPUT_NAMES[depth]),
         [
             (result.description, str(result.n_events), *(f"{value:.1e}" for value in result.differences.values()))
             for result in about.validation
         ],
     )
     yield ""
-    yield "## Limits"
-    yield ""
-    for limit in about.limits:
-        yield f"- {limit}"
 
 
 def _check(about: Card) -> Iterator[str]:

@@ -67,6 +67,16 @@ class Facts:
     depth: Depth = "outputs"
     layout: int = LAYOUT
 
+    @property
+    def has_jets(self) -> bool:
+        """True if the particles are constituents of jets."""
+        return self.features != "objects"
+
+    @property
+    def event_name(self) -> str:
+        """Name of an event in texts: `jet` or `event`."""
+        return "jet" if self.has_jets else "event"
+
     def json(self) -> str:
         """Facts as JSON, as in the metadata of the file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Boosted decision trees on high-level columns: the baseline that every network has to beat.
+"""Boosted decision trees on high-level columns, the baseline for every network.
 
 Ke et al., *LightGBM: A Highly Efficient Gradient Boosting Decision Tree*, NeurIPS 2017.
 """
@@ -109,83 +109,70 @@ class BDT:
         threads: int | None = None,
         watch: Callable[[dict[str, Any]], None] | None = None,
     ) -> list[dict[str, Any]]:
-        """Grow trees until the validation loss no longer falls; the best number of them is kept.
+        """Grow trees until the validation loss no longer falls, and keep the number of trees with the lowest loss.
 
         Args:
-            x, x_valid: one row an event, one column a feature; NaN means absent.
-            y, y_valid: class of each event, 0 ... outputs - 1.
+            x, x_valid: one row per event, one column per feature; NaN means absent.
+            y, y_valid: class of each event, 0 to outputs - 1.
             w, w_valid: weight of each event in the loss, not negative.
-            names: of the columns.
-            seed: of the choice of rows and columns.
-            threads: None takes all cores, or as many as OMP_NUM_THREADS says.
+            names: names of the columns.
+            seed: random seed of the subsampling of rows and columns.
+            threads: number of threads; default: all cores, or `OMP_NUM_THREADS`.
             watch: called after each iteration with its history entry, for a progress display.
 
         Returns:
-            one entry an iteration: `epoch`, `train_loss` and `valid_loss` (weighted mean cross-entropies), `lr`,
+            One entry per iteration: `epoch`, `train_loss` and `valid_loss` (weighted mean cross-entropies), `lr`,
             `seconds`.
 
         Raises:
-            ValueError: shapes that do not fit, or a class that no network output stands for.
+            ValueError: shapes that do not match, or a class without an output.
         """
         if x.shape[1] != len(names) or x_valid.shape[1] != len(names):
             raise ValueError(f"{len(names)} names for {x.shape[1]} training and {x_valid.shape[1]} validation columns")
-        for label, values in (("training", y), ("validation", y_valid)):
-            strange = sorted(set(np.unique(values)) - set(range(self.outputs)))
-            if strange:
-                raise ValueError(f"{label} class {strange[0]}; classes are 0 to {self.outputs - 1}")
-        binary = self.outputs == 2
-        loss = "binary_logloss" if binary else "multi_logloss"
-        parameters = self.settings | {
-            "min_data_in_leaf": max(1, round(self.min_leaf_fraction * len(x))),
-            "objective": "binary" if binary else "multiclass",
-            "metric": loss,
-            "seed": seed,
-            "deterministic": True,
-            "force_row_wise": True,  # "deterministic" needs one of the two fixed
-            "num_threads": threads or 0,  # 0: the default of OpenMP, which OMP_NUM_THREADS limits
-            "verbosity": -1,
-        }
-        if not binary:
-            parameters["num_class"] = self.outputs
+        self._check_classes("training", y)
+        self._check_classes("validation", y_valid)
+        parameters = self._parameters(len(x), seed, threads)
         columns = _safe(names)
         train = lightgbm.Dataset(x, label=y, weight=w, feature_name=columns, params={"verbosity": -1})
         valid = lightgbm.Dataset(x_valid, label=y_valid, weight=w_valid, reference=train, feature_name=columns)
         history: list[dict[str, Any]] = []
-        started = time.perf_counter()
-
-        def record(state: Any) -> None:
-            nonlocal started
-            losses = {name: value for name, _, value, *_ in state.evaluation_result_list}
-            now = time.perf_counter()
-            entry = {
-                "epoch": state.iteration + 1,
-                "train_loss": float(losses["train"]),
-                "valid_loss": float(losses["valid"]),
-                "lr": self.settings["learning_rate"],
-                "seconds": now - started,
-            }
-            started = now
-            history.append(entry)
-            if watch is not None:
-                watch(entry)
-
         self.booster = lightgbm.train(
             parameters,
             train,
             num_boost_round=self.n_estimators,
             valid_sets=[train, valid],
             valid_names=["train", "valid"],
-            callbacks=[record, _stop_at_the_best(self.patience)],
+            callbacks=[_record(history, self.settings["learning_rate"], watch), _stop_at_the_best(self.patience)],
         )
         self.booster = lightgbm.Booster(model_str=self.booster.model_to_string(num_iteration=_best(history)))
         return history
+
+    def _check_classes(self, label: str, classes: NDArray[np.integer[Any]]) -> None:
+        unknown = sorted(set(np.unique(classes)) - set(range(self.outputs)))
+        if unknown:
+            raise ValueError(f"{label} class {unknown[0]}; classes are 0 to {self.outputs - 1}")
+
+    def _parameters(self, n_events: int, seed: int, threads: int | None) -> dict[str, Any]:
+        """Parameters of LightGBM for a training."""
+        binary = self.outputs == 2
+        return self.settings | {
+            "min_data_in_leaf": max(1, round(self.min_leaf_fraction * n_events)),
+            "objective": "binary" if binary else "multiclass",
+            "metric": "binary_logloss" if binary else "multi_logloss",
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,  # "deterministic" needs one of the two fixed
+            "num_threads": threads or 0,  # 0: the default of OpenMP, which OMP_NUM_THREADS limits
+            "verbosity": -1,
+            **({} if binary else {"num_class": self.outputs}),
+        }
 
     def predict(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Probability of each class for each event, shape (events, outputs).
 
         Raises:
             RuntimeError: before `fit` or `load`.
-            ValueError: another number of columns than the trees were grown on.
+            ValueError: the number of columns differs from the training.
         """
         if self.booster is None:
             raise RuntimeError("no trees yet: fit or load first")
@@ -196,7 +183,7 @@ class BDT:
 
     @property
     def leaves(self) -> int:
-        """Leaves of all trees: the numbers that were learned.
+        """Number of leaves of all trees, which is the number of fitted parameters.
 
         Raises:
             RuntimeError: before `fit` or `load`.
@@ -206,17 +193,17 @@ class BDT:
         return sum(int(tree["num_leaves"]) for tree in self.booster.dump_model()["tree_info"])
 
     def importance(self) -> dict[str, float]:
-        """How much the splits on each column lowered the training loss, largest first."""
+        """Decrease of the training loss by the splits on each column, largest first."""
         if self.booster is None:
             raise RuntimeError("no trees yet: fit or load first")
         gains = zip(self.booster.feature_name(), self.booster.feature_importance("gain"), strict=True)
         return dict(sorted(((name, float(gain)) for name, gain in gains), key=lambda item: -item[1]))
 
     def save(self, path: Path | str, *, check: Callable[[], object] = unchecked) -> None:
-        """Write the trees as LightGBM's text, whole or not at all.
+        """Write the trees in LightGBM's text format; the file appears complete or not at all.
 
         Args:
-            path: the file.
+            path: file to write.
             check: see `femtobarn.events.storage.atomic.atomic_write`.
 
         Raises:
@@ -229,10 +216,10 @@ class BDT:
     def load(self, path: Path | str) -> BDT:
         """Read trees that `save` wrote, and return self.
 
-        The text is checked before LightGBM reads it, which ends the process on some damaged files.
+        The text is checked before LightGBM reads it, because LightGBM ends the process on some damaged files.
 
         Raises:
-            ValueError: not such a file, a damaged one, or the trees were grown for another number of classes.
+            ValueError: the file is missing, damaged or of another format, or has another number of classes.
         """
         remedy = "copy the file again, or train again"
         if not Path(path).is_file():
@@ -244,9 +231,34 @@ class BDT:
             raise ValueError(f"{path} holds no trees of femtobarn: {error}; {remedy}") from None
         outputs = max(2, booster.num_model_per_iteration())
         if outputs != self.outputs:
-            raise ValueError(f"{path} tells {outputs} classes apart, not {self.outputs}")
+            raise ValueError(f"{path} was trained with {outputs} classes, but this task has {self.outputs}")
         self.booster = booster
         return self
+
+
+def _record(
+    history: list[dict[str, Any]], learning_rate: float, watch: Callable[[dict[str, Any]], None] | None
+) -> Callable[[Any], None]:
+    """Callback that appends an entry to the history after each iteration."""
+    started = time.perf_counter()
+
+    def record(state: Any) -> None:
+        nonlocal started
+        losses = {name: value for name, _, value, *_ in state.evaluation_result_list}
+        now = time.perf_counter()
+        entry = {
+            "epoch": state.iteration + 1,
+            "train_loss": float(losses["train"]),
+            "valid_loss": float(losses["valid"]),
+            "lr": learning_rate,
+            "seconds": now - started,
+        }
+        started = now
+        history.append(entry)
+        if watch is not None:
+            watch(entry)
+
+    return record
 
 
 def _best(history: Sequence[dict[str, Any]]) -> int:
@@ -268,6 +280,6 @@ def _stop_at_the_best(patience: int) -> Callable[[Any], None]:
 
 
 def _safe(names: Sequence[str]) -> list[str]:
-    """Column names without the characters LightGBM refuses, still one a column."""
+    """Column names without the characters that LightGBM refuses, still unique."""
     plain = [re.sub(r"\W+", "_", name, flags=re.ASCII) for name in names]
     return [name if plain.count(name) == 1 else f"{name}_{number}" for number, name in enumerate(plain)]

@@ -27,7 +27,7 @@ from femtobarn.events.storage.files import checksum
 #: Bytes of a row group before compression.
 GROUP_BYTES = 4 << 20
 
-#: Most events of a row group: it is decoded at once.
+#: Largest number of events in a row group, which is decoded at once.
 MAX_GROUP_EVENTS = 8192
 
 #: Bytes in memory before they are appended to the shards.
@@ -50,26 +50,26 @@ def write_shards(
     max_group_events: int = MAX_GROUP_EVENTS,
     max_buffer_bytes: int = MAX_BUFFER_BYTES,
 ) -> Index:
-    """Write events that come in pieces to the splits and shards of a folder, in memory independent of their number.
+    """Write pieces of events to the splits and shards of a folder, with a memory independent of their number.
 
-    Events without a weight are dropped from training and validation, where they have no effect. Columns that only some
-    pieces have are dropped, and named in the provenance.
+    Events with weight 0 are dropped from training and validation, where they have no effect. Columns that only some
+    pieces have are dropped, and the provenance names them.
 
     Args:
         pieces: events with weights for one luminosity.
-        folder: it appears complete or not at all; while it is made, as much is written beside it once more.
+        folder: folder to write, which appears complete or not at all. Twice its size is needed while it is written.
         fractions: fractions of `train`, `validation` and `test`.
-        shards: number of files; one of them is in memory at a time.
+        shards: number of files; one file is in memory at a time.
         compact: as in `write_parquet`.
-        selection: selection that the events passed, for the record.
+        selection: selection that the events passed, written to the index.
         provenance: called after the last piece.
         progress: called with the number of events of each piece, and with 0 for each shard that is written.
-        max_group_events: most events of a row group, the unit of reading.
+        max_group_events: largest number of events in a row group, the unit of reading.
         max_buffer_bytes: bytes in memory before they are appended to the shards.
 
     Raises:
-        ValueError: the folder is there already, there are no events, or luminosities differ.
-        EventError: an event number comes twice in a process.
+        ValueError: the folder exists, there are no events, or luminosities differ.
+        EventError: an event number occurs twice in a process.
     """
     folder = Path(folder)
     if folder.exists():
@@ -89,26 +89,30 @@ def write_shards(
         names = sorted(spool.processes)
         sides = {name: _write_split(spool, part, name, names, max_group_events, progress) for name in SPLITS}
         shutil.rmtree(part / "spool")
-        origin = dict(provenance())
-        if spool.left_out:
-            origin["left_out"] = sorted({*origin.get("left_out", []), *spool.left_out})
-        index = Index(
-            processes=names,
-            luminosity=spool.luminosity,
-            sides=sides,
-            kinds=sorted(spool.kinds),
-            tracks=[name for name in TRACKS if name in spool.objects],
-            objects=spool.objects,
-            split=dict(fractions),
-            selection=selection,
-            provenance=json.loads(json.dumps(origin)),
-        )
-        index = replace(index, fingerprint=fingerprint_of(asdict(index)))
+        index = _index(spool, sides, selection, provenance())
         (part / INDEX).write_text(json.dumps(asdict(index)), encoding="utf-8")
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return index
+
+
+def _index(spool: _Spool, sides: dict[str, list[Shard]], selection: str | None, provenance: Mapping[str, Any]) -> Index:
+    origin = dict(provenance)
+    if spool.left_out:
+        origin["left_out"] = sorted({*origin.get("left_out", []), *spool.left_out})
+    index = Index(
+        processes=sorted(spool.processes),
+        luminosity=spool.luminosity,
+        sides=sides,
+        kinds=sorted(spool.kinds),
+        tracks=[name for name in TRACKS if name in spool.objects],
+        objects=spool.objects,
+        split=dict(spool.fractions),
+        selection=selection,
+        provenance=json.loads(json.dumps(origin)),
+    )
+    return replace(index, fingerprint=fingerprint_of(asdict(index)))
 
 
 def _write_split(
