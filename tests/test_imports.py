@@ -19,6 +19,7 @@ ROOT = Path(femtobarn.__file__).parent
 ORDER = (
     "physics",
     "events",
+    "simulate",
     "inputs",
     "nn",
     "models",
@@ -32,9 +33,6 @@ ORDER = (
     "runs",
     "studies",
 )
-
-#: Rooms beside the line.
-BESIDE = {"simulate": ("physics", "events", "simulate")}
 
 #: The room on top of everything: it may import all, and only the entry points import it.
 TOP, ENTRANCES = "cli", {"__main__.py"}
@@ -58,10 +56,8 @@ ROOMS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").ex
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room != TOP])
 def test_rooms_import_only_what_stands_before_them(room):
-    assert room in ORDER or room in BESIDE, f"say in this test where {room} stands"
-    allowed = set(BESIDE.get(room) or ORDER[: ORDER.index(room) + 1]) | {"__version__"}
-    if room == "studies":
-        allowed.add("simulate")
+    assert room in ORDER, f"say in this test where {room} stands"
+    allowed = {*ORDER[: ORDER.index(room) + 1], "__version__"}
     for path in (ROOT / room).rglob("*.py"):
         assert imported(path) <= allowed, f"{path.relative_to(ROOT)} imports {sorted(imported(path) - allowed)}"
 

@@ -87,8 +87,11 @@ def test_another_model_does_not_inherit_settings():
         ("data.split.train=0.9", "data.split: train, validation and test sum to 1.3"),
         ("data.split.trian=0.9", r"data.split.trian: no such key \(did you mean train\?\)"),
         ("data.sample=five-top", "data.sample: should be 'four-top', 'top-tagging' or 'quark-gluon'; got 'five-top'"),
-        ("data.files=[a.parquet]", "data: set exactly one of prepared, sample .* and files; got sample and files"),
-        ("data.sample=null", "data: set exactly one of prepared, sample .* and files; got none of them"),
+        (
+            "data.files=[a.parquet]",
+            "data: set exactly one of prepared, sample .*files and amplitudes; got sample and files",
+        ),
+        ("data.sample=null", "data: set exactly one of prepared, sample .*files and amplitudes; got none of them"),
         ("task.sginal=ttH", r"task.sginal: no such key \(did you mean signal\?\)"),
         ("task.gamma=2", "task: alpha and gamma belong to loss: focal"),
         ("label=a/b", "label: "),

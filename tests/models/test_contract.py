@@ -28,7 +28,7 @@ def events(count: int = 48, seed: int = 0, dtype: torch.dtype = torch.float64) -
 def build(name: str, interactions: tuple[str, ...], dtype: torch.dtype = torch.float64, **settings: object) -> Network:
     """A small network whose running statistics have seen some events."""
     torch.manual_seed(7)
-    inputs = Inputs(interactions).fit(events(dtype=torch.float32))
+    inputs = Inputs(interactions, slots=SLOTS).fit(events(dtype=torch.float32))
     chosen = {**model_spec(name).small, **settings}
     network = Network(inputs, model_spec(name).build(inputs.sizes(OUTPUTS), **chosen)).to(dtype).train()
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_single_precision_is_enough(case, network):
 def test_saved_and_loaded_it_is_the_same(case, network, tmp_path):
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     torch.manual_seed(99)
-    inputs = Inputs(case[1])
+    inputs = Inputs(case[1], slots=SLOTS)
     spec = model_spec(case[0])
     again = Network(inputs, spec.build(inputs.sizes(OUTPUTS), **spec.small)).double().eval()
     again.load_state_dict(load_file(tmp_path / "weights.safetensors"))

@@ -9,9 +9,7 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveFloat,
     ValidationError,
@@ -26,6 +24,8 @@ from femtobarn.events.reader_settings import Format, Unit
 from femtobarn.events.samples import SAMPLES
 from femtobarn.events.selection.cuts import check as check_selection
 from femtobarn.experiments import document
+from femtobarn.experiments.amplitudes import AmplitudesConfig, NoiseConfig
+from femtobarn.experiments.strict import StrictConfig
 
 
 def read_mapping(path: str | Path) -> Columns:
@@ -48,12 +48,6 @@ def read_mapping(path: str | Path) -> Columns:
         raise document.ConfigError(
             origin, [document.Mistake(prefix + mistake.path, mistake.message) for mistake in mistakes]
         ) from None
-
-
-class StrictConfig(BaseModel):
-    """Settings that cannot be changed and have no other keys than their fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SplitConfig(StrictConfig):
@@ -128,6 +122,12 @@ class DataConfig(StrictConfig):
         default=False,
         description="Mix event numbers with the checksum of their file, for files that each count from 0.",
     )
+    amplitudes: AmplitudesConfig | None = Field(
+        default=None, description="Phase-space points of a hard process with its squared amplitude, drawn in memory."
+    )
+    noise: NoiseConfig | None = Field(
+        default=None, description="Noise in a column of the training and validation events, or a gap in them."
+    )
     selection: str | None = Field(
         default=None, description="Expression that events must fulfil, such as `n_bjet >= 3 and HT > 600`."
     )
@@ -149,16 +149,20 @@ class DataConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> DataConfig:
-        sources = [name for name in ("prepared", "sample", "files") if getattr(self, name)]
+        sources = [name for name in ("prepared", "sample", "files", "amplitudes") if getattr(self, name)]
         if len(sources) != 1:
             given = " and ".join(sources) or "none of them"
-            raise ValueError(f"set exactly one of prepared, sample ({', '.join(SAMPLES)}) and files; got {given}")
+            raise ValueError(
+                f"set exactly one of prepared, sample ({', '.join(SAMPLES)}), files and amplitudes; got {given}"
+            )
         file_settings = ("format", "unit", "tolerant", "mapping", "renumber", "luminosity")
         described = [name for name in file_settings if getattr(self, name)]
         described += ["combine"] if self.combine != "average" else []
         if sources != ["files"] and described:
             raise ValueError(f"{', '.join(described)}: only for files, not for {sources[0]}; leave out")
         if self.prepared is not None:
+            if self.noise is not None:
+                raise ValueError("noise: not for prepared events, which stay on disk; use files or amplitudes")
             fixed = [name for name in ("selection", "split") if getattr(self, name) not in (None, SplitConfig())]
             if fixed:
                 raise ValueError(

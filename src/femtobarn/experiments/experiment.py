@@ -34,10 +34,11 @@ from torch import nn
 from femtobarn.evaluation.settings import EvaluationConfig
 from femtobarn.events.names import check_folder_name
 from femtobarn.experiments import document
-from femtobarn.experiments.data import DataConfig, StrictConfig
+from femtobarn.experiments.data import DataConfig
 from femtobarn.experiments.document import Tree
 from femtobarn.experiments.sections import InputsConfig, ModelConfig
 from femtobarn.experiments.spelling import conflicts, nested_schemas, rename, spellings
+from femtobarn.experiments.strict import StrictConfig
 from femtobarn.inputs import EVENTS, JETS, Inputs
 from femtobarn.models import check_depth, model_spec
 from femtobarn.tasks.config import TaskConfig

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from femtobarn.experiments.data import StrictConfig
 from femtobarn.experiments.spelling import spellings
+from femtobarn.experiments.strict import StrictConfig
 from femtobarn.inputs import INTERACTIONS, POINTS, Domain, feature_set
 from femtobarn.inputs.features import Augmentation
 from femtobarn.inputs.interactions import check

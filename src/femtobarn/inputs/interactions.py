@@ -49,6 +49,11 @@ INTERACTIONS: dict[str, Interaction] = {
     "mass2": Interaction(
         "invariant mass squared in GeV², as in ParT", lambda b: pairwise.mass2(b.momenta, b.mask), own=_mass2
     ),
+    "dot": Interaction(
+        "Minkowski product of the two momenta in GeV²",
+        lambda b: pairwise.dot(b.momenta, b.mask),
+        own=lambda b: _mass2(b) / 4,
+    ),
     "delta_r": Interaction("distance in pseudorapidity and azimuth", lambda b: pairwise.delta_r(b.momenta, b.mask)),
     "delta": Interaction("distance in rapidity and azimuth, as in ParT", lambda b: pairwise.delta(b.momenta, b.mask)),
     "kt": Interaction("min(pT) x delta in GeV, as in ParT", lambda b: pairwise.kt(b.momenta, b.mask)),

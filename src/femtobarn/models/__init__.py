@@ -5,6 +5,7 @@ from femtobarn.models.bdt import BDT
 from femtobarn.models.cnn import CNN
 from femtobarn.models.deepjet import DeepJet
 from femtobarn.models.depths import at_depth, check_depth, models_with
+from femtobarn.models.dsi import DSI
 from femtobarn.models.efn import EFN
 from femtobarn.models.fcn import FCN
 from femtobarn.models.jetimage import JetImage
@@ -13,6 +14,8 @@ from femtobarn.models.lgatr_slim import LGATrSlim
 from femtobarn.models.lloca import LLoCaParT, LLoCaParticleNet, LLoCaTransformer
 from femtobarn.models.lorentznet import LorentzNet
 from femtobarn.models.mipart import MIParT
+from femtobarn.models.mlp import MLP
+from femtobarn.models.mlp_i import MLPI
 from femtobarn.models.mpnn import MPNN
 from femtobarn.models.network import Network
 from femtobarn.models.part import ParT
@@ -38,8 +41,11 @@ __all__ = [
     "BDT",
     "CNN",
     "DEPTHS",
+    "DSI",
     "EFN",
     "FCN",
+    "MLP",
+    "MLPI",
     "MODELS",
     "MPNN",
     "PCNN",

@@ -39,6 +39,7 @@ class ModelSpec:
         needs_pairs: True if an experiment without interactions is an error.
         by_kind: True if it has slots for each type of particle of an event, so that constituents of jets are an error.
         lorentz: settings with which its outputs are the same in every frame; None if they never are.
+        double: True if it needs momenta in float64 for other reasons: masses of pairs.
         published: published sizes by name, with the settings that differ from the defaults.
     """
 
@@ -53,6 +54,7 @@ class ModelSpec:
     needs_pairs: bool
     by_kind: bool
     lorentz: Mapping[str, Any] | None
+    double: bool
     published: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -83,7 +85,7 @@ class ModelSpec:
         numbers, which float32 does not resolve. For other models, which use logarithms and angles, float32 is enough
         and takes half the memory.
         """
-        return torch.float64 if self.is_equivariant else torch.float32
+        return torch.float64 if self.is_equivariant or self.double else torch.float32
 
     def build(self, sizes: Sizes, **settings: Any) -> Any:
         """Build the model, a published size with its settings.
@@ -155,6 +157,7 @@ def model(
     pairs: bool | Literal["needed"] = True,
     by_kind: bool = False,
     lorentz: Mapping[str, Any] | None = None,
+    double: bool = False,
     published: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[type[T]], type[T]]:
     """Register a model under its name in configurations and on the command line; this is enough to test it, too.
@@ -168,6 +171,7 @@ def model(
             experiment without interactions an error, which the model raises as ValueError.
         by_kind: it selects the particles of an event by type, so that the constituents of jets are an error.
         lorentz: settings with which its outputs are the same in every frame; None if they never are.
+        double: it needs momenta in float64, though it is not the same in every frame.
         published: published sizes by name, with the settings that differ from the defaults.
 
     Raises:
@@ -191,6 +195,7 @@ def model(
             needs_pairs=pairs == "needed",
             by_kind=by_kind,
             lorentz=None if lorentz is None else dict(lorentz),
+            double=double,
             published=sizes,
         )
         return cls

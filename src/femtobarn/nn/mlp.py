@@ -25,6 +25,14 @@ def mlp(features: int, widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def gelu_mlp(features: int, widths: Sequence[int]) -> nn.Sequential:
+    """Fully connected layers of the given widths, each with GELU: smooth, as functions to be fitted closely are."""
+    layers: list[nn.Module] = []
+    for before, after in zip((features, *widths), widths, strict=False):
+        layers += [Linear(before, after), nn.GELU()]
+    return nn.Sequential(*layers)
+
+
 def init_he(network: nn.Module) -> None:
     """Initialize layers with ReLU whose inputs are small, such as directions within a jet; biases start at 0.
 

@@ -43,6 +43,16 @@ def mass2(momenta: Momenta, mask: Mask) -> Matrix:
     return _masked(value, mask)
 
 
+def dot(momenta: Momenta, mask: Mask) -> Matrix:
+    r"""Minkowski product of every pair in GeV², half of the invariant mass squared of massless particles.
+
+    .. math:: p_i \cdot p_j = E_i E_j - \vec p_i \cdot \vec p_j
+    """
+    p = fill_padding(momenta, mask)
+    metric = torch.tensor(lorentz.METRIC, dtype=p.dtype, device=p.device)
+    return _masked((p * metric) @ p.transpose(1, 2), mask)
+
+
 def mass(momenta: Momenta, mask: Mask) -> Matrix:
     """Invariant mass of every pair in GeV, 0 where rounding makes its square negative."""
     return lorentz.safe_sqrt(mass2(momenta, mask))

@@ -246,6 +246,8 @@ def _limits(predictor: Predictor, events: Mapping[str, AnyColumns]) -> list[str]
 def _describe_data(data: DataConfig) -> str:
     names = (Path(pattern).name for patterns in _patterns(data) for pattern in patterns)
     name = f"the sample {data.sample} of femtobarn" if data.sample else ", ".join(names)
+    if data.amplitudes:
+        name = f"{data.amplitudes.points} points of {data.amplitudes.process}"
     if data.prepared:
         name = f"the prepared events {Path(data.prepared).name}"
     return f"{name}, {data.selection}" if data.selection else name

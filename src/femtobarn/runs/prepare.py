@@ -18,6 +18,7 @@ from femtobarn.events.storage.files import checksum
 from femtobarn.experiments.data import DataConfig
 from femtobarn.runs.split_checks import Flow, origin
 from femtobarn.runs.splits import reader_settings, resolve
+from femtobarn.simulate.amplitudes import draw_amplitudes
 
 #: Bytes of the files that are read per shard that is written.
 BYTES_PER_SHARD = 48_000_000
@@ -55,6 +56,8 @@ def prepare_shards(
     """
     if data.prepared is not None:
         raise ValueError(f"{data.prepared} holds prepared events already")
+    if data.noise is not None:
+        raise ValueError("data.noise is added when a training reads its events; leave it out to prepare them")
     paths = [path for paths in resolve(data).values() for path in paths]
     n_bytes = sum(path.stat().st_size for path in paths) if paths else 0
     origins: list[dict[str, Any]] = []
@@ -95,11 +98,11 @@ def _selected(
 
 def _pieces(data: DataConfig, origins: list[dict[str, Any]], piece_events: int) -> Iterator[tuple[Path, Events]]:
     """All events, each piece with its file; the provenance of the files is appended to `origins`."""
-    if data.sample is not None:
-        events = load_sample(data.sample)
+    if data.sample is not None or data.amplitudes is not None:
+        events = draw_amplitudes(data.amplitudes.plan()) if data.amplitudes else load_sample(str(data.sample))
         origins.append(dict(events.provenance))
         for piece in _slices(events, piece_events):
-            yield Path(data.sample), piece
+            yield Path(data.sample or "amplitudes"), piece
         return
     for process, paths in resolve(data).items():
         refuse_twice([{"path": str(path), "sha256": checksum(path)} for path in paths])

@@ -25,7 +25,9 @@ from femtobarn.experiments.experiment import Experiment
 from femtobarn.inputs import make_batch
 from femtobarn.inputs.datasets import Dataset, InMemoryDataset, ShardedDataset
 from femtobarn.runs.event_cache import EventCache
+from femtobarn.runs.noise import add_noise
 from femtobarn.runs.split_checks import Flow, check_splits, missing_process, origin
+from femtobarn.simulate.amplitudes import draw_amplitudes
 from femtobarn.tasks.base import FittedTask
 from femtobarn.tasks.config import TaskConfig
 from femtobarn.tasks.registry import task_kind
@@ -157,7 +159,7 @@ class _SelectedEvents(NamedTuple):
 
 def _read_all(data: DataConfig, state: FileState, cache: EventCache) -> _SelectedEvents:
     # neither the fraction nor the split changes what is read
-    everything = data.model_copy(update={"fraction": 1.0, "split": SplitConfig()})
+    everything = data.model_copy(update={"fraction": 1.0, "split": SplitConfig(), "noise": None})
     return cache.get("files", (everything, state), lambda: _read(everything), max_entries=1)
 
 
@@ -171,6 +173,8 @@ def _read(data: DataConfig) -> _SelectedEvents:
         events = concatenate([dataset.events for dataset in datasets])
     elif data.sample is not None:
         events = load_sample(data.sample)
+    elif data.amplitudes is not None:
+        events = draw_amplitudes(data.amplitudes.plan())
     else:
         parts = [read_paths(paths, reader_settings(data, process)) for process, paths in resolve(data).items()]
         events = concatenate(parts, data.combine)
@@ -184,6 +188,8 @@ def _read(data: DataConfig) -> _SelectedEvents:
 
 def _origin(data: DataConfig) -> str:
     """Origin of the events, for messages."""
+    if data.amplitudes is not None:
+        return f"the points of {data.amplitudes.process}"
     if data.prepared is not None or data.sample is not None:
         return str(data.prepared or data.sample)
     return origin([path for paths in resolve(data).values() for path in paths])
@@ -220,7 +226,9 @@ def _split_events(data: DataConfig, settings: TaskConfig, state: FileState, cach
     events = events[np.isin(events.process, processes)]
     check_numbers(events)
     parts = split(events, data.split)
-    train, validation = (weighted(subset(part, data.fraction)) for part in (parts.train, parts.validation))
+    train, validation = (
+        weighted(add_noise(subset(part, data.fraction), data.noise)) for part in (parts.train, parts.validation)
+    )
     by_name = dict(zip(SPLITS, (train, validation, parts.test), strict=True))
     check_splits(
         settings,

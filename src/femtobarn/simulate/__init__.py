@@ -10,24 +10,30 @@ from typing import Any
 
 _MODULES = {
     "SOURCES": "jets",
+    "AmplitudePlan": "amplitudes",
     "Generator": "generator",
     "Jets": "jets",
     "Plan": "plan",
     "Preselection": "generator",
     "Progress": "units",
     "reconstruct": "detector",
+    "draw_amplitudes": "amplitudes",
     "run": "production",
+    "simulate_amplitudes": "amplitudes",
 }
 
 __all__ = [  # loaded when asked for
     "SOURCES",
+    "AmplitudePlan",
     "Generator",
     "Jets",
     "Plan",
     "Preselection",
     "Progress",
+    "draw_amplitudes",
     "reconstruct",
     "run",
+    "simulate_amplitudes",
 ]
 
 

@@ -20,6 +20,9 @@ from femtobarn.physics.objects import GLUON, INCOMING, PHOTON, Z_BOSON
 #: Types of the outgoing legs by their symbol in a process.
 OUTGOING = {"z": Z_BOSON, "a": PHOTON, "g": GLUON}
 
+#: Order of perturbation theory without loops.
+TREE = "tree"
+
 #: A rotation about the axis (1, 2, 2)/3 that moves all coordinates, by an angle with the cosine 7/25.
 ROTATION = ((9 / 25, -12 / 25, 20 / 25), (20 / 25, 15 / 25, 0.0), (-12 / 25, 16 / 25, 15 / 25))
 
@@ -54,6 +57,11 @@ class Process:
     def kinds(self) -> tuple[int, ...]:
         """Codes of `femtobarn.physics.objects` of the legs."""
         return (INCOMING, INCOMING, *(OUTGOING[leg] for leg in self.legs[2:]))
+
+    @property
+    def has_loop(self) -> bool:
+        """Whether its lowest order is a loop, whose formulas lose digits near singular points."""
+        return self.order != TREE
 
     def masses(self, couplings: Couplings = COUPLINGS) -> tuple[float, ...]:
         """Masses of the outgoing legs in GeV."""
@@ -119,12 +127,12 @@ def _processes() -> dict[str, Process]:
     # points per batch, by the number of gluons; the fastest of those tried on one core
     sizes = {1: 16384, 2: 8192, 3: 2048, 4: 1024}
     processes = [
-        Process(f"{quark} {quark}~ > z {' '.join('g' * n)}", "tree", _z(quark), sizes[n], giele)
+        Process(f"{quark} {quark}~ > z {' '.join('g' * n)}", TREE, _z(quark), sizes[n], giele)
         for quark in ("u", "d")
         for n in (1, 2, 3, 4)
     ]
     processes += [
-        Process(f"g g > {' '.join('g' * n)}", "tree", _gluons, {2: 8192, 3: 2048, 4: 512}[n], giele) for n in (2, 3, 4)
+        Process(f"g g > {' '.join('g' * n)}", TREE, _gluons, {2: 8192, 3: 2048, 4: 512}[n], giele) for n in (2, 3, 4)
     ]
     loop = {
         "g g > a a": (lambda momenta, couplings: {"amplitude": diphoton(momenta, couplings)}, 16384, "hep-ph/0109078"),
