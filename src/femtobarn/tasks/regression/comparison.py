@@ -16,9 +16,11 @@ from femtobarn.tasks.regression.metrics import (
     METRICS,
     UNRANKED,
     bins_of,
+    largest_events,
+    largest_label,
     metric_replicas,
 )
-from femtobarn.tasks.regression.regressor import OBSERVABLES, TARGETS
+from femtobarn.tasks.regression.regressor import OBSERVABLES, SCALES, TARGETS
 
 #: Headings of the metrics.
 HEADINGS = {
@@ -26,6 +28,7 @@ HEADINGS = {
     "resolution": "resolution (68 %)",
     "resolution_95": "resolution (95 %)",
     "tails": "tails > 3 σ",
+    "mse": "MSE",
     "r2": "R²",
 }
 
@@ -74,11 +77,19 @@ def processes_of(comparison: AnyComparison) -> tuple[str, ...]:
 
 
 def main_sections(comparison: AnyComparison) -> list[Section]:
-    """Metrics of each target over all events."""
-    return [
-        Section(target, tuple(Column(Metric(name, target), heading) for name, heading in HEADINGS.items()))
-        for target in targets_of(comparison)
-    ]
+    """Metrics of each target over all events, and over the events with its largest values."""
+    predictions = comparison.rows[0].runs[0].predictions
+    headings = {name: heading for name, heading in HEADINGS.items() if name != "mse" or SCALES in predictions.metadata}
+    sections = []
+    for target in targets_of(comparison):
+        parts = {target: None, f"{target}: {largest_label(target)}": largest_label(target)}
+        if largest_events(predictions, target) is None:
+            parts = {target: None}
+        sections += [
+            Section(title, tuple(Column(Metric(name, target, at=at), heading) for name, heading in headings.items()))
+            for title, at in parts.items()
+        ]
+    return sections
 
 
 def process_sections(comparison: AnyComparison) -> list[Section]:

@@ -13,7 +13,7 @@ from femtobarn.evaluation.bootstrap import Evaluated, Replicas, bootstrap_std, d
 from femtobarn.evaluation.measurement import Metric
 from femtobarn.evaluation.predictions import Predictions
 from femtobarn.tasks.regression.config import RegressionEvaluationConfig
-from femtobarn.tasks.regression.regressor import OBSERVABLES, PREDICTED, TARGETS, TRUE
+from femtobarn.tasks.regression.regressor import OBSERVABLES, PREDICTED, SCALES, TARGETS, TRUE
 
 #: Names of the metrics and their meaning; r is the relative error (predicted - true) / |true|.
 METRICS = {
@@ -21,16 +21,21 @@ METRICS = {
     "resolution": "half width of the central 68.3 % interval of r",
     "resolution_95": "half width of the central 95.4 % interval of r",
     "tails": "fraction of events with |r - bias| above three times the resolution",
+    "mse": "mean squared error of the transformed target, in units of its variance in the training events",
     "r2": "R², one minus the mean squared error over the variance of the true values",
 }
 
 #: Metrics whose lowest value is the best; bias has no best value.
-LOWER_IS_BETTER = frozenset({"resolution", "resolution_95", "tails"})
+LOWER_IS_BETTER = frozenset({"resolution", "resolution_95", "tails", "mse"})
 UNRANKED = frozenset({"bias"})
 
 #: Probabilities of 1 and 2 standard deviations of a Gaussian, so that widths are comparable with its sigma.
 ONE_SIGMA, TWO_SIGMA = math.erf(1 / math.sqrt(2)), math.erf(2 / math.sqrt(2))
 QUANTILES = (0.5, 0.5 - ONE_SIGMA / 2, 0.5 + ONE_SIGMA / 2, 0.5 - TWO_SIGMA / 2, 0.5 + TWO_SIGMA / 2)
+
+
+#: Fraction of the events with the largest values of a target that have metrics of their own, and the fewest of them.
+LARGEST_FRACTION, MIN_LARGEST_EVENTS = 0.01, 10
 
 
 class Bin(NamedTuple):
@@ -124,6 +129,8 @@ def metric_replicas(predictions: Predictions, settings: RegressionEvaluationConf
                 true = predictions.columns[TRUE + target][chosen].astype(np.float64)
                 predicted = predictions.columns[PREDICTED + target][chosen].astype(np.float64)
                 numbers = _measure(errors[target][chosen], true, predicted, weights[:, chosen])
+                if scale := predictions.metadata.get(SCALES, {}).get(target):
+                    numbers["mse"] = _standardised_mse(scale, true, predicted, weights[:, chosen])
                 for name, column in numbers.items():
                     by_metric.setdefault(Metric(name, target, at=label), []).append(column)
     return Replicas({metric: np.concatenate(blocks) for metric, blocks in by_metric.items()})
@@ -137,6 +144,9 @@ def _parts(
     names = [str(name) for name in np.unique(predictions.process)]
     if len(names) > 1:
         yield from ((name, predictions.process == name) for name in names)
+    for target in predictions.metadata[TARGETS]:
+        if (events := largest_events(predictions, target)) is not None:
+            yield largest_label(target), events
     for variable in (*predictions.metadata[TARGETS], *predictions.metadata[OBSERVABLES]):
         for each in bins_of(predictions, variable, settings.bins):
             yield each.label, each.events
@@ -147,7 +157,7 @@ def _measure(
     true: NDArray[np.float64],
     predicted: NDArray[np.float64],
     weights: NDArray[np.float64],
-) -> Mapping[str, NDArray[np.float64]]:
+) -> dict[str, NDArray[np.float64]]:
     """Metrics of some events for each row of weights."""
     bias, low, high, low_95, high_95 = weighted_quantiles(error, weights, QUANTILES).T
     resolution = (high - low) / 2
@@ -164,6 +174,34 @@ def _measure(
         "tails": (weights * outside).sum(axis=1) / total,
         "r2": r2,
     }
+
+
+def _standardised_mse(
+    scale: Mapping[str, Any], true: NDArray[np.float64], predicted: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean squared error after the transformation, divided by the variance of the training events."""
+    if scale["transform"] == "log":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            true, predicted = np.log(true), np.log(predicted)
+    squares = ((predicted - true) / scale["std"]) ** 2
+    mean: NDArray[np.float64] = weights @ squares / weights.sum(axis=1)
+    return mean
+
+
+def largest_label(target: str) -> str:
+    """Label of the metrics of the events with the largest values of a target."""
+    return f"largest {LARGEST_FRACTION:.0%} of {target}"
+
+
+def largest_events(predictions: Predictions, target: str) -> NDArray[np.bool_] | None:
+    """The events with the largest true values of a target; None if they are too few for metrics of their own."""
+    n_events = int(LARGEST_FRACTION * len(predictions))
+    if n_events < MIN_LARGEST_EVENTS:
+        return None
+    order = np.argsort(predictions.columns[TRUE + target], kind="stable")
+    chosen = np.zeros(len(predictions), dtype=bool)
+    chosen[order[-n_events:]] = True
+    return chosen
 
 
 def weighted_quantiles(

@@ -24,6 +24,9 @@ PREDICTED, TRUE = "predicted_", "true_"
 #: Metadata of `predictions.parquet`: names of the targets, and of the observables.
 TARGETS, OBSERVABLES = "targets", "observables"
 
+#: Metadata of `predictions.parquet`: transformation of each target, and its standard deviation in the training events.
+SCALES = "scales"
+
 
 class Regressor(nn.Module):
     """A regression with the scale of its targets.
@@ -156,7 +159,14 @@ class Regressor(nn.Module):
             hard=events.hard,
             weight=events.weight * factor[codes] * len(events),
             columns={**columns, **values},
-            metadata={TARGETS: list(self.names), OBSERVABLES: list(observables)},
+            metadata={
+                TARGETS: list(self.names),
+                OBSERVABLES: list(observables),
+                SCALES: {
+                    name: {"transform": self.config.transforms[name], "std": std}
+                    for name, std in zip(self.names, self.std.tolist(), strict=True)
+                },
+            },
         )
 
 
