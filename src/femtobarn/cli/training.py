@@ -66,7 +66,12 @@ def evaluate(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="Study in YAML, or the name of a shipped study: four-top-small.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Study in YAML, or the name of a shipped study: four-top-small, jet-mass-small, amplitudes-small."
+        ),
+    ],
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; default: runs/NAME.")] = None,
     workers: Workers = None,
@@ -137,7 +142,11 @@ def _run_study(planned: Sequence[PlannedRun], expected: Estimate, n_workers: int
 @app.command()
 def tune(
     name: Annotated[
-        str, typer.Argument(help="Experiment or study in YAML, or the name of a shipped study: four-top-small.")
+        str,
+        typer.Argument(
+            help="Experiment or study in YAML, or the name of a shipped study: four-top-small, jet-mass-small, "
+            "amplitudes-small."
+        ),
     ],
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; default: runs/scan-NAME.")] = None,

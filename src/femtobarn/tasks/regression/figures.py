@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from femtobarn.evaluation.comparison import ModelResult
 from femtobarn.evaluation.measurement import Metric
@@ -16,6 +17,9 @@ from femtobarn.report.style import WIDTH, PlotStyle, literal, panels
 from femtobarn.tasks.regression.comparison import AnyComparison, targets_of
 from femtobarn.tasks.regression.metrics import bins_of, relative_error, weighted_quantiles
 from femtobarn.tasks.regression.regressor import PREDICTED, TRUE
+
+#: Ratio of the 99 % to the 1 % quantile from which an axis is logarithmic.
+MIN_LOG_RANGE = 50.0
 
 #: Bins of histograms of the relative error.
 ERROR_BINS = 60
@@ -63,20 +67,24 @@ def draw_errors(comparison: AnyComparison, styles: Mapping[str, PlotStyle]) -> F
 def draw_bins(comparison: AnyComparison, styles: Mapping[str, PlotStyle], target: str, variable: str) -> Figure:
     """Bias and resolution of a target in bins of a target or an observable, one line per model."""
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    bins = bins_of(comparison.rows[0].runs[0].predictions, variable, comparison.settings.bins)
-    middles = np.array([(each.low + each.high) / 2 for each in bins])
-    widths = np.array([(each.high - each.low) / 2 for each in bins])
+    predictions = comparison.rows[0].runs[0].predictions
+    bins = bins_of(predictions, variable, comparison.settings.bins)
+    edges = np.array([(edge_bin.low, edge_bin.high) for edge_bin in bins]).T
+    is_log = bool(edges.min() > 0 and edges[1, -1] > MIN_LOG_RANGE * edges[1, 0])
+    low, high = np.log(edges) if is_log else edges
+    scale = np.exp if is_log else np.asarray
     for axes, name in zip(figure.subplots(1, 2), ("bias", "resolution"), strict=True):
         for number, row in enumerate(comparison.rows):
             measurements = [row.measurements[Metric(name, target, at=each.label)] for each in bins]
             values = [np.nan if each.value is None else each.value for each in measurements]
             errors = [each.statistical or 0.0 for each in measurements]
             style = styles[row.label]
-            shift = 0.3 * widths * (number - (len(comparison.rows) - 1) / 2) / max(len(comparison.rows), 1)
+            offset = 0.15 * (number - (len(comparison.rows) - 1) / 2) / len(comparison.rows)
+            middles = scale(low + (0.5 + offset) * (high - low))
             axes.errorbar(
-                middles + shift,
+                middles,
                 values,
-                xerr=widths if number == 0 else None,
+                xerr=np.abs(edges - middles) if number == 0 else None,
                 yerr=errors,
                 color=style.color,
                 marker=style.marker,
@@ -86,11 +94,17 @@ def draw_bins(comparison: AnyComparison, styles: Mapping[str, PlotStyle], target
                 capsize=2,
                 label=literal(row.label),
             )
-        axes.set(xlabel=literal(variable), ylabel=f"{name} of {literal(target)}")
+        axes.set(xlabel=literal(variable), ylabel=f"{name} of {literal(target)}", xscale="log" if is_log else "linear")
         if name == "bias":
             axes.axhline(0, color="black", linewidth=0.8)
             axes.legend(fontsize=8)
     return figure
+
+
+def spans_decades(values: NDArray[Any]) -> bool:
+    """Whether values are positive and spread over so many orders of magnitude that an axis has to be logarithmic."""
+    low, high = np.quantile(values, (0.01, 0.99))
+    return bool(values.min() > 0 and high > MIN_LOG_RANGE * low)
 
 
 def draw_scatter(row: ModelResult[Any], targets: tuple[str, ...]) -> Figure:
@@ -100,10 +114,14 @@ def draw_scatter(row: ModelResult[Any], targets: tuple[str, ...]) -> Figure:
     for axes, target in zip(grid, targets, strict=True):
         true, predicted = predictions.columns[TRUE + target], predictions.columns[PREDICTED + target]
         low, high = np.quantile(np.concatenate([true, predicted]), (0.002, 0.998))
-        counts, x, y = np.histogram2d(true, predicted, bins=50, range=[[low, high]] * 2, weights=predictions.weight)
+        is_log = spans_decades(true)
+        edges = np.geomspace(low, high, 51) if is_log else np.linspace(low, high, 51)
+        counts, x, y = np.histogram2d(true, predicted, bins=edges, weights=predictions.weight)
         shown = np.where(counts > 0, counts, np.nan).T
         mesh = axes.pcolormesh(x, y, shown, cmap="Blues", norm=LogNorm(), rasterized=True)
         figure.colorbar(mesh, ax=axes, label="weight of events")
         axes.plot([low, high], [low, high], color="#bd1f01", linewidth=1, linestyle=":")
-        axes.set(xlabel=f"true {literal(target)}", ylabel=f"predicted {literal(target)}", aspect="equal")
+        axes.set(xlabel=f"true {literal(target)}", ylabel=f"predicted {literal(target)}")
+        axes.set(xscale="log", yscale="log") if is_log else None
+        axes.set_aspect("equal")
     return figure
