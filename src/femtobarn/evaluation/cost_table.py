@@ -39,7 +39,7 @@ def _texts(row: ModelResult[Any]) -> list[str]:
     parameters, leaves, flops = (mean_of(row, name) for name in ("parameters", "leaves", "flops"))
     speeds = [mean_of(row, name) for name in ("events_per_second", "scored_per_second")]
     size = spaced(parameters) if parameters else f"{spaced(leaves)} leaves" if leaves else NOTHING
-    return [size, shortened(flops) if flops else NOTHING, *(_speed(each) if each else NOTHING for each in speeds)]
+    return [size, shortened(flops) if flops else NOTHING, *(_speed(speed) if speed else NOTHING for speed in speeds)]
 
 
 def _speed(value: float) -> str:

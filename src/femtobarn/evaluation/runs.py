@@ -192,7 +192,7 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
     Raises:
         ValueError: a path that does not exist or holds no run.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for path in paths:
         if not path.is_dir():
             raise ValueError(f"{path} is no folder; give run folders, or a study's folder")
@@ -206,8 +206,8 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
                 (places[part] for part in folder.relative_to(path).parts if part in places), default=len(places)
             )
         )
-        found += [folder for folder in inside if folder not in found]
-    return found
+        folders += [folder for folder in inside if folder not in folders]
+    return folders
 
 
 def _history(path: Path) -> Sequence[Mapping[str, Any]]:

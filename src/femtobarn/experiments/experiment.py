@@ -322,12 +322,12 @@ def _anchored(tree: Tree, folder: Path) -> Tree:
             return {key: anchor(inner) for key, inner in value.items()}
         return [anchor(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    found = dict(tree)
+    anchored = dict(tree)
     for section, key in PATHS:
         own = tree.get(section)
         if isinstance(own, Mapping) and own.get(key):
-            found[section] = {**found[section], key: anchor(own[key])}
-    return found
+            anchored[section] = {**anchored[section], key: anchor(own[key])}
+    return anchored
 
 
 def _keys(place: tuple[str, ...], tree: Tree) -> Mapping[str, str]:

@@ -32,14 +32,14 @@ class Setting(NamedTuple):
 
 def sections() -> dict[str, type[BaseModel]]:
     """Schema of each section of an experiment. `task:KIND` and `evaluation:KIND` are sections of other tasks."""
-    found: dict[str, type[BaseModel]] = {}
+    schemas: dict[str, type[BaseModel]] = {}
     for kind in (DEFAULT_TASK, *(name for name in sorted(TASKS) if name != DEFAULT_TASK)):
         schema = experiment_schema(kind)
         for key in schema.model_fields:
             name = key if kind == DEFAULT_TASK or key not in ("task", "evaluation") else f"{key}:{kind}"
             if nested := nested_schemas([schema], key):
-                found[name] = nested[0]
-    return found | {"data.mapping": ColumnMapping, "data.mapping.objects": Columns}
+                schemas[name] = nested[0]
+    return schemas | {"data.mapping": ColumnMapping, "data.mapping.objects": Columns}
 
 
 def section_settings(section: str) -> list[Setting]:

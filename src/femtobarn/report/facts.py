@@ -26,9 +26,9 @@ def facts(comparison: Comparison[Any]) -> dict[str, Any]:
             versions.setdefault(str(name), set()).add(str(value))
     root = Path(os.path.commonpath([run.path.resolve().parent for run in runs]))
     inputs = [run.meta.get("inputs") or {} for run in runs]
-    told = _plain(inputs[0].get("provenance") or {})
-    made = told.pop("processes") if isinstance(told.get("processes"), dict) else {}
-    lines = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110).splitlines() if told else []
+    sample = _plain(inputs[0].get("provenance") or {})
+    processes = sample.pop("processes") if isinstance(sample.get("processes"), dict) else {}
+    lines = yaml.safe_dump(sample, sort_keys=False, allow_unicode=True, width=110).splitlines() if sample else []
     return {
         "best": best.label,
         "config": yaml.safe_dump(
@@ -36,9 +36,9 @@ def facts(comparison: Comparison[Any]) -> dict[str, Any]:
         ),
         "differences": [(row.label, _differences(best, row)) for row in comparison.rows if row is not best],
         "versions": {name: " or ".join(sorted(values)) for name, values in versions.items()},
-        "fingerprints": sorted({str(each["fingerprint"]) for each in inputs if each.get("fingerprint")}),
-        "processes": [_process(name, record) for name, record in made.items() if isinstance(record, dict)],
-        "cut_flow": _cut_flow(made),
+        "fingerprints": sorted({str(record["fingerprint"]) for record in inputs if record.get("fingerprint")}),
+        "processes": [_process(name, record) for name, record in processes.items() if isinstance(record, dict)],
+        "cut_flow": _cut_flow(processes),
         "provenance": "\n".join(lines[:LINES]),
         "left_out": max(len(lines) - LINES, 0),
         "commands": list(dict.fromkeys(str(run.meta["command"]) for run in runs if run.meta.get("command"))),
@@ -75,7 +75,7 @@ def _cut_flow(made: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[
 
 
 def _differences(best: ModelResult[Any], row: ModelResult[Any]) -> list[tuple[str, str]]:
-    base, other = (_flat(each.runs[0].config) for each in (best, row))
+    base, other = (_flat(result.runs[0].config) for result in (best, row))
     changed = [name for name in (*base, *(name for name in other if name not in base)) if name not in ("label", "seed")]
     another = base.get("model.name") != other.get("model.name")
     return [

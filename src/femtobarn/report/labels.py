@@ -55,7 +55,7 @@ def place_labels(
     scale = figure.dpi / 72
     x, y, error = np.array(points, dtype=np.float64).T
     at, low, high = (
-        axes.transData.transform(np.stack([x, each], axis=1)) / scale for each in (y, y - error, y + error)
+        axes.transData.transform(np.stack([x, values], axis=1)) / scale for values in (y, y - error, y + error)
     )
     marks = np.concatenate([at - MARK, at + MARK], axis=1)
     aside = np.array([1.0, 0.0])
@@ -84,7 +84,7 @@ def place_labels(
 
 def _corners(width: float, height: float) -> tuple[Boxes, NDArray[np.float64]]:
     """Boxes of a label around the origin, one for each distance and direction, and their distances."""
-    reach, angle = (each.ravel().astype(np.float64) for each in np.meshgrid(REACHES, np.radians(ANGLES), indexing="ij"))
+    reach, angle = (grid.ravel().astype(np.float64) for grid in np.meshgrid(REACHES, np.radians(ANGLES), indexing="ij"))
     along, up = np.cos(angle), np.sin(angle)
     left = along * reach + np.select([along > 0.1, along < -0.1], [0.0, -width], -width / 2)
     lower = up * reach + np.select([up > 0.5, up < -0.5], [0.0, -height], -height / 2)
@@ -95,9 +95,9 @@ def _area(boxes: Boxes) -> NDArray[np.float64]:
     return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
-def _shared(some: Boxes, others: Boxes) -> NDArray[np.float64]:
+def _shared(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
     """The area that each box shares with each of the others."""
-    sides = np.minimum(some[:, None, 2:], others[None, :, 2:]) - np.maximum(some[:, None, :2], others[None, :, :2])
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
     return np.asarray(np.maximum(sides, 0).prod(axis=-1))
 
 

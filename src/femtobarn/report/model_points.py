@@ -43,11 +43,11 @@ def draw_sizes(
         return figure
     groups = _by_kind(kinds)
     figure, grid = panels(len(groups), columns=2, height=3.4)
-    for axes, (kind, mine) in zip(grid, groups.items(), strict=True):
+    for axes, (kind, labels) in zip(grid, groups.items(), strict=True):
         for label, sizes in rows.items():
-            if label not in mine:
+            if label not in labels:
                 axes.plot(*_points_of(sizes, column.metric)[:2], color="#dddddd", linewidth=0.9, zorder=0)
-        for label in mine:
+        for label in labels:
             _growth(axes, label, rows[label], styles[label], column)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)  # a dozen models would hide the lines
         axes.set_title(literal(kind))

@@ -60,10 +60,10 @@ def _spread(batch: Batch, count: int) -> Batch:
 
 def _each(batch: Batch) -> list[Batch]:
     """Every event on its own, without slots beyond its last object."""
-    found = []
+    batches = []
     for place in range(len(batch)):
-        one = batch[place : place + 1]
-        slots = max(1, int(one.mask.sum()))
-        sides = {name: getattr(one, name)[:, :slots] for name in ("momenta", "kind", "mask", "tracks")}
-        found.append(one.replace(**sides))
-    return found
+        event = batch[place : place + 1]
+        slots = max(1, int(event.mask.sum()))
+        columns = {name: getattr(event, name)[:, :slots] for name in ("momenta", "kind", "mask", "tracks")}
+        batches.append(event.replace(**columns))
+    return batches

@@ -60,29 +60,29 @@ def _explained(
     assert isinstance(evaluation, ClassificationEvaluationConfig)
     weight = chosen.expected(evaluation.luminosity)
     for name in chosen.processes:
-        mine = chosen.process == name
-        weight[mine] *= task.yields[name] / weight[mine].sum()
+        in_process = chosen.process == name
+        weight[in_process] *= task.yields[name] / weight[in_process].sum()
     tally = Tally(chosen.process, chosen.hard, weight, task.signal)
     batch = predictor.batch(chosen)
 
     def watch(step: str, done: int) -> None:
         progress(f"{step}: {done} of {len(chosen)} events" if done else step)
 
-    found = predictor.model.explain(task.log_odds, batch, tally, watch)
+    attributions = predictor.model.explain(task.log_odds, batch, tally, watch)
     return {
         "label": predictor.experiment.label,
         "signal": list(task.signal),
         "events": {name: int((chosen.process == name).sum()) for name in tally.groups if name in chosen.processes},
         "seed": seed,
-        **found,
+        **attributions,
     }
 
 
-def choose(events: Events, most: int, seed: int) -> NDArray[np.intp]:
-    """Rows of up to `most` events of each process, chosen at random, in the order they have."""
+def choose(events: Events, n_events: int, seed: int) -> NDArray[np.intp]:
+    """Rows of up to `n_events` events of each process, chosen at random, in the order they have."""
     rng = np.random.default_rng(seed)
     chosen = []
     for name in sorted(events.processes):
-        mine = np.flatnonzero(events.process == name)
-        chosen.append(rng.permutation(mine)[:most])
+        rows = np.flatnonzero(events.process == name)
+        chosen.append(rng.permutation(rows)[:n_events])
     return np.sort(np.concatenate(chosen))

@@ -64,27 +64,27 @@ def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int 
         raise ValueError(f"{folder} was judged as a tagger of jets; a fit needs evaluation.metrics: significance")
     filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)
     shapes = variations(folder, filled)
-    found = fit(filled, settings.systematic, variations=shapes)
-    told = {
+    result = fit(filled, settings.systematic, variations=shapes)
+    content = {
         "settings": run.metrics["settings"],
         "scores": checksum(predictions_file(folder)),
         "pyhf": pyhf.__version__,
         "least": least,
         "systematics": list(shapes),
-        "discovery": _number(found.discovery),
-        "limit": {**_number(found.limit), "band": list(found.band)},
+        "discovery": _number(result.discovery),
+        "limit": {**_number(result.limit), "band": list(result.band)},
         "edges": filled.edges.tolist(),
         "effective": filled.effective.tolist(),
         "yields": {name: values[0].tolist() for name, values in filled.yields.items()},
         "errors": {name: values.tolist() for name, values in filled.errors.items()},
     }
     with provenance.folder_lock(folder) as lock:
-        if checksum(predictions_file(folder)) != told["scores"]:
+        if checksum(predictions_file(folder)) != content["scores"]:
             raise RuntimeError(f"{folder} was judged anew while its scores were fitted; fit them again")
         form = workspace(filled, settings.systematic, variations=shapes)
         provenance.atomic_write_json(folder / WORKSPACE, form, check=lock.check)
-        write_checked_json(folder / FIT, told, check=lock.check)
-    return told
+        write_checked_json(folder / FIT, content, check=lock.check)
+    return content
 
 
 def variations(folder: Path, filled: Histogram) -> Variations:
@@ -94,19 +94,19 @@ def variations(folder: Path, filled: Histogram) -> Variations:
         folder: of the run; what it holds of earlier scores does not count.
         filled: the histogram of the events as they are.
     """
-    told = (read_systematics(folder) or {"shifts": ()})["shifts"]
-    found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+    available = (read_systematics(folder) or {"shifts": ()})["shifts"]
+    templates: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     for source in SYSTEMATICS:
         names = [f"{source}_{direction}" for direction in DIRECTIONS]
-        if any(name not in told for name in names):
+        if any(name not in available for name in names):
             continue
         shifted = [fill(Scores.read(folder / FOLDER / f"{name}.parquet"), filled.edges).yields for name in names]
-        found[source] = {}
+        templates[source] = {}
         for process, values in filled.yields.items():
-            up, down = (each[process][0] for each in shifted)
+            up, down = (yields[process][0] for yields in shifted)
             up = 2 * values[0] - down if source in MIRRORED else up
-            found[source][process] = np.maximum(up, 0.0), np.maximum(down, 0.0)
-    return found
+            templates[source][process] = np.maximum(up, 0.0), np.maximum(down, 0.0)
+    return templates
 
 
 def _number(values: NDArray[np.float64]) -> dict[str, Any]:

@@ -53,12 +53,12 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
 
 
 def _safety(predictor: Predictor, folder: Path, events: int, seed: int) -> dict[str, Any]:
-    task, seen = require_classifier(predictor, folder), predictor.experiment.inputs
-    if seen.domain is not JETS:
-        raise ValueError(f"{folder}: only jet taggers are tested; this model uses {seen.domain.members}")
+    task, inputs = require_classifier(predictor, folder), predictor.experiment.inputs
+    if inputs.domain is not JETS:
+        raise ValueError(f"{folder}: only jet taggers are tested; this model uses {inputs.domain.members}")
     held_out = predictor.splits(folder).test.events
     chosen = held_out[:: -(-len(held_out) // events)]
-    check_features(chosen, seen.features)
+    check_features(chosen, inputs.features)
 
     def log_odds(jets: Events) -> NDArray[np.float64]:
         odds: NDArray[np.float64] = task.log_odds(predictor.predict_logits(jets).double()).numpy()
@@ -71,12 +71,12 @@ def changes(number: Number, jets: Events, seed: int = 1) -> dict[str, Any]:
     """Quantiles of the changes of a number of each jet for the emissions of `STEPS`."""
     before = number(jets)
     low, high = np.quantile(before, [0.16, 0.84])
-    found: dict[str, Any] = {"spread": float(high - low) / 2}
+    quantiles: dict[str, Any] = {"spread": float(high - low) / 2}
     for name, emission in (("soft", add_soft_particle), ("collinear", split_collinear)):
-        found[name] = []
+        quantiles[name] = []
         for step in STEPS:
             # the same directions at every step
             after = number(emission(jets, step, np.random.default_rng(seed)))
-            median, most = np.quantile(np.abs(after - before), [0.5, 0.9])
-            found[name].append({"step": step, "median": float(median), "most": float(most)})
-    return found
+            median, upper = np.quantile(np.abs(after - before), [0.5, 0.9])
+            quantiles[name].append({"step": step, "median": float(median), "most": float(upper)})
+    return quantiles

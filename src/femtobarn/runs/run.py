@@ -212,21 +212,21 @@ def is_finished(folder: Path) -> bool:
 
 def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
     """What an experiment changes against the one in a run folder, by path; device and threads change no result."""
-    found = experiments.differences(experiments.load(folder / CONFIG), experiment)
-    return {path: change for path, change in found.items() if path not in RUNTIME_PATHS}
+    changes = experiments.differences(experiments.load(folder / CONFIG), experiment)
+    return {path: change for path, change in changes.items() if path not in RUNTIME_PATHS}
 
 
 def _claim(experiment: Experiment, lock: OpenFolder) -> None:
     """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
     folder = lock.path
     if (folder / CONFIG).is_file():
-        found = differences(experiment, folder)
+        changes = differences(experiment, folder)
         begun = any((folder / name).exists() for name in (CHECKPOINT, HISTORY, META, METRICS, WEIGHTS, TREES))
-        if begun and any(not path.startswith("evaluation.") for path in found):
-            lines = "\n".join(f"  {path}: {change}" for path, change in found.items())
+        if begun and any(not path.startswith("evaluation.") for path in changes):
+            lines = "\n".join(f"  {path}: {change}" for path, change in changes.items())
             remedy = "choose another folder or delete it"
             raise ValueError(f"{folder} holds another experiment; {remedy}:\n{lines}{_longer(experiment, folder)}")
-        if not found:
+        if not changes:
             return
         (folder / METRICS).unlink(missing_ok=True)
         if begun:  # META has the checksum of all other sections, with the names that their keys had then

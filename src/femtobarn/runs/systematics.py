@@ -54,15 +54,15 @@ def shift_runs(
 ) -> dict[str, list[Mapping[str, Any]]]:
     """What `shift_run` finds for each of some runs, by model."""
     models = by_model([load_run(folder) for folder in folders])  # an unfinished run is told first
-    found: dict[Path, Mapping[str, Any]] = {}
+    results: dict[Path, Mapping[str, Any]] = {}
     cache = EventCache()
     for done, folder in enumerate(folders, 1):
 
-        def told(step: Step, at: str = f"{folder} ({done} of {len(folders)}): ") -> None:
+        def report(step: Step, at: str = f"{folder} ({done} of {len(folders)}): ") -> None:
             progress(step._replace(stage=at + step.stage))
 
-        found[folder] = shift_run(folder, names, progress=told, cache=cache)
-    return {model: [found[run.path] for run in members] for model, members in models.items()}
+        results[folder] = shift_run(folder, names, progress=report, cache=cache)
+    return {model: [results[run.path] for run in members] for model, members in models.items()}
 
 
 def shift_run(
@@ -93,9 +93,9 @@ def shift_run(
         parse_variation(name)
     run = load_run(folder)
     settings = ClassificationEvaluationConfig.model_validate(run.metrics["settings"])
-    told = read_systematics(folder)
-    if told is not None and set(told["shifts"]) >= set(names) and told["settings"] == run.metrics["settings"]:
-        return told
+    stored = read_systematics(folder)
+    if stored is not None and set(stored["shifts"]) >= set(names) and stored["settings"] == run.metrics["settings"]:
+        return stored
     predictor = Predictor.load(folder)
     task = require_classifier(predictor, folder)
     if predictor.experiment.inputs.domain is not EVENTS:
@@ -104,26 +104,26 @@ def shift_run(
     splits = predictor.splits(folder, cache)
     cuts = region(splits, predictor.experiment.data.selection)
     nominal = run.scores
-    seen = predictor.experiment.inputs.slots, predictor.experiment.model.momenta
+    representation = predictor.experiment.inputs.slots, predictor.experiment.model.momenta
     with folder_lock(folder) as lock:
         scores = {}
         for place, name in enumerate(names):
             progress(Step(name, place, len(names)))
-            key = (splits, name, seen, tuple(cuts.items()))
+            key = (splits, name, representation, tuple(cuts.items()))
             after = cache.get("shifted", key, partial(_shifted, *key), max_entries=2 * len(VARIATIONS))
-            said = nominal.score
+            score = nominal.score
             if after.batch is not None:
-                said = task.predict(predictor.model.outputs(after.batch))["score"]
-            scores[name] = replace(nominal, weight=nominal.weight * after.factor, score=said, probabilities={})
+                score = task.predict(predictor.model.outputs(after.batch))["score"]
+            scores[name] = replace(nominal, weight=nominal.weight * after.factor, score=score, probabilities={})
         progress(Step("judging", len(names), len(names)))
-        found = evaluate_systematics(nominal, scores, settings)
+        effects = evaluate_systematics(nominal, scores, settings)
         (folder / FOLDER).mkdir(exist_ok=True)
-        for name, one in scores.items():
-            one.write(folder / FOLDER / f"{name}.parquet", check=lock.check)
-        about = {"settings": run.metrics["settings"], "scores": checksum(predictions_file(folder)), "cuts": cuts}
+        for name, variation in scores.items():
+            variation.write(folder / FOLDER / f"{name}.parquet", check=lock.check)
+        origin = {"settings": run.metrics["settings"], "scores": checksum(predictions_file(folder)), "cuts": cuts}
         files = [f"{FOLDER}/{name}.parquet" for name in scores]
-        write_checked_json(folder / SUMMARY, about | found, files=files, check=lock.check)
-    return about | found
+        write_checked_json(folder / SUMMARY, origin | effects, files=files, check=lock.check)
+    return origin | effects
 
 
 def region(splits: DataSplits, selection: str | None) -> dict[str, tuple[str, ...]]:
@@ -133,26 +133,33 @@ def region(splits: DataSplits, selection: str | None) -> dict[str, tuple[str, ..
     for name in splits.yields:
         record = records.get(name) or {}
         made = [part.get("simulation") or {} for part in record.get("samples", [record])]
-        common = [cut for cut in made[0].get("select") or () if all(cut in (one.get("select") or ()) for one in made)]
+        common = [
+            cut
+            for cut in made[0].get("select") or ()
+            if all(cut in (simulation.get("select") or ()) for simulation in made)
+        ]
         cuts[name] = (*common, *([selection] if selection else []))
     return cuts
 
 
 def _shifted(
-    splits: DataSplits, name: str, seen: tuple[int, torch.dtype], cuts: tuple[tuple[str, tuple[str, ...]], ...]
+    splits: DataSplits,
+    name: str,
+    representation: tuple[int, torch.dtype],
+    cuts: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> Shifted:
     events = splits.test.events
     after = vary(events, name)
-    known = events.weight != 0
-    factor = np.divide(after.weight, events.weight, out=np.ones(len(events)), where=known)
+    weighted = events.weight != 0
+    factor = np.divide(after.weight, events.weight, out=np.ones(len(events)), where=weighted)
     if not parse_variation(name)[0].changes_objects:
         return Shifted(factor, None)
     for process, expressions in cuts:
-        mine = np.flatnonzero(events.process == process)
+        rows = np.flatnonzero(events.process == process)
         if expressions:
-            passed = [selected(part[mine], expressions) for part in (events, after)]
-            factor[mine[passed[0] & ~passed[1]]] = 0.0
-    return Shifted(factor, make_batch(after, *seen))
+            passed = [selected(part[rows], expressions) for part in (events, after)]
+            factor[rows[passed[0] & ~passed[1]]] = 0.0
+    return Shifted(factor, make_batch(after, *representation))
 
 
 def selected(events: Events, expressions: Sequence[str]) -> NDArray[np.bool_]:

@@ -90,9 +90,11 @@ class Estimate:
     def __str__(self) -> str:
         lines = []
         for label, pace in self.paces.items():
-            mine = [seconds for name, seconds in self.seconds.items() if name.partition(" seed ")[0] == label]
-            each = f"{pace.events} events at {pace.events / pace.training(1.0, 1):.0f} events/s"
-            lines.append(f"  {label}: {sum(one > 0 for one in mine)} runs, {each}, {duration(sum(mine))}")
+            durations = [seconds for name, seconds in self.seconds.items() if name.partition(" seed ")[0] == label]
+            speed = f"{pace.events} events at {pace.events / pace.training(1.0, 1):.0f} events/s"
+            lines.append(
+                f"  {label}: {sum(value > 0 for value in durations)} runs, {speed}, {duration(sum(durations))}"
+            )
         with_workers = f"with {self.workers} workers" if self.workers > 1 else "with one worker"
         text = f"about {duration(self.total)} of training, {duration(self.wall)} {with_workers}; "
         lines.append(text + "early stopping makes it less, reading and judging come on top")
@@ -111,27 +113,27 @@ def estimate(planned: Sequence[PlannedRun], workers: int, measure: Measure | Non
         measure: of the pace; by default a few real steps of the training loop, or a few trees.
     """
     measure = measure or partial(pace, cache=EventCache())
-    known: dict[str, Pace | None] = {}
+    measurements: dict[str, Pace | None] = {}
     seconds: dict[str, float] = {}
     paces: dict[str, Pace] = {}
-    for one in planned:
-        if one.state in ("finished", "changed", "trained"):
-            seconds[one.name] = 0.0
+    for run in planned:
+        if run.state in ("finished", "changed", "trained"):
+            seconds[run.name] = 0.0
             continue
-        data = one.experiment.data.model_copy(update={"fraction": 1.0})
-        training = one.experiment.training.model_copy(update={"epochs": 1})
+        data = run.experiment.data.model_copy(update={"fraction": 1.0})
+        training = run.experiment.training.model_copy(update={"epochs": 1})
         change = {"data": data, "training": training, "seed": 1, "label": "any"}
-        whole = one.experiment.model_copy(update=change)
-        key = whole.model_dump_json()
-        if key not in known:
+        full = run.experiment.model_copy(update=change)
+        key = full.model_dump_json()
+        if key not in measurements:
             try:
-                known[key] = measure(whole)
+                measurements[key] = measure(full)
             except (ValueError, OSError, FloatingPointError):
-                known[key] = None  # the run itself will say what is wrong
-        found = known[key]
-        if found is not None:
-            seconds[one.name] = found.training(one.size, _epochs(one.experiment))
-            paces[one.label] = found
+                measurements[key] = None  # the run itself will say what is wrong
+        measured = measurements[key]
+        if measured is not None:
+            seconds[run.name] = measured.training(run.size, _epochs(run.experiment))
+            paces[run.label] = measured
     return Estimate(seconds, paces, workers)
 
 
@@ -152,29 +154,29 @@ def pace(experiment: Experiment, cache: EventCache | None = None) -> Pace:
     return Pace(step / len(train), every, len(splits.train))
 
 
-def record(folder: Path, found: Estimate, planned: Sequence[PlannedRun], wall: float) -> str:
+def record(folder: Path, forecast: Estimate, planned: Sequence[PlannedRun], wall: float) -> str:
     """Writes what was estimated and what it took into the study's folder, and says it in one line.
 
     Args:
         folder: of the study.
-        found: the estimate made before.
+        forecast: the estimate made before.
         planned: the runs of the study.
         wall: seconds from the start of the first to the end of the last run.
     """
-    due = [one for one in planned if found.seconds.get(one.name, 0.0) > 0]
-    metas = [read_meta(one.folder).content for one in due if (one.folder / META).is_file()]
+    due = [run for run in planned if forecast.seconds.get(run.name, 0.0) > 0]
+    metas = [read_meta(run.folder).content for run in due if (run.folder / META).is_file()]
     took = sum(meta["seconds"] for meta in metas)
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "runs": len(due),
         "trained": len(metas),
-        "workers": found.workers,
-        "training_seconds": {"estimated": found.total, "actual": took},
-        "wall_seconds": {"estimated": found.wall, "actual": wall},
+        "workers": forecast.workers,
+        "training_seconds": {"estimated": forecast.total, "actual": took},
+        "wall_seconds": {"estimated": forecast.wall, "actual": wall},
     }
-    provenance.atomic_write_json(folder / ESTIMATE, told)
+    provenance.atomic_write_json(folder / ESTIMATE, content)
     return (
-        f"training took {duration(took)} (estimated: {duration(found.total)}), "
-        f"{duration(wall)} from start to end (estimated without judging: {duration(found.wall)})"
+        f"training took {duration(took)} (estimated: {duration(forecast.total)}), "
+        f"{duration(wall)} from start to end (estimated without judging: {duration(forecast.wall)})"
     )
 
 

@@ -140,8 +140,8 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     try:
         study = StudyConfig.model_validate(tree)
     except ValidationError as error:
-        found = document.mistakes(error, lambda place: list(StudyConfig.model_fields) if not place else [])
-        raise ConfigError(origin, found) from None
+        mistakes = document.mistakes(error, lambda place: list(StudyConfig.model_fields) if not place else [])
+        raise ConfigError(origin, mistakes) from None
     shared = [text for text in overrides if text not in own]
     return study.model_copy(update={"base": {}, "models": _checked(study, shared, origin, folder)})
 
@@ -158,13 +158,13 @@ def plan(study: StudyConfig, out: str | Path) -> list[PlannedRun]:
     planned = []
     for seed in study.seeds:
         for size in study.sizes:
-            for label, one in experiments.items():
-                data = one.data.model_copy(update={"fraction": size})
+            for label, settings in experiments.items():
+                data = settings.data.model_copy(update={"fraction": size})
                 folder = Path(out) / label / (f"seed-{seed}" + ("" if size == 1 else f"-size-{size:g}"))
-                threads, epochs = one.training.threads or 1, max(1, round(one.training.epochs / size))
-                training = one.training.model_copy(update={"threads": threads, "epochs": epochs})
+                threads, epochs = settings.training.threads or 1, max(1, round(settings.training.epochs / size))
+                training = settings.training.model_copy(update={"threads": threads, "epochs": epochs})
                 change = {"label": label, "seed": seed, "data": data, "training": training}
-                planned.append(PlannedRun(label, seed, size, folder, one.model_copy(update=change)))
+                planned.append(PlannedRun(label, seed, size, folder, settings.model_copy(update=change)))
     return planned
 
 
@@ -178,33 +178,33 @@ def listing(planned: Sequence[PlannedRun]) -> str:
 
 def _checked(study: StudyConfig, overrides: Sequence[str], origin: str, folder: Path) -> dict[str, dict[str, Any]]:
     """The experiment of each model, complete; mistakes of all of them are told at once."""
-    found: list[Mistake] = []
+    mistakes: list[Mistake] = []
     complete: dict[str, dict[str, Any]] = {}
     taken = {"seed": "seeds", "label": "the key in models", "data.fraction": "sizes"}
     for text in overrides:
         path = ".".join(document.assignment(text)[0])
-        found += [Mistake(f"override {path}", f"is given by {taken[path]}")] if path in taken else []
+        mistakes += [Mistake(f"override {path}", f"is given by {taken[path]}")] if path in taken else []
     for label, change in study.models.items():
         for place, tree in (("base", study.base), (f"models.{label}", change)):
             flat = document.flatten(tree)
-            found += [Mistake(f"{place}.{key}", f"is given by {taken[key]}") for key in taken if key in flat]
-        whole = experiment.override(experiment.combine(study.base, change), overrides)
+            mistakes += [Mistake(f"{place}.{key}", f"is given by {taken[key]}") for key in taken if key in flat]
+        merged = experiment.override(experiment.combine(study.base, change), overrides)
         try:
-            one = experiment.build({**whole, "label": label}, origin, folder)
+            settings = experiment.build({**merged, "label": label}, origin, folder)
         except ConfigError as error:
             own = document.flatten(change)
             for mistake in error.mistakes:
-                mine = any(key == mistake.path or key.startswith(f"{mistake.path}.") for key in own)
-                place = f"models.{label}" if mine or mistake.path.startswith("model") else "base"
-                found.append(Mistake(f"{place}.{mistake.path}", mistake.message))
+                is_own = any(key == mistake.path or key.startswith(f"{mistake.path}.") for key in own)
+                place = f"models.{label}" if is_own or mistake.path.startswith("model") else "base"
+                mistakes.append(Mistake(f"{place}.{mistake.path}", mistake.message))
         else:
-            epochs = round(one.training.epochs / min(study.sizes))
+            epochs = round(settings.training.epochs / min(study.sizes))
             if epochs > MAX_EPOCHS:
                 message = (
                     f"the smallest, {min(study.sizes):g}, makes {epochs:.3g} epochs; at most {MAX_EPOCHS} are allowed"
                 )
-                found.append(Mistake("sizes", message))
-            complete[label] = one.model_dump(mode="json")
-    if found:
-        raise ConfigError(origin, list(dict.fromkeys(found)))
+                mistakes.append(Mistake("sizes", message))
+            complete[label] = settings.model_dump(mode="json")
+    if mistakes:
+        raise ConfigError(origin, list(dict.fromkeys(mistakes)))
     return complete

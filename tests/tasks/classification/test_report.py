@@ -267,7 +267,7 @@ def test_curves_are_those_of_the_test_events(study):
         number = row.measurements[Metric("background_efficiency", "total", at=f"{point:g}")]
         assert found.mean["total"][0, place] == pytest.approx(number.value), index
         assert found.mean["total"][1:, place].std(ddof=1) == pytest.approx(number.statistical)
-        assert found.each["total"][:, place].std(ddof=1) == pytest.approx(number.seeds)
+        assert found.trainings["total"][:, place].std(ddof=1) == pytest.approx(number.seeds)
 
 
 def test_histograms_hold_every_event(events):

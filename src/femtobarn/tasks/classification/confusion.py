@@ -50,6 +50,6 @@ def confusion(scores: Scores, efficiencies: Sequence[float] = (0.3, 0.7)) -> Con
         inside = np.stack([scores.score >= cut for cut in cuts])
     fractions = np.empty((len(processes), len(categories)))
     for row, name in enumerate(processes):
-        mine = np.where(scores.process == name, scores.weight, 0.0)
-        fractions[row] = inside @ mine / mine.sum()
+        weight = np.where(scores.process == name, scores.weight, 0.0)
+        fractions[row] = inside @ weight / weight.sum()
     return Confusion(processes, categories, fractions, exclusive=len(scores.probabilities) > 2)

@@ -83,11 +83,11 @@ def efficiency_curves(
         if thresholds is None:
             thresholds = steps[starts][index[0]].astype(np.float64)
         for name in scores.backgrounds:
-            mine, place = weights[:, parts[name]], places[name]
+            weight, place = weights[:, parts[name]], places[name]
             # an even place lies between two signal scores, an odd one on a signal score
             halfway = (above[:, place // 2] + above[:, (place + 1) // 2]) / 2
-            auc[name].append((mine * halfway).sum(axis=1) / (total * yields[name]))
-            passed = _cumulative(mine)
+            auc[name].append((weight * halfway).sum(axis=1) / (total * yields[name]))
+            passed = _cumulative(weight)
             rows = np.arange(len(weights))[:, None]
             strict = passed[rows, np.searchsorted(place, 2 * index + 1, side="left")]
             loose = passed[rows, np.searchsorted(place, 2 * index + 1, side="right")]

@@ -96,14 +96,14 @@ def fill(scores: Scores, edges: NDArray[np.float64], *, replicas: int = 0, seed:
     yields: dict[str, NDArray[np.float64]] = {}
     errors: dict[str, NDArray[np.float64]] = {}
     for name in scores.processes:
-        mine = scores.process == name
-        yields[name] = np.concatenate([weights[:, mine] @ inside[mine] for weights in blocks])
-        _, own = np.unique(group[mine], return_inverse=True)
+        in_process = scores.process == name
+        yields[name] = np.concatenate([weights[:, in_process] @ inside[in_process] for weights in blocks])
+        _, own = np.unique(group[in_process], return_inverse=True)
         sums = np.zeros((own.max() + 1, inside.shape[1]))
-        np.add.at(sums, (own, where[mine]), scores.weight[mine])
+        np.add.at(sums, (own, where[in_process]), scores.weight[in_process])
         errors[name] = np.sqrt((sums**2).sum(axis=0))
     background = ~scores.is_signal
-    behind = [effective(scores.weight[each & background], group[each & background]) for each in inside.T]
+    behind = [effective(scores.weight[in_bin & background], group[in_bin & background]) for in_bin in inside.T]
     return Histogram(edges, yields, errors, np.array(behind), scores.signal)
 
 
@@ -182,9 +182,9 @@ def fit(filled: Histogram, systematic: float, *, variations: Variations | None =
     median = band[2]
     discovery, limit = [nominal.discovery()], [median]
     for replica in range(1, len(next(iter(filled.yields.values())))):
-        each = _Model(workspace(filled, systematic, variations=variations, replica=replica))
-        discovery.append(each.discovery())
-        limit.append(median * targets[2] / each.exclusion(median))
+        model = _Model(workspace(filled, systematic, variations=variations, replica=replica))
+        discovery.append(model.discovery())
+        limit.append(median * targets[2] / model.exclusion(median))
     return Fit(np.array(discovery), np.array(limit), tuple(band))
 
 
@@ -300,8 +300,8 @@ def _edges(scores: Scores, least: float) -> NDArray[np.float64]:
         bin_ = background & (scores.score >= edge) & (scores.score < (kept[-1] if kept else np.inf))
         rest = background & (scores.score < edge)
         both = all(
-            effective(scores.weight[each], group[each]) >= least and scores.weight[each].sum() > 0
-            for each in (bin_, rest)
+            effective(scores.weight[region], group[region]) >= least and scores.weight[region].sum() > 0
+            for region in (bin_, rest)
         )
         if both:
             kept.append(float(edge))

@@ -89,10 +89,10 @@ def _choose(scores: Scores, chosen: NDArray[np.bool_], systematic: float, least:
     order = np.flatnonzero(chosen)[np.argsort(-scores.score[chosen], kind="stable")]
     weight = scores.weight[order].astype(np.float64)
     for name in scores.processes:
-        mine = scores.process[order] == name
-        if not weight[mine].sum() > 0:
+        in_process = scores.process[order] == name
+        if not weight[in_process].sum() > 0:
             return None
-        weight[mine] *= scores.weight[scores.process == name].sum() / weight[mine].sum()
+        weight[in_process] *= scores.weight[scores.process == name].sum() / weight[in_process].sum()
     is_signal = scores.is_signal[order]
     signal, background = np.cumsum(np.where(is_signal, weight, 0)), np.cumsum(np.where(is_signal, 0, weight))
     squares = np.cumsum(np.where(is_signal, 0, _growth(weight, hard_events(scores)[order])))

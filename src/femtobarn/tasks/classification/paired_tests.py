@@ -96,10 +96,10 @@ def delong(first: Sequence[Scores], second: Sequence[Scores]) -> tuple[float, fl
     variance = 0.0
     for name in reference.processes:
         side = reference.signal if name in reference.signal else reference.backgrounds
-        mine = reference.process == name
-        mean = float(weight[mine] @ placement[mine]) / yields[name]
-        _, own = np.unique(group[mine], return_inverse=True)
-        sums = np.bincount(own, weights=weight[mine] * (placement[mine] - mean)) / yields[name]
+        in_process = reference.process == name
+        mean = float(weight[in_process] @ placement[in_process]) / yields[name]
+        _, own = np.unique(group[in_process], return_inverse=True)
+        sums = np.bincount(own, weights=weight[in_process] * (placement[in_process] - mean)) / yields[name]
         share = yields[name] / sum(yields[other] for other in side)
         variance += share**2 * len(sums) / max(len(sums) - 1, 1) * float((sums**2).sum())
     signal = reference.is_signal
@@ -116,11 +116,11 @@ def _sorted(scores: Scores) -> Scores:
 
 def _placements(scores: Scores) -> NDArray[np.float64]:
     """The part of the other side, by weight, that each event is on the right side of; ties count half."""
-    found = np.empty(len(scores))
-    for mine, sign in ((scores.is_signal, 1), (~scores.is_signal, -1)):
-        value, weight = sign * scores.score[~mine], scores.weight[~mine]
+    placements = np.empty(len(scores))
+    for on_side, sign in ((scores.is_signal, 1), (~scores.is_signal, -1)):
+        value, weight = sign * scores.score[~on_side], scores.weight[~on_side]
         order = np.argsort(value, kind="stable")
         below = np.concatenate([[0.0], np.cumsum(weight[order])])
-        places = [np.searchsorted(value[order], sign * scores.score[mine], side=side) for side in ("left", "right")]
-        found[mine] = (below[places[0]] + below[places[1]]) / (2 * below[-1])
-    return found
+        places = [np.searchsorted(value[order], sign * scores.score[on_side], side=side) for side in ("left", "right")]
+        placements[on_side] = (below[places[0]] + below[places[1]]) / (2 * below[-1])
+    return placements

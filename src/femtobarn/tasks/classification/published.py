@@ -26,19 +26,21 @@ def published_table(comparison: Comparison) -> list[Table]:
     if comparison.settings.published is None:
         return []
     text = (files("femtobarn") / "data" / FILE).read_text(encoding="utf-8")
-    told = tomllib.loads(text)[comparison.settings.published]
+    reference = tomllib.loads(text)[comparison.settings.published]
     headings = ["accuracy", "AUC", *(f"1/ε_B at ε_S = {percent(point)}" for point in comparison.points), "source"]
     lines = []
-    for one in told["models"]:
-        rejections = [_number(one["rejection"].get(point, ())) for point in comparison.points]
-        before = f" (first trained on {one['trained_on']})" if "trained_on" in one else ""
-        lines.append((one["model"], [one["accuracy"], one["auc"], *rejections, f"arXiv:{one['source']}{before}"]))
+    for model in reference["models"]:
+        rejections = [_number(model["rejection"].get(point, ())) for point in comparison.points]
+        before = f" (first trained on {model['trained_on']})" if "trained_on" in model else ""
+        lines.append(
+            (model["model"], [model["accuracy"], model["auc"], *rejections, f"arXiv:{model['source']}{before}"])
+        )
     same = "They compare only with models trained and judged on the same data"
     data = comparison.rows[0].runs[0].config.get("data") or {}
     if data.get("sample"):
         same = f"The models above were trained and judged on other and fewer jets ({data['sample']}): do not compare"
-    return [Table.of_texts(TITLE, headings, lines, f"On the {told['title']}: {told['about']}. {same}.")]
+    return [Table.of_texts(TITLE, headings, lines, f"On the {reference['title']}: {reference['about']}. {same}.")]
 
 
 def _number(value: Sequence[int | float]) -> str:
-    return " ± ".join(f"{each:g}" for each in value) if value else NOTHING
+    return " ± ".join(f"{part:g}" for part in value) if value else NOTHING

@@ -94,31 +94,39 @@ def calibrated(scores: Scores, *, replicas: int, seed: int = 0) -> Calibrated:
     surprise = _surprise(scores, truths)
     surprises: list[NDArray[np.float64]] = []
     for weights in draw_replicas(scores, replicas, seed):
-        for name, each in bins.items():
-            sums[name].append(weights @ each.columns)
+        for name, bins_ in bins.items():
+            sums[name].append(weights @ bins_.columns)
         if surprise is not None:
             surprises.append(weights @ (equal * surprise) / (weights @ equal))
     # the same numbers for every model: errors of differences between models are taken replica by replica
     fluctuations = np.random.default_rng([seed, 1]).exponential(size=(replicas, BINS)) - 1
     return Calibrated(
-        {name: each.reliability(np.concatenate(sums[name]), fluctuations) for name, each in bins.items()},
+        {name: bins_.reliability(np.concatenate(sums[name]), fluctuations) for name, bins_ in bins.items()},
         np.concatenate(surprises) if surprises else None,
     )
 
 
-def to_dict(found: Calibrated) -> dict[str, Any]:
+def to_dict(calibration: Calibrated) -> dict[str, Any]:
     """What `metrics.json` holds of it: calibration errors, and bins with errors and effective numbers of events."""
 
     def number(values: NDArray[np.float64]) -> dict[str, float]:
         return {"value": float(values[0]), "error": float(bootstrap_std(values))}
 
     entries: dict[str, Any] = {}
-    for name, each in found.reliability.items():
-        columns = zip(each.edges, each.edges[1:], each.stated, each.observed, each.error, each.effective, strict=False)
+    for name, reliability in calibration.reliability.items():
+        columns = zip(
+            reliability.edges,
+            reliability.edges[1:],
+            reliability.stated,
+            reliability.observed,
+            reliability.error,
+            reliability.effective,
+            strict=False,
+        )
         keys = ("low", "high", "stated", "observed", "error", "effective")
         bins = [dict(zip(keys, map(float, row), strict=True)) for row in columns]
-        entries[name] = {"ece": number(each.gap), "floor": each.floor, "bins": bins}
-    surprise = {} if found.surprise is None else {"surprise": number(found.surprise)}
+        entries[name] = {"ece": number(reliability.gap), "floor": reliability.floor, "bins": bins}
+    surprise = {} if calibration.surprise is None else {"surprise": number(calibration.surprise)}
     return surprise | {SCORE: entries.pop(SCORE), "classes": entries}
 
 
@@ -208,7 +216,7 @@ def _surprise(scores: Scores, truths: Mapping[str, NDArray[np.bool_]]) -> NDArra
     """-ln of the probability that was stated for the true class of each event."""
     if not scores.probabilities:
         return None
-    found = np.zeros(len(scores))
+    surprise = np.zeros(len(scores))
     for name, truth in truths.items():
-        found[truth] = -np.log(np.maximum(scores.probabilities[name][truth], np.finfo(np.float32).tiny))
-    return found
+        surprise[truth] = -np.log(np.maximum(scores.probabilities[name][truth], np.finfo(np.float32).tiny))
+    return surprise

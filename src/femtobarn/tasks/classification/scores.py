@@ -70,10 +70,10 @@ class Scores:
         if "total" in names:
             raise ValueError("a process is called 'total', which is what the sum of all backgrounds is called")
         for name in names:
-            mine = self.process == name
-            if (yielded := self.weight[mine].sum()) <= 0:
+            in_process = self.process == name
+            if (yielded := self.weight[in_process].sum()) <= 0:
                 raise ValueError(f"weights of {name} sum to {yielded:g}; an expected yield is positive")
-            if np.unique(self.number[mine]).size < mine.sum():
+            if np.unique(self.number[in_process]).size < in_process.sum():
                 raise ValueError(f"an event of {name} has more than one score; event numbers are unique in a process")
 
     def __len__(self) -> int:

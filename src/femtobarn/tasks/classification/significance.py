@@ -25,8 +25,8 @@ def significance(signal: Number, background: Number, systematic: float = 0.0) ->
     """
     variance = np.asarray(background + (background * systematic) ** 2, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(variance > 0, signal / np.sqrt(np.maximum(variance, 0)), np.nan)
-    return found if isinstance(signal, np.ndarray) else float(found)
+        values = np.where(variance > 0, signal / np.sqrt(np.maximum(variance, 0)), np.nan)
+    return values if isinstance(signal, np.ndarray) else float(values)
 
 
 def asimov(signal: Number, background: Number, systematic: float = 0.0) -> Number:
@@ -53,13 +53,13 @@ def asimov(signal: Number, background: Number, systematic: float = 0.0) -> Numbe
     s, b = np.asarray(signal, dtype=np.float64), np.asarray(background, dtype=np.float64)
     variance = systematic**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        known = b > 0
-        ratio = s / np.where(known, b, 1.0)
+        has_background = b > 0
+        ratio = s / np.where(has_background, b, 1.0)
         pull = np.log1p(variance * s / (1 + variance * b))
         doubt = pull / variance if variance > 0 else s
         squared = 2 * ((s + b) * (np.log1p(ratio) - pull) - doubt)
-        found = np.where(known, np.sqrt(np.maximum(squared, 0)), np.nan)
-    return found if isinstance(signal, np.ndarray) else float(found)
+        values = np.where(has_background, np.sqrt(np.maximum(squared, 0)), np.nan)
+    return values if isinstance(signal, np.ndarray) else float(values)
 
 
 def luminosity_gain(better: Number, baseline: Number) -> Number:

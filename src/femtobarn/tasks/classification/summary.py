@@ -26,9 +26,9 @@ def _what(comparison: Comparison) -> str:
     counts = sorted({len(row.runs) for row in rows})
     times = "once" if counts == [1] else f"{value_range(counts, ' to ')} times with different random seeds"
     models = "One model was" if len(rows) == 1 else f"{len(rows)} models were"
-    each = "" if len(rows) == 1 else "each "
+    per_model = "" if len(rows) == 1 else "each "
     return (
-        f"{models} trained to tell {signal} from {background}, {each}{times}, and judged on the same "
+        f"{models} trained to tell {signal} from {background}, {per_model}{times}, and judged on the same "
         f"{events} that no training had seen."
     )
 
@@ -44,13 +44,13 @@ def _best(comparison: Comparison) -> list[str]:
         return [
             f"{best.label} reaches an area under the ROC curve of {value} ({errors}; 0.5 is guessing, 1 is perfect)."
         ]
-    said = [
+    sentences = [
         f"{best.label} separates them best: its area under the ROC curve is {value} ({errors}; 0.5 is guessing, "
         "1 is perfect)."
     ]
     equals = list(comparison.ties(AUC))
     if equals:
-        said.append(
+        sentences.append(
             f"{listing(equals)} can't be told from it with these events and trainings "
             f"(less than {TIE:g} standard deviations apart)."
         )
@@ -59,14 +59,14 @@ def _best(comparison: Comparison) -> list[str]:
         second = max(rivals, key=lambda row: row.measurements[AUC].value or 0.0, default=None)
         if second is not None:
             apart = deviations(comparison.deviation(best, second, AUC))
-            said.append(f"Its lead over the next one, {second.label}, is significant ({apart}).")
+            sentences.append(f"Its lead over the next one, {second.label}, is significant ({apart}).")
     if all(len(row.runs) == 1 for row in comparison.rows):
-        said.append("With one training each, how much a result depends on the seed is not known and not included.")
-    return said
+        sentences.append("With one training each, how much a result depends on the seed is not known and not included.")
+    return sentences
 
 
 def _worth(comparison: Comparison) -> list[str]:
-    said = []
+    sentences = []
     baseline = comparison[comparison.baseline]
     for point in comparison.points if len(comparison.rows) > 1 else ():
         metric = Metric("significance", "plain", at=point)
@@ -75,7 +75,7 @@ def _worth(comparison: Comparison) -> list[str]:
             continue
         at = f"At a signal efficiency of {percent(point)}"
         if best is baseline:
-            said.append(f"{at}, no model is worth more luminosity than the baseline {baseline.label}.")
+            sentences.append(f"{at}, no model is worth more luminosity than the baseline {baseline.label}.")
             continue
         gain = best.measurements[Metric("gain", "plain", at=point)]
         assert gain.value is not None
@@ -83,16 +83,16 @@ def _worth(comparison: Comparison) -> list[str]:
         errors = [luminosity * error for error in gain.errors if error is not None]
         needed = rounded(luminosity * gain.value, math.hypot(*errors) if errors else None)
         apart = deviations(comparison.deviation(best, baseline, metric))
-        said.append(
+        sentences.append(
             f"{at}, {best.label} reaches with {luminosity:g} fb⁻¹ a significance for which the baseline "
             f"{baseline.label} would need {needed} fb⁻¹ (from s/√b; {apart} apart)."
         )
-    return said
+    return sentences
 
 
 def _rejection(comparison: Comparison) -> list[str]:
     """Out of how many background jets the best model and the baseline take one for signal."""
-    said = []
+    sentences = []
     baseline = comparison[comparison.baseline]
     background = listing(comparison.backgrounds)
     for point in comparison.points:
@@ -102,9 +102,9 @@ def _rejection(comparison: Comparison) -> list[str]:
             continue
         number, other = best.measurements[metric], baseline.measurements[metric]
         at = f"At a signal efficiency of {percent(point)}, {best.label} keeps one {background} jet out of"
-        told = f"{at} {number.format()}"
+        text = f"{at} {number.format()}"
         if best is not baseline and other.value is not None:
             apart = deviations(comparison.deviation(best, baseline, metric))
-            told += f", {baseline.label} one out of {other.format()} ({apart} apart)"
-        said.append(f"{told}.")
-    return said
+            text += f", {baseline.label} one out of {other.format()} ({apart} apart)"
+        sentences.append(f"{text}.")
+    return sentences

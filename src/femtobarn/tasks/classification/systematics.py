@@ -85,7 +85,7 @@ def evaluate_systematics(
         point: {"threshold": threshold, **{side: float(before[Metric(side, at=point)][0]) for side in SIDES}}
         for point, threshold in thresholds.items()
     }
-    told: dict[str, Any] = {"points": points, "shifts": {}}
+    content: dict[str, Any] = {"points": points, "shifts": {}}
     for name, scores in shifted.items():
         after = _yields(nominal, scores, thresholds, settings)
         after |= _areas(
@@ -97,8 +97,8 @@ def evaluate_systematics(
             for step in metric.path[:-1]:
                 branch = branch.setdefault(step, {})
             branch[metric.path[-1]] = _entry(before[metric], after[metric], relative=metric.name in RELATIVE)
-        told["shifts"][name] = entries
-    return told
+        content["shifts"][name] = entries
+    return content
 
 
 def read_systematics(folder: Path) -> Mapping[str, Any] | None:
@@ -110,11 +110,11 @@ def read_systematics(folder: Path) -> Mapping[str, Any] | None:
     path = folder / SUMMARY
     if not path.is_file():
         return None
-    told = read_checked_json(path, REMEDY)
-    if told.content.get("scores") != checksum(predictions_file(folder)):
+    stored = read_checked_json(path, REMEDY)
+    if stored.content.get("scores") != checksum(predictions_file(folder)):
         return None
-    compare_checksums(folder, told.files, told.files, REMEDY)
-    shifts: Mapping[str, Any] = told.content
+    compare_checksums(folder, stored.files, stored.files, REMEDY)
+    shifts: Mapping[str, Any] = stored.content
     return shifts
 
 
@@ -131,17 +131,17 @@ def effect(runs: Sequence[Mapping[str, Any]], shift: str, metric: Metric) -> Mea
     """
     values, errors = [], []
     for run in runs:
-        found: Any = run["shifts"][shift]
+        entry: Any = run["shifts"][shift]
         for step in metric.path:
-            found = found[step]
-        change, error = (found["change"], found["error"]) if isinstance(found, Mapping) else (found, None)
+            entry = entry[step]
+        change, error = (entry["change"], entry["error"]) if isinstance(entry, Mapping) else (entry, None)
         if change is None:
             return Measurement()
         values.append(change)
         errors.append(error)
-    known = [error for error in errors if error is not None]
+    measured = [error for error in errors if error is not None]
     seeds = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Measurement(float(np.mean(values)), float(np.mean(known)) if known else None, seeds)
+    return Measurement(float(np.mean(values)), float(np.mean(measured)) if measured else None, seeds)
 
 
 def _yields(

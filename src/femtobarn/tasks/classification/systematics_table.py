@@ -39,16 +39,16 @@ def changes(settings: Mapping[str, Any]) -> tuple[Change, ...]:
     Args:
         settings: of the evaluation, as `shifts.json` holds them.
     """
-    found = [Change(AUC, "ΔAUC, 10⁻³", 1000.0)]
+    columns = [Change(AUC, "ΔAUC, 10⁻³", 1000.0)]
     for efficiency in settings["efficiencies"]:
         point, at = f"{efficiency:g}", f"ε_S = {100 * efficiency:g} %"
-        found += [
+        columns += [
             Change(Metric("signal", at=point), f"Δs/s [%], {at}", 100.0),
             Change(Metric("background", at=point), f"Δb/b [%], {at}", 100.0),
             Change(Metric("significance", "plain", at=point), f"Δ(s/√b), {at}"),
             Change(Metric("significance", "systematic", at=point), f"Δσ(δ = {settings['systematic']:g}), {at}"),
         ]
-    return tuple(found)
+    return tuple(columns)
 
 
 def changed(
@@ -61,13 +61,13 @@ def changed(
         shifts: their names.
         change: which number.
     """
-    found = {
+    effects = {
         (model, name): effect(trainings, name, change.metric).scaled(change.unit)
         for model, trainings in runs.items()
         for name in shifts
     }
-    digits = common_decimals((number.errors for number in found.values()), default=2)
-    return {which: number.format(digits, signed=True) for which, number in found.items()}
+    digits = common_decimals((number.errors for number in effects.values()), default=2)
+    return {which: number.format(digits, signed=True) for which, number in effects.items()}
 
 
 def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
@@ -79,8 +79,8 @@ def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
     columns = changes(settings)
     tables = [_table("Change of the area", runs, [change for change in columns if change.metric == AUC])]
     for efficiency in settings["efficiencies"]:
-        mine = [change for change in columns if change.metric.at == f"{efficiency:g}"]
-        tables.append(_table(f"Changes at ε_S = {100 * efficiency:g} %", runs, mine))
+        at_point = [change for change in columns if change.metric.at == f"{efficiency:g}"]
+        tables.append(_table(f"Changes at ε_S = {100 * efficiency:g} %", runs, at_point))
     return Group(*tables)
 
 
@@ -91,10 +91,10 @@ def _table(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], columns:
     table.add_column("shift", no_wrap=True)
     for change in columns:
         table.add_column(escape(change.heading.partition(", ε")[0]), justify="right", no_wrap=True)
-    told = [changed(runs, names, change) for change in columns]
+    formatted = [changed(runs, names, change) for change in columns]
     for model in runs:
         for place, name in enumerate(names):
-            texts = (column[model, name] for column in told)
+            texts = (column[model, name] for column in formatted)
             table.add_row(
                 escape(model) if not place else "", name, *map(_styled, texts), end_section=place == len(names) - 1
             )
@@ -104,7 +104,7 @@ def _table(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], columns:
 def common(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
     """Shifts that every training has, in the order of the first."""
     every = [run["shifts"] for trainings in runs.values() for run in trainings]
-    return tuple(name for name in every[0] if all(name in each for each in every))
+    return tuple(name for name in every[0] if all(name in names for names in every))
 
 
 def _styled(text: str) -> Text:

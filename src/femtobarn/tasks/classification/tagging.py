@@ -48,15 +48,15 @@ def tagged(scores: Scores, settings: ClassificationEvaluationConfig) -> dict[Met
         ("accuracy", "total"); with a class for each process also ("pair_auc", "mean") and, for each signal process and
         each background, ("class_efficiency", signal, background).
     """
-    found: dict[Metric, Vector] = {Metric("accuracy", "total"): accuracy(scores, settings)}
+    metrics: dict[Metric, Vector] = {Metric("accuracy", "total"): accuracy(scores, settings)}
     if several_classes(scores):
-        found[Metric("pair_auc", "mean")] = pair_area(scores, settings)
+        metrics[Metric("pair_auc", "mean")] = pair_area(scores, settings)
         for name in scores.signal:
             for background in scores.backgrounds:
-                found[Metric("class_efficiency", background, at=name)] = class_efficiency(
+                metrics[Metric("class_efficiency", background, at=name)] = class_efficiency(
                     scores, name, background, settings
                 )
-    return found
+    return metrics
 
 
 def accuracy(scores: Scores, settings: ClassificationEvaluationConfig) -> Vector:
@@ -67,14 +67,16 @@ def accuracy(scores: Scores, settings: ClassificationEvaluationConfig) -> Vector
     """
     if several_classes(scores):
         names = [name for name in scores.processes if name in scores.probabilities]
-        most = np.argmax(np.stack([scores.probabilities[name] for name in names]), axis=0)
+        chosen = np.argmax(np.stack([scores.probabilities[name] for name in names]), axis=0)
         classes = [scores.process == name for name in names]
-        right = [most == place for place in range(len(names))]
+        right = [chosen == place for place in range(len(names))]
     else:
         classes = [scores.is_signal, ~scores.is_signal]
         right = [scores.score >= 0.5, scores.score < 0.5]
     columns = np.stack(
-        [*(each & said for each, said in zip(classes, right, strict=True)), *classes], axis=1, dtype=np.float64
+        [*(truth & predicted for truth, predicted in zip(classes, right, strict=True)), *classes],
+        axis=1,
+        dtype=np.float64,
     )
     sums = np.concatenate([weights @ columns for weights in draw_replicas(scores, settings.bootstrap, settings.seed)])
     hits, all_of_them = np.split(sums, 2, axis=1)
@@ -92,9 +94,9 @@ def pair_area(scores: Scores, settings: ClassificationEvaluationConfig) -> Vecto
     """
     areas = []
     for name in scores.processes:
-        mine = _scored(scores, name, scores.probabilities[name])
-        found = efficiency_curves(mine, [USUAL], replicas=settings.bootstrap, seed=settings.seed).auc
-        areas += [found[other] for other in mine.backgrounds]
+        pair_scores = _scored(scores, name, scores.probabilities[name])
+        area = efficiency_curves(pair_scores, [USUAL], replicas=settings.bootstrap, seed=settings.seed).auc
+        areas += [area[other] for other in pair_scores.backgrounds]
     return np.asarray(np.mean(areas, axis=0))
 
 
@@ -107,7 +109,7 @@ def class_efficiency(scores: Scores, name: str, background: str, settings: Class
     Source: Qu, Li and Qian, arXiv:2202.03772, table 1, where B is QCD.
     """
     tiny = np.finfo(np.float32).tiny
-    wanted, other = (np.log(np.maximum(scores.probabilities[each], tiny)) for each in (name, background))
+    wanted, other = (np.log(np.maximum(scores.probabilities[process], tiny)) for process in (name, background))
     chosen = np.isin(scores.process, [name, background])
     pair = _scored(scores, name, wanted - other, chosen)
     measured = efficiency_curves(pair, [working_point(name, settings)], replicas=settings.bootstrap, seed=settings.seed)

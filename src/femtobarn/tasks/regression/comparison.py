@@ -47,7 +47,7 @@ def compare(runs: Sequence[Run], *, baseline: str | None = None) -> AnyCompariso
         ValueError: as `femtobarn.evaluation.comparison.compare_runs`, or runs with different targets.
     """
     for run in runs[1:]:
-        first, other = (each.predictions.metadata.get(TARGETS) for each in (runs[0], run))
+        first, other = (compared.predictions.metadata.get(TARGETS) for compared in (runs[0], run))
         if first != other:
             raise ValueError(f"the targets are {first} in {runs[0].path}, {other} in {run.path}; compare the same ones")
     return compare_runs(
@@ -117,8 +117,8 @@ def bin_sections(comparison: AnyComparison) -> list[Section]:
         Section(
             f"Resolution (68 %) of {target} in bins of {variable}",
             tuple(
-                Column(Metric("resolution", target, at=each.label), f"{each.low:.4g} to {each.high:.4g}")
-                for each in bins_of(predictions, variable, comparison.settings.bins)
+                Column(Metric("resolution", target, at=bin_.label), f"{bin_.low:.4g} to {bin_.high:.4g}")
+                for bin_ in bins_of(predictions, variable, comparison.settings.bins)
             ),
         )
         for target in targets_of(comparison)

@@ -75,9 +75,9 @@ def draw_bins(comparison: AnyComparison, styles: Mapping[str, PlotStyle], target
     scale = np.exp if is_log else np.asarray
     for axes, name in zip(figure.subplots(1, 2), ("bias", "resolution"), strict=True):
         for number, row in enumerate(comparison.rows):
-            measurements = [row.measurements[Metric(name, target, at=each.label)] for each in bins]
-            values = [np.nan if each.value is None else each.value for each in measurements]
-            errors = [each.statistical or 0.0 for each in measurements]
+            measurements = [row.measurements[Metric(name, target, at=bin_.label)] for bin_ in bins]
+            values = [np.nan if bin_.value is None else bin_.value for bin_ in measurements]
+            errors = [bin_.statistical or 0.0 for bin_ in measurements]
             style = styles[row.label]
             offset = 0.15 * (number - (len(comparison.rows) - 1) / 2) / len(comparison.rows)
             middles = scale(low + (0.5 + offset) * (high - low))

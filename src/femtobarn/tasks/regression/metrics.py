@@ -148,8 +148,8 @@ def _parts(
         if (events := largest_events(predictions, target)) is not None:
             yield largest_label(target), events
     for variable in (*predictions.metadata[TARGETS], *predictions.metadata[OBSERVABLES]):
-        for each in bins_of(predictions, variable, settings.bins):
-            yield each.label, each.events
+        for bin_ in bins_of(predictions, variable, settings.bins):
+            yield bin_.label, bin_.events
 
 
 def _measure(

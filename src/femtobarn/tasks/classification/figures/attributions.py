@@ -30,45 +30,45 @@ Found = Mapping[str, Any]
 
 def explained(rows: Sequence[ModelResult]) -> dict[str, Found]:
     """What `femtobarn explain` wrote for each model: of its first training that has it."""
-    found = {}
+    attributions = {}
     for row in rows:
         path = next((run.path / EXPLAIN for run in row.runs if (run.path / EXPLAIN).is_file()), None)
         if path is not None:
-            found[row.label] = read_checked_json(path, "delete it and run `femtobarn explain` again").content
-    return found
+            attributions[row.label] = read_checked_json(path, "delete it and run `femtobarn explain` again").content
+    return attributions
 
 
 def draw_attributions(comparison: Comparison, rows: Sequence[ModelResult]) -> list[FigureEntry]:
     """Figures of what the models look at, as far as their runs were explained; of the best where one will do."""
-    found = explained(rows)
+    attributions = explained(rows)
     styles = process_styles((*comparison.signal, *comparison.backgrounds))
     styles[MIXTURE] = PlotStyle("#888888", "-", "s")
     area = {row.label: row.measurements[AUC].value or 0.0 for row in rows}
-    best = sorted(found, key=lambda label: -area[label])
-    made = []
-    for label in (label for label in best if "relevance" in found[label]):
-        made.append(_relevance(label, found[label], styles))
+    best = sorted(attributions, key=lambda label: -area[label])
+    entries = []
+    for label in (label for label in best if "relevance" in attributions[label]):
+        entries.append(_relevance(label, attributions[label], styles))
         break
-    networks = {label: found[label] for label in found if "gradient" in found[label]}
+    networks = {label: attributions[label] for label in attributions if "gradient" in attributions[label]}
     if networks:
-        made.append(_features(networks))
-    for label in (label for label in best if "attention" in found[label]):
-        made.append(_attention(label, found[label]))
+        entries.append(_features(networks))
+    for label in (label for label in best if "attention" in attributions[label]):
+        entries.append(_attention(label, attributions[label]))
         break
-    with_u = [label for label in best if "bias" in found[label]]
-    with_u.sort(key=lambda label: not found[label]["bias"]["couplings"])
+    with_u = [label for label in best if "bias" in attributions[label]]
+    with_u.sort(key=lambda label: not attributions[label]["bias"]["couplings"])
     for label in with_u[:1]:
-        made.append(_bias(label, found[label]))
-    for label in (label for label in best if "contributions" in found[label]):
-        made.append(_columns(label, found[label], styles))
+        entries.append(_bias(label, attributions[label]))
+    for label in (label for label in best if "contributions" in attributions[label]):
+        entries.append(_columns(label, attributions[label], styles))
         break
-    return made
+    return entries
 
 
-def _relevance(label: str, found: Found, styles: Mapping[str, PlotStyle]) -> FigureEntry:
+def _relevance(label: str, attribution: Found, styles: Mapping[str, PlotStyle]) -> FigureEntry:
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    method = found["relevance"]
+    method = attribution["relevance"]
     groups = [group for group in method["type"] if group != MIXTURE]
     _points(left, method["type"], groups, styles, "mean", "error", across=True)
     left.axvline(0, color="black", linewidth=0.8)
@@ -88,30 +88,32 @@ def _relevance(label: str, found: Found, styles: Mapping[str, PlotStyle]) -> Fig
         PREFIX + "relevance",
         f"Relevance of objects for {label}",
         "Layer-wise relevance propagation shares the answer of the network out to its inputs: positive is towards "
-        f"{listing(found['signal'])}, negative towards background. Nothing is lost on the way (event by event within a "
-        f"relative {method['lost']:.0e}); {_written(100 * constants, '.0f')} % of the answer to {groups[0]} events "
-        "come from constants of the network and belong to no object. Gamma rule with "
+        f"{listing(attribution['signal'])}, negative towards background. Nothing is lost on the way "
+        f"(event by event within a relative {method['lost']:.0e}); {_written(100 * constants, '.0f')} % of the answer "
+        f"to {groups[0]} events come from constants of the network and belong to no object. Gamma rule with "
         f"γ = {method['gamma']:g}; bars are statistical errors of the mean.",
         figure,
     )  # fmt: skip
 
 
-def _features(found: Mapping[str, Found]) -> FigureEntry:
+def _features(attributions: Mapping[str, Found]) -> FigureEntry:
     shares, errors = {}, []
     names: list[str] = []
-    for label, each in found.items():
-        entries = merged(each["gradient"])
-        group = contrasted(each, entries)[0]
+    for label, attribution in attributions.items():
+        entries = merged(attribution["gradient"])
+        group = contrasted(attribution, entries)[0]
         shares[label] = {name: 100 * (entry["share"] or 0.0) for name, entry in entries[group].items()}
         errors += [100 * (entry["share_error"] or 0.0) for entry in entries[group].values()]
         names += [name for name in shares[label] if name not in names]
-    values = np.array([[shares[label].get(name) or np.nan for label in found] for name in names])
-    figure = Figure(figsize=(min(WIDTH, 2.2 + 0.95 * len(found)), 1.2 + 0.27 * len(names)), layout="constrained")
+    values = np.array([[shares[label].get(name) or np.nan for label in attributions] for name in names])
+    figure = Figure(figsize=(min(WIDTH, 2.2 + 0.95 * len(attributions)), 1.2 + 0.27 * len(names)), layout="constrained")
     axes = figure.subplots()
-    cells(axes, values, None, names, list(found), "Blues", Normalize(0, _largest(values)), ".1f")
-    if len(found) > 4:
-        axes.set_xticks(range(len(found)), list(map(literal, found)), rotation=40, ha="right", rotation_mode="anchor")
-    first = next(iter(found.values()))
+    cells(axes, values, None, names, list(attributions), "Blues", Normalize(0, _largest(values)), ".1f")
+    if len(attributions) > 4:
+        axes.set_xticks(
+            range(len(attributions)), list(map(literal, attributions)), rotation=40, ha="right", rotation_mode="anchor"
+        )
+    first = next(iter(attributions.values()))
     return FigureEntry(
         PREFIX + "features",
         "Shares of the features",
@@ -125,10 +127,10 @@ def _features(found: Mapping[str, Found]) -> FigureEntry:
     )
 
 
-def _attention(label: str, found: Found) -> FigureEntry:
-    attention = found["attention"]
+def _attention(label: str, attribution: Found) -> FigureEntry:
+    attention = attribution["attention"]
     types = list(attention["types"])
-    groups = contrasted(found, next(entry for name, entry in attention.items() if name in ("objects", "readout")))
+    groups = contrasted(attribution, next(entry for name, entry in attention.items() if name in ("objects", "readout")))
     values, errors, names = [], [], list(types)
     for group in groups:
         columns = [np.array(attention["objects"][group]["values"], dtype=float)] if "objects" in attention else []
@@ -163,10 +165,10 @@ def _attention(label: str, found: Found) -> FigureEntry:
     )
 
 
-def _bias(label: str, found: Found) -> FigureEntry:
-    bias = found["bias"]
+def _bias(label: str, attribution: Found) -> FigureEntry:
+    bias = attribution["bias"]
     types = list(bias["types"])
-    group = contrasted(found, bias["mean"])[0]
+    group = contrasted(attribution, bias["mean"])[0]
     mean = {key: np.array(bias["mean"][group][key], dtype=float) for key in ("values", "errors")}
     panels: list[tuple[str, NDArray[np.float64], NDArray[np.float64] | None]]
     panels = [("mean of U over heads", mean["values"], mean["errors"])]
@@ -203,9 +205,9 @@ def _bias(label: str, found: Found) -> FigureEntry:
     )
 
 
-def _columns(label: str, found: Found, styles: Mapping[str, PlotStyle]) -> FigureEntry:
-    method = found["contributions"]
-    groups = contrasted(found, method["column"])
+def _columns(label: str, attribution: Found, styles: Mapping[str, PlotStyle]) -> FigureEntry:
+    method = attribution["contributions"]
+    groups = contrasted(attribution, method["column"])
     leading = sorted(method["column"][groups[0]], key=lambda name: -(method["column"][groups[0]][name]["share"] or 0))
     chosen = leading[:COLUMNS]
     figure = Figure(figsize=(WIDTH, 1.4 + 0.22 * len(chosen)), layout="constrained")
@@ -309,8 +311,8 @@ def _points(
             axes.axhline(line - 0.5, color="#eeeeee", linewidth=0.6)
 
 
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    both = np.isfinite(one) & np.isfinite(other)
-    if both.sum() < 3 or not (one[both].std() > 0 and other[both].std() > 0):
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    both = np.isfinite(first) & np.isfinite(second)
+    if both.sum() < 3 or not (first[both].std() > 0 and second[both].std() > 0):
         return 0.0
-    return float(np.corrcoef(one[both], other[both])[0, 1])
+    return float(np.corrcoef(first[both], second[both])[0, 1])

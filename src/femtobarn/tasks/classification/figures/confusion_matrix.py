@@ -11,11 +11,11 @@ from femtobarn.report.style import WIDTH, literal
 from femtobarn.tasks.classification.confusion import Confusion
 
 
-def draw_confusions(found: Mapping[str, Confusion]) -> Figure:
+def draw_confusions(confusions: Mapping[str, Confusion]) -> Figure:
     """One matrix a model, at most two side by side; rows are the true processes."""
-    figure = Figure(figsize=(WIDTH * (1.0 if len(found) > 1 else 0.55), 3.9), layout="constrained")
-    grid = figure.subplots(1, len(found), squeeze=False)[0]
-    for axes, (label, confusion) in zip(grid, found.items(), strict=True):
+    figure = Figure(figsize=(WIDTH * (1.0 if len(confusions) > 1 else 0.55), 3.9), layout="constrained")
+    grid = figure.subplots(1, len(confusions), squeeze=False)[0]
+    for axes, (label, confusion) in zip(grid, confusions.items(), strict=True):
         fractions = confusion.fractions
         axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(fractions):

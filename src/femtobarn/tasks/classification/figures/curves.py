@@ -35,7 +35,7 @@ class Curve:
     """
 
     mean: Mapping[str, NDArray[np.float64]]
-    each: Mapping[str, NDArray[np.float64]]
+    trainings: Mapping[str, NDArray[np.float64]]
 
 
 def curve(row: ModelResult, comparison: Comparison) -> Curve:
@@ -47,8 +47,8 @@ def curve(row: ModelResult, comparison: Comparison) -> Curve:
     ]
     names = ("total", *comparison.backgrounds)
     return Curve(
-        mean={name: np.mean([found[name] for found in measured], axis=0) for name in names},
-        each={name: np.stack([found[name][0] for found in measured]) for name in names},
+        mean={name: np.mean([background[name] for background in measured], axis=0) for name in names},
+        trainings={name: np.stack([background[name][0] for background in measured]) for name in names},
     )
 
 
@@ -56,8 +56,8 @@ def draw_roc(curves: Mapping[str, Curve], styles: Mapping[str, PlotStyle], signa
     """ROC and background rejection of all models, all backgrounds together."""
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for label, found in curves.items():
-        look, passing = styles[label], found.mean["total"]
+    for label, curve_ in curves.items():
+        look, passing = styles[label], curve_.mean["total"]
         error = bootstrap_std(passing)
         left.plot(passing[0], GRID, color=look.color, linestyle=look.dash, label=literal(label))
         if len(curves) <= MANY:
@@ -84,8 +84,8 @@ def draw_backgrounds(
     """Rejection of each background on its own."""
     figure, grid = panels(len(backgrounds), columns=2, height=3.1, share=False)
     for axes, name in zip(grid, backgrounds, strict=True):
-        for label, found in curves.items():
-            _rejection(axes, found.mean[name], styles[label], label, band=len(curves) <= MANY)
+        for label, curve_ in curves.items():
+            _rejection(axes, curve_.mean[name], styles[label], label, band=len(curves) <= MANY)
         _rejection_axes(axes)
         axes.set_title(f"against {literal(name)}")
     legend_below(figure, grid[0])
@@ -101,16 +101,16 @@ def draw_ratios(curves: Mapping[str, Curve], styles: Mapping[str, PlotStyle], ba
     low, high = 1.0, 1.0
     reference = curves[baseline].mean["total"]
     for axes, label in zip(grid, others, strict=True):
-        look, found = styles[label], curves[label]
+        look, curve_ = styles[label], curves[label]
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = reference / found.mean["total"]
-            each = reference[0] / found.each["total"]
+            ratio = reference / curve_.mean["total"]
+            lines = reference[0] / curve_.trainings["total"]
             error = bootstrap_std(ratio)
             clear = shown & np.isfinite(error) & (error < KNOWN * ratio[0])
         x, middle, error = GRID[clear], ratio[0, clear], error[clear]
         axes.axhline(1, color="black", linewidth=0.8)
         axes.fill_between(x, middle - error, middle + error, color=look.color, alpha=0.3, linewidth=0)
-        for line in each if len(each) > 1 else ():
+        for line in lines if len(lines) > 1 else ():
             axes.plot(x, line[clear], color="#222222", linewidth=0.6)
         axes.plot(x, middle, color=look.color)
         axes.set_title(literal(label))
@@ -131,7 +131,9 @@ def _rejection(axes: Axes, passing: NDArray[np.float64], look: PlotStyle, label:
     error = bootstrap_std(passing)
     with np.errstate(divide="ignore", invalid="ignore"):
         known = (passing[0] > 0) & (error < KNOWN * passing[0])
-        middle, low, high = (1 / each[known] for each in (passing[0], passing[0] + error, passing[0] - error))
+        middle, low, high = (
+            1 / efficiency[known] for efficiency in (passing[0], passing[0] + error, passing[0] - error)
+        )
     axes.plot(
         GRID[known], middle, color=look.color, linestyle=look.dash, linewidth=1.6 if band else 1.2, label=literal(label)
     )

@@ -84,10 +84,12 @@ def histograms(scores: Scores) -> dict[str, hist.Hist[Any]]:
     """The weighted distribution of the score of each process, with its statistical errors."""
     filled = {}
     for name in scores.processes:
-        mine = scores.process == name
+        in_process = scores.process == name
         filled[name] = hist.Hist.new.Reg(BINS, 0, 1, name="score", flow=False).Weight()
         # a score of exactly 1 belongs into the last bin
-        filled[name].fill(np.clip(scores.score[mine], 0, np.nextafter(1.0, 0.0)), weight=scores.weight[mine])
+        filled[name].fill(
+            np.clip(scores.score[in_process], 0, np.nextafter(1.0, 0.0)), weight=scores.weight[in_process]
+        )
     return filled
 
 

@@ -62,14 +62,14 @@ def draw_events(scores: Scores, events: Events) -> Figure:
         ValueError: the events chosen by their scores are not among `events`.
     """
     chosen = choose(scores)
-    places = [_find(events, str(scores.process[each.index]), int(scores.number[each.index])) for each in chosen]
+    places = [_find(events, str(scores.process[choice.index]), int(scores.number[choice.index])) for choice in chosen]
     few = events[np.array(places)]
     figure = Figure(figsize=(WIDTH, 7.0), layout="constrained")
     maps, views = figure.subplots(2, len(chosen), height_ratios=[1, 1.05])
-    for column, each in enumerate(chosen):
-        process, number, score = (column_[each.index] for column_ in (scores.process, scores.number, scores.score))
+    for column, choice in enumerate(chosen):
+        process, number, score = (column_[choice.index] for column_ in (scores.process, scores.number, scores.score))
         _map(maps[column], few, column)
-        maps[column].set_title(f"{each.reason}\n{literal(str(process))} {number}, score {score:.3f}", fontsize=9.5)
+        maps[column].set_title(f"{choice.reason}\n{literal(str(process))} {number}, score {score:.3f}", fontsize=9.5)
         _view(views[column], few, column)
     _legend(figure, few)
     return figure
@@ -86,11 +86,11 @@ def _map(axes: Axes, events: Events, index: int) -> None:
     shown = events.padded()
     real = shown.mask[index]
     for kind, drawn in DRAWN.items():
-        mine = real & (shown.kind[index] == kind)
+        of_kind = real & (shown.kind[index] == kind)
         axes.scatter(
-            shown.eta[index, mine],
-            shown.phi[index, mine],
-            s=12 + 1.6 * shown.pt[index, mine],
+            shown.eta[index, of_kind],
+            shown.phi[index, of_kind],
+            s=12 + 1.6 * shown.pt[index, of_kind],
             marker=drawn.marker,
             color=drawn.color,
             alpha=0.75,

@@ -35,22 +35,23 @@ def safety_of(comparison: Comparison) -> Found:
     }
 
 
-def draw_safety(found: Found, styles: Mapping[str, PlotStyle]) -> Figure:
+def draw_safety(measurements: Found, styles: Mapping[str, PlotStyle]) -> Figure:
     """By how much nine jets in ten change less, in units of the spread, against how soft or narrow the emission is."""
     figure = Figure(
-        figsize=(WIDTH, 3.6 + 0.22 * -(-len(found) // 4)), layout=ConstrainedLayoutEngine(wspace=0.04, hspace=0.04)
+        figsize=(WIDTH, 3.6 + 0.22 * -(-len(measurements) // 4)),
+        layout=ConstrainedLayoutEngine(wspace=0.04, hspace=0.04),
     )
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (kind, (title, label)) in zip(panels, PANELS.items(), strict=True):
-        for model, trainings in found.items():
-            steps = [one["step"] for one in trainings[0][kind]]
+        for model, trainings in measurements.items():
+            steps = [entry["step"] for entry in trainings[0][kind]]
             # the median would be 0 where more than half of the jets fill all slots of a network with harder particles
-            shares = [[one["most"] / each["spread"] for one in each[kind]] for each in trainings]
-            most = np.maximum(np.mean(shares, axis=0), FLOOR)
+            shares = [[entry["most"] / training["spread"] for entry in training[kind]] for training in trainings]
+            change = np.maximum(np.mean(shares, axis=0), FLOOR)
             look = styles[model]
             axes.plot(
                 steps,
-                most,
+                change,
                 color=look.color,
                 linestyle=look.dash,
                 marker=look.marker,

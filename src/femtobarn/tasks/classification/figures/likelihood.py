@@ -34,10 +34,10 @@ def draw_significance(
     for axes, systematic in zip(panels, (0.0, delta), strict=True):
         for row in rows:
             look, passing = styles[row.label], curves[row.label].mean["total"]
-            found = asimov(np.broadcast_to(GRID * signal, passing.shape).copy(), passing * background, systematic)
+            values = asimov(np.broadcast_to(GRID * signal, passing.shape).copy(), passing * background, systematic)
             with np.errstate(invalid="ignore"):
                 known = bootstrap_std(passing) < KNOWN * passing[0]
-            middle, error = np.where(known, found[0], np.nan), bootstrap_std(found)
+            middle, error = np.where(known, values[0], np.nan), bootstrap_std(values)
             axes.plot(GRID, middle, color=look.color, linestyle=look.dash, label=literal(row.label))
             if len(rows) <= MANY:
                 axes.fill_between(GRID, middle - error, middle + error, color=look.color, alpha=0.12, linewidth=0)

@@ -30,18 +30,22 @@ def calibrations(comparison: Comparison) -> dict[str, list[Calibrated]]:
     }
 
 
-def calibration_table(comparison: Comparison, found: Mapping[str, Sequence[Calibrated]]) -> Table:
+def calibration_table(comparison: Comparison, calibrations: Mapping[str, Sequence[Calibrated]]) -> Table:
     """Temperature, calibration error and surprise of each model."""
-    gaps = {name: _mean([one.reliability[SCORE].gap for one in each]) for name, each in found.items()}
+    gaps = {
+        name: _mean([calibration.reliability[SCORE].gap for calibration in per_training])
+        for name, per_training in calibrations.items()
+    }
     surprises = {
-        name: _mean([one.surprise for one in each if one.surprise is not None]) for name, each in found.items()
+        name: _mean([calibration.surprise for calibration in per_training if calibration.surprise is not None])
+        for name, per_training in calibrations.items()
     }
     digits = [common_decimals((mean.errors for mean in column.values()), default=3) for column in (gaps, surprises)]
     rows = []
     for row in comparison.rows:
         temperatures = [(run.meta.get("task") or {}).get("temperature") for run in row.runs]
         known = [float(value) for value in temperatures if value is not None]
-        floor = float(np.mean([one.reliability[SCORE].floor for one in found[row.label]]))
+        floor = float(np.mean([calibration.reliability[SCORE].floor for calibration in calibrations[row.label]]))
         cells = [
             ", ".join(f"{value:.2f}" for value in known) if known else NOTHING,
             gaps[row.label].format(digits[0]),
@@ -58,12 +62,12 @@ def calibration_table(comparison: Comparison, found: Mapping[str, Sequence[Calib
     return Table("Calibration of the models", HEADINGS, rows, note)
 
 
-def draw_reliability(found: Calibrated, styles: Mapping[str, PlotStyle], signal: str) -> Figure:
+def draw_reliability(calibration: Calibrated, styles: Mapping[str, PlotStyle], signal: str) -> Figure:
     """Observed against stated probability: for the score, and for each class where there are more than two."""
-    figure, grid = panels(len(found.reliability), height=2.9, share=False)
-    for axes, (name, each) in zip(grid, found.reliability.items(), strict=True):
+    figure, grid = panels(len(calibration.reliability), height=2.9, share=False)
+    for axes, (name, reliability) in zip(grid, calibration.reliability.items(), strict=True):
         color = styles[name].color if name in styles else "black"
-        _diagram(axes, each, color)
+        _diagram(axes, reliability, color)
         axes.set_title(
             f"Score: {literal(signal)} or background" if name == SCORE else f"Probability of {literal(name)}"
         )
@@ -74,10 +78,17 @@ def draw_reliability(found: Calibrated, styles: Mapping[str, PlotStyle], signal:
     return figure
 
 
-def _diagram(axes: Axes, each: Reliability, color: str) -> None:
+def _diagram(axes: Axes, reliability: Reliability, color: str) -> None:
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.9, linestyle=":")
     axes.errorbar(
-        each.stated, each.observed, yerr=each.error, color=color, marker="o", markersize=4, capsize=2, linestyle="none"
+        reliability.stated,
+        reliability.observed,
+        yerr=reliability.error,
+        color=color,
+        marker="o",
+        markersize=4,
+        capsize=2,
+        linestyle="none",
     )
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):

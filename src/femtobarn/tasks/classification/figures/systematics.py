@@ -24,43 +24,43 @@ Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
 def shifts_of(comparison: Comparison) -> Found:
     """What `femtobarn shifts` found, for the models of which all trainings have it; empty without a common shift."""
-    found = {row.label: [read_systematics(run.path) for run in row.runs] for row in comparison.rows}
+    results = {row.label: [read_systematics(run.path) for run in row.runs] for row in comparison.rows}
     settings = comparison.settings
-    whole = {
+    complete = {
         label: [
-            each
-            for each in trainings
-            if each and ClassificationEvaluationConfig.model_validate(each["settings"]) == settings
+            result
+            for result in trainings
+            if result and ClassificationEvaluationConfig.model_validate(result["settings"]) == settings
         ]
-        for label, trainings in found.items()
+        for label, trainings in results.items()
     }
-    whole = {label: trainings for label, trainings in whole.items() if len(trainings) == len(found[label])}
-    return whole if whole and common(whole) else {}
+    complete = {label: trainings for label, trainings in complete.items() if len(trainings) == len(results[label])}
+    return complete if complete and common(complete) else {}
 
 
-def shift_tables(found: Found) -> list[Table]:
+def shift_tables(results: Found) -> list[Table]:
     """Changes of area, background and significance, a line a model, a column a shift; and what leaves the region."""
-    if not found:
+    if not results:
         return []
-    names = common(found)
+    names = common(results)
     headings = [name.replace("_", " ") for name in names]
     titles = {"auc": "Change of AUC, in thousandths", "background": "Change of the background yield in percent"}
     titles["significance"] = "Change of s/√b"
     tables = []
-    for change in changes(next(iter(found.values()))[0]["settings"]):
+    for change in changes(next(iter(results.values()))[0]["settings"]):
         if change.metric.name not in titles or change.metric.of == "systematic":
             continue
-        told = changed(found, names, change)
+        texts = changed(results, names, change)
         at = f", cut at ε_S = {100 * float(change.metric.at):g} %" if change.metric.at else ""
-        rows = [(model, [told[model, name] for name in names]) for model in found]
+        rows = [(model, [texts[model, name] for name in names]) for model in results]
         tables.append(Table.of_texts(titles[change.metric.name] + at, headings, rows))
     tables[-1] = replace(tables[-1], note=NOTE)
-    return [*tables, *_lost(found, names)]
+    return [*tables, *_lost(results, names)]
 
 
-def _lost(found: Found, names: Sequence[str]) -> list[Table]:
+def _lost(results: Found, names: Sequence[str]) -> list[Table]:
     """What leaves the region, which is the same for every model."""
-    shifts = next(iter(found.values()))[0]["shifts"]
+    shifts = next(iter(results.values()))[0]["shifts"]
     leaving = [name for name in names if any(shifts[name]["lost"].values())]
     if not leaving:
         return []
@@ -72,23 +72,23 @@ def _lost(found: Found, names: Sequence[str]) -> list[Table]:
     return [replace(Table.of_texts("Events that leave the selection, in percent", headings, rows), label="process")]
 
 
-def draw_shifts(found: Found, styles: Mapping[str, PlotStyle]) -> Figure:
+def draw_shifts(results: Found, styles: Mapping[str, PlotStyle]) -> Figure:
     """Area and background under each shift: a column a source, a line a model, up filled and down hollow."""
-    names = common(found)
+    names = common(results)
     sources = [source for source in SYSTEMATICS if any(name.startswith(f"{source}_") for name in names)]
-    columns = changes(next(iter(found.values()))[0]["settings"])
-    told = [columns[0], [change for change in columns if change.metric.name == "background"][-1]]
+    columns = changes(next(iter(results.values()))[0]["settings"])
+    shown = [columns[0], [change for change in columns if change.metric.name == "background"][-1]]
     figure = Figure(
-        figsize=(WIDTH, 2 * (0.26 * len(found) + 1.0) + 0.2), layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.06)
+        figsize=(WIDTH, 2 * (0.26 * len(results) + 1.0) + 0.2), layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.06)
     )
-    grid = figure.subplots(len(told), len(sources), sharey=True, sharex="row", squeeze=False)
-    for line, change in zip(grid, told, strict=True):
+    grid = figure.subplots(len(shown), len(sources), sharey=True, sharex="row", squeeze=False)
+    for line, change in zip(grid, shown, strict=True):
         for axes, source in zip(line, sources, strict=True):
             axes.axvline(0, color="black", linewidth=0.8)
             for direction, offset in (("up", -0.14), ("down", 0.14)):
                 if f"{source}_{direction}" not in names:
                     continue
-                for place, (model, runs) in enumerate(found.items()):
+                for place, (model, runs) in enumerate(results.items()):
                     number = effect(runs, f"{source}_{direction}", change.metric)
                     if number.value is None:
                         continue
@@ -104,11 +104,11 @@ def draw_shifts(found: Found, styles: Mapping[str, PlotStyle]) -> Figure:
                         elinewidth=1.3,
                         linestyle="none",
                     )
-            axes.set_ylim(len(found) - 0.5, -0.5)
-            axes.set_yticks(range(len(found)), list(map(literal, found)))
+            axes.set_ylim(len(results) - 0.5, -0.5)
+            axes.set_yticks(range(len(results)), list(map(literal, results)))
             axes.tick_params(axis="y", length=0)
             axes.grid(visible=False, axis="y")
-            if change is told[0]:
+            if change is shown[0]:
                 axes.set_title(SYSTEMATICS[source].title, fontsize=9)
         middle = line[len(line) // 2]
         middle.set_xlabel(_axis(change))
