@@ -3,8 +3,8 @@
     python docs/results.py runs/four-top-small
     python docs/results.py runs/four-top-cpu --scan runs/scan-four-top-cpu
 
-What `femtobarn fit` and `femtobarn shifts` found in the study's runs is among the tables, and with --scan the record of
-a search. `make results` calls it after the study.
+Results of `femtobarn fit` and `femtobarn systematics` are among the tables, and with --scan the record of a
+search. `make results` calls it after the study.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from femtobarn.studies.estimate import ESTIMATE
 from femtobarn.studies.progress import duration
 from femtobarn.studies.tuning_report import MARKDOWN as SCAN
 from femtobarn.tasks.classification.comparison import Comparison as ClassifierComparison
-from femtobarn.tasks.classification.figures.systematics import shift_tables, shifts_of
+from femtobarn.tasks.classification.figures.systematics import systematics_of, systematics_tables
 from femtobarn.tasks.results import compare, markdown, report
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def main(study: Path, scan: Path | None = None, baseline: str | None = None, roo
         for figure in drawn:
             shutil.copy(Path(scratch) / f"{figure}.png", results / f"{name}-{figure}.png")
     parts = [f"# {name}", told, text.strip()]
-    if changed := shifted(comparison):
+    if changed := systematics_text(comparison):
         parts += ["## A detector one standard deviation off", changed]
     parts += [f"![{figure}]({name}-{figure}.png)" for figure in drawn]
     if scan is not None:
@@ -90,7 +90,7 @@ def measured(comparison: Comparison[Any], study: Path) -> str:
         wall, guess = (duration(times["wall_seconds"][which]) for which in ("actual", "estimated"))
         told += (
             f"; the last call computed {times['trained']} of them in {wall} with {times['workers']} worker(s), "
-            f"judging included (estimated without it: {guess})"
+            f"evaluation included (estimated without it: {guess})"
         )
     versions = [f"{key} {value}" for key, value in metas[0]["versions"].items() if key in ("torch", "lightgbm")]
     release = all_of([f"femtobarn {meta['versions']['femtobarn']}" for meta in metas])
@@ -99,11 +99,11 @@ def measured(comparison: Comparison[Any], study: Path) -> str:
     return f"{told}; on {devices}; {', '.join([release, *versions])}; events of SHA-256 `{events}…`."
 
 
-def shifted(comparison: Comparison[Any]) -> str:
-    """The tables of `femtobarn shifts`; nothing where it has not been called."""
+def systematics_text(comparison: Comparison[Any]) -> str:
+    """Tables of `femtobarn systematics`; empty if it was not run."""
     if not isinstance(comparison, ClassifierComparison):
         return ""
-    return "\n\n".join(table.markdown() for table in shift_tables(shifts_of(comparison.largest)))
+    return "\n\n".join(table.markdown() for table in systematics_tables(systematics_of(comparison.largest)))
 
 
 def show(told: str, text: str, readme: Path) -> None:

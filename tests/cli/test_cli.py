@@ -287,7 +287,8 @@ def test_former_names_of_verbs_and_options_are_replaced(former, present):
     assert not any(former in parameter.opts for other in group.commands.values() for parameter in other.params)
     for given, expected in (([former, "3"], [present, "3"]), ([f"{former}=3"], [f"{present}=3"])):
         assert group.resolve_command(context, [verb, *given]) == (verb, command, expected)
-    assert group.resolve_command(context, ["scan", "a.yaml"]) == ("tune", group.commands["tune"], ["a.yaml"])
+    for former, verb in (("scan", "tune"), ("shifts", "systematics"), ("safety", "irc-safety")):
+        assert group.resolve_command(context, [former, "a"]) == (verb, group.commands[verb], ["a"])
 
 
 def test_config_prints_the_keys_of_a_section_and_schema_a_json_schema():

@@ -205,7 +205,7 @@ def test_weights_of_all_tags_together_are_one():
     assert count == pytest.approx((efficiency[:2] * (1 + size)).sum())
 
 
-def test_missing_truth_and_unknown_shifts_are_named():
+def test_missing_truth_and_unknown_variations_are_named():
     with pytest.raises(ValueError, match="truth column 'truth_id'"):
         vary(make_events(5), "btag_up")
     with pytest.raises(ValueError, match="no variation is called 'jer_up'; there are jes_up"):

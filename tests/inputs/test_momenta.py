@@ -24,9 +24,9 @@ from femtobarn.inputs.datasets import ShardedDataset
 from femtobarn.models import MODELS, Network, model_spec, networks, published_sizes
 from femtobarn.physics import lorentz
 from femtobarn.runs import explain as explanation
-from femtobarn.runs import irc_safety as safety
 from femtobarn.runs import run, splits, systematics
 from femtobarn.runs.event_cache import EventCache
+from femtobarn.runs.irc_safety import evaluate_irc_safety
 from femtobarn.runs.predictor import Predictor
 from femtobarn.runs.trained_model import NetworkModel, build
 from femtobarn.training.dataloader import make_loader
@@ -145,8 +145,8 @@ def test_every_way_to_a_network_keeps_the_precision(folder, tmp_path, seen, mode
         place = run.train(configured(model, data, folder), tmp_path / name)
         told(f"training, {name}")
         run.evaluate(place)
-        told(f"judging, {name}")
-        systematics.shift_run(place, ["met_up"])
+        told(f"evaluating, {name}")
+        systematics.vary_run(place, ["met_up"])
         told(f"systematics, {name}")
         explanation.explain(place, events=20)
         told(f"explanation, {name}")
@@ -154,7 +154,7 @@ def test_every_way_to_a_network_keeps_the_precision(folder, tmp_path, seen, mode
     told("scoring")
     place = run.train(configured(model, {"files": "jets.parquet"}, folder, features="kin", slots=20), tmp_path / "jets")
     seen.clear()
-    safety.safety(place, events=20)
+    evaluate_irc_safety(place, events=20)
     told("safety")
 
 

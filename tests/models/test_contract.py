@@ -106,7 +106,7 @@ def test_events_get_different_answers(network):
     assert network(events()).std(0).min() > 1e-4  # or everything below would be empty
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["judging", "training"])
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_padding_changes_nothing(network, training):
     network.train(training)  # in training it would show in the batch statistics
     same(network, events(), with_garbage(events()))
@@ -119,7 +119,7 @@ def test_order_changes_nothing(case, network):
     same(network, events(), shuffled(events()))
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["judging", "training"])
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_no_events_get_no_answers(network, training):
     """A process that trains with others may have none of a batch; it takes part in the way back all the same."""
     nothing = events()[:0]
@@ -159,7 +159,7 @@ def test_saved_and_loaded_it_is_the_same(case, network, tmp_path):
     assert torch.equal(again(events()), network(events()))
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["judging", "training"])
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("count", [1, 6])
 @pytest.mark.parametrize("poor", [True, False], ids=["up to two objects", "full"])
 def test_rare_events_are_finite(network, training, count, poor):

@@ -15,8 +15,8 @@ from femtobarn.inputs import columns, make_batch
 from femtobarn.physics.objects import PARTICLE, PHOTON
 from femtobarn.report.style import model_styles
 from femtobarn.runs import run
-from femtobarn.runs.irc_safety import STEPS, changes, safety
-from femtobarn.tasks.classification.figures.irc_safety import draw_safety
+from femtobarn.runs.irc_safety import STEPS, changes, evaluate_irc_safety
+from femtobarn.tasks.classification.figures.irc_safety import draw_irc_safety
 from tests.support.jets import jet_events
 
 
@@ -83,7 +83,7 @@ def test_a_run_is_tested_from_the_command_line(tmp_path):
     }
     folder = run.train(experiment.load(tree), tmp_path / "run")
     run.evaluate(folder)
-    answer = CliRunner().invoke(app, ["safety", str(folder), "--events", "30"])
+    answer = CliRunner().invoke(app, ["irc-safety", str(folder), "--events", "30"])
     assert answer.exit_code == 0, answer.output
     assert "1e-06" in answer.output
     page = CliRunner().invoke(app, ["report", str(folder), "-o", str(tmp_path / "report.html")])
@@ -91,7 +91,7 @@ def test_a_run_is_tested_from_the_command_line(tmp_path):
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'id="figure-safety"' in html
     assert 'href="#safety"' in html
-    found = safety(folder, events=30)
+    found = evaluate_irc_safety(folder, events=30)
     assert found["events"] <= 30
     # convolutions over the list of particles see every new one
     assert found["soft"][-1]["median"] > 0
@@ -100,7 +100,7 @@ def test_a_run_is_tested_from_the_command_line(tmp_path):
 def test_the_figure_shows_changes_in_units_of_the_spread(tmp_path):
     emissions = [{"step": step, "median": step, "most": 2 * step} for step in STEPS]
     found = {"EFN": [{"spread": 2.0, "soft": emissions, "collinear": emissions}] * 2}
-    figure = draw_safety(found, model_styles(["EFN"]))
+    figure = draw_irc_safety(found, model_styles(["EFN"]))
     for axes in figure.axes:
         steps, changed = np.asarray(axes.lines[0].get_data())
         np.testing.assert_allclose(steps, np.asarray(STEPS))

@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from femtobarn.experiments.errors import describe_error
 
 #: Present names of verbs and options by their former names, which still work.
-FORMER_VERBS = {"scan": "tune"}
+FORMER_VERBS = {"safety": "irc-safety", "scan": "tune", "shifts": "systematics"}
 FORMER_OPTIONS = {
     "--every": "--per-entry",
     "--least": "--min-background",

@@ -34,7 +34,7 @@ def compare(
 
 
 @app.command()
-def shifts(
+def systematics(
     runs: Runs,
     systematic: Annotated[
         list[str] | None,
@@ -47,19 +47,19 @@ def shifts(
     run, the scores of the varied events to shifts/; the report shows them. Variations of b-tags need the flavour of
     each jet: the truth column truth_id of simulated events.
 
-    Example: femtobarn shifts runs/four-top-small --systematic jes_up --systematic jes_down
+    Example: femtobarn systematics runs/four-top-small --systematic jes_up --systematic jes_down
     """
     with complaints():
         from femtobarn.evaluation.runs import run_folders
         from femtobarn.events import VARIATIONS
-        from femtobarn.runs import systematics
+        from femtobarn.runs.systematics import vary_runs
         from femtobarn.studies.progress import line
         from femtobarn.tasks.classification.systematics import NOTE
-        from femtobarn.tasks.classification.systematics_table import shift_table
+        from femtobarn.tasks.classification.systematics_table import systematics_table
 
         with line(err) as shown:
-            variations = systematics.shift_runs(run_folders(runs), systematic or VARIATIONS, progress=shown)
-        out.print(shift_table(variations))
+            variations = vary_runs(run_folders(runs), systematic or VARIATIONS, progress=shown)
+        out.print(systematics_table(variations))
         out.print(NOTE, highlight=False, soft_wrap=True)
 
 
@@ -76,9 +76,9 @@ def fit(
     """Profile-likelihood fit to the score: expected discovery significance and upper limit.
 
     The score becomes a histogram with a sample for each process, a normalisation uncertainty for each background
-    (evaluation.systematic), the statistical error of the simulation and, after femtobarn shifts, a systematic for each
-    shift of the detector. Each run's folder gets workspace.json, which pyhf and other tools can fit, and fit.json,
-    which compare and report show. Needs the extra 'femtobarn\\[stat]'.
+    (evaluation.systematic), the statistical error of the simulation and, after femtobarn systematics, a systematic
+    uncertainty for each varied source. Each run's folder gets workspace.json, which pyhf and other tools can fit, and
+    fit.json, which compare and report show. Needs the extra 'femtobarn\\[stat]'.
 
     Example: femtobarn fit runs/four-top-small
     """
@@ -92,7 +92,7 @@ def fit(
         from femtobarn.tasks.classification.sections import fit_section
 
         folders = run_folders(runs)
-        comparison = compare_classifiers(folders, baseline=baseline)  # runs that can't be compared are told first
+        comparison = compare_classifiers(folders, baseline=baseline)  # errors of runs that can't be compared come first
         with line(err) as shown:
             for done, folder in enumerate(folders, 1):
                 shown(Step(f"fitting {folder.name}", done, len(folders)))
@@ -151,7 +151,7 @@ def explain(
 
 
 @app.command()
-def safety(
+def irc_safety(
     runs: Runs,
     events: Annotated[int, typer.Option(min=10, help="Maximum number of test jets.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of directions and momentum fractions.")] = 1,
@@ -160,23 +160,23 @@ def safety(
 
     Changes of the log-odds for softer particles and narrower splittings are written to safety.json of each run.
 
-    Example: femtobarn safety runs/taggers
+    Example: femtobarn irc-safety runs/taggers
     """
     with complaints():
         from rich.table import Table
 
         from femtobarn.evaluation.runs import run_folders
-        from femtobarn.runs import irc_safety as room
+        from femtobarn.runs.irc_safety import evaluate_irc_safety
 
         for folder in run_folders(runs):
             with err.status(escape(f"splitting the jets of {folder}")):
-                safety_ = room.safety(folder, events=events, seed=seed)
-            title = f"{escape(safety_['label'])}: change of the log-odds, median (90 %) of {safety_['events']} jets"
+                result = evaluate_irc_safety(folder, events=events, seed=seed)
+            title = f"{escape(result['label'])}: change of the log-odds, median (90 %) of {result['events']} jets"
             table = Table(
                 "share of pT, angle", "soft particle", "collinear splitting", title=title, title_justify="left"
             )
-            for soft, collinear in zip(safety_["soft"], safety_["collinear"], strict=True):
+            for soft, collinear in zip(result["soft"], result["collinear"], strict=True):
                 changes = (f"{change['median']:.2g} ({change['most']:.2g})" for change in (soft, collinear))
                 table.add_row(f"{soft['step']:.0e}", *changes)
             out.print(table)
-            out.print(f"the log-odds themselves vary by {safety_['spread']:.2g}", highlight=False)
+            out.print(f"the log-odds themselves vary by {result['spread']:.2g}", highlight=False)

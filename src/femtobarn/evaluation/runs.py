@@ -137,14 +137,14 @@ def read_meta(folder: Path) -> CheckedJson:
 
 
 def read_metrics(folder: Path) -> CheckedJson:
-    """What `metrics.json` of a run holds, and the checksums of the files that were judged.
+    """What `metrics.json` of a run holds, and the checksums of the files that were evaluated.
 
     Raises:
-        ValueError: it can't be read, was changed or damaged, or is no judgement.
+        ValueError: it can't be read, was changed or damaged, or is no evaluation.
     """
     metrics = read_checked_json(folder / METRICS, EVALUATE_AGAIN)
     if not isinstance(metrics.content.get("settings"), dict):
-        raise ValueError(f"{folder / METRICS} lacks the settings of a judgement; {EVALUATE_AGAIN}")
+        raise ValueError(f"{folder / METRICS} lacks the settings of the evaluation; {EVALUATE_AGAIN}")
     if metrics.checked:
         asked = _mapping(_read(folder / CONFIG), folder / CONFIG).get("evaluation")
         changed = _changed(metrics.content["settings"], asked)
@@ -223,7 +223,7 @@ def _history(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _changed(before: Mapping[str, Any], now: Any) -> list[str]:
-    """Settings of a judgement that both sides have, with different values."""
+    """Settings of an evaluation that both sides have, with different values."""
     now = _plain(now) if isinstance(now, Mapping) else {}
     return [f"evaluation.{key}" for key, value in before.items() if key in now and now[key] != value]
 

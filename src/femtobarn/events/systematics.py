@@ -1,11 +1,11 @@
-r"""Shifts: events as they would look if the detector were calibrated one standard deviation off.
+r"""Systematics: events under up and down variations of the detector by one standard deviation.
 
 Five sources, each `up` and `down`: `jes` (jet energy scale), `btag`, `ctag`, `mistag` (efficiency of the b-tag for
 b-jets, for charm and tau jets, for light jets) and `met` (scale of the soft term of the missing momentum). Experiments
 treat the tag efficiencies of the three flavours as independent of each other, and so does this list.
 
 Energies move the objects themselves. Tag efficiencies move the weights only, by the probability of the tags that an
-event has, shifted over nominal, with efficiencies ε and their relative shifts δ:
+event has, varied over nominal, with efficiencies ε and their relative variations δ:
 
 .. math::
     w' = w \prod_\mathrm{tagged} (1 + \delta)
@@ -13,7 +13,7 @@ event has, shifted over nominal, with efficiencies ε and their relative shifts 
 
 This is how ATLAS and CMS apply scale factors. Flipping tags at random would show a model the same events on average,
 but add noise to every difference; and after a selection on tags it would need events from outside of the region, which
-a file of selected events does not hold. The weighted sum over events in the region is the shifted yield of the region,
+a file of selected events does not hold. The weighted sum over events in the region is the varied yield of the region,
 migration both ways included.
 
 That is not so for `jes`: it moves events over the edges of a selection. Those that fall out can be found by selecting
@@ -59,7 +59,7 @@ def jet_energy_scale(events: Events, sigmas: float) -> Events:
 
     u is `femtobarn.physics.jets.energy_uncertainty`, the same direction for all jets. MET changes by minus the vector
     sum of all changes. A jet that falls below the 20 GeV of the simulated detector is dropped; its momentum then counts
-    as soft term. Jets from below 20 GeV and jets outside of the record (beyond :math:`|\eta| = 2.8`) can't be shifted.
+    as soft term. Jets from below 20 GeV and jets outside of the record (beyond :math:`|\eta| = 2.8`) can't be varied.
     """
     flat, counts = _flat(events)
     jet = np.isin(flat["kind"], JETS)
@@ -77,9 +77,9 @@ def soft_term(events: Events, sigmas: float) -> Events:
     r"""Events with the soft term of MET made longer by `sigmas` times 2 GeV along its own direction.
 
     The soft term is what balances MET and all objects of the record, :math:`-(\vec E_T^\mathrm{miss} + \sum \vec p_T)`:
-    tracks outside of objects, and jets beyond :math:`|\eta| = 2.8`. ATLAS shifts its component along the hard system,
+    tracks outside of objects, and jets beyond :math:`|\eta| = 2.8`. ATLAS varies its component along the hard system,
     neutrinos included, which recoils against it (arXiv:1802.08168, which shows the sizes in figures). 2 GeV is a
-    round number of that order, not a quoted one, and the resolution of the soft term is not shifted.
+    round number of that order, not a quoted one, and the resolution of the soft term is not varied.
     """
     missing = _missing(events)
     x = -missing.px - np.asarray(ak.sum(events.particles.px, axis=1))
@@ -103,16 +103,16 @@ def tag_efficiency(events: Events, sigmas: float, flavours: tuple[int, ...]) -> 
     """
     if FLAVOUR not in events.particles.fields:
         raise ValueError(
-            f"b-tags can't be shifted without the flavour of each jet: particles lack the truth column {FLAVOUR!r}; "
+            f"b-tags can't be varied without the flavour of each jet: particles lack the truth column {FLAVOUR!r}; "
             f"they have {', '.join(events.particles.fields)}"
         )
     flat, counts = _flat(events)
     taggable = np.isin(flat["kind"], JETS) & np.isin(flat[FLAVOUR], flavours) & (np.abs(flat["eta"]) < TAG_ETA)
     pt, flavour, tagged = (column[taggable] for column in (flat["pt"], flat[FLAVOUR], flat["kind"] == BJET))
     efficiency = b_tag_efficiency(pt, flavour)
-    shifted = efficiency * (1 + sigmas * b_tag_uncertainty(pt, flavour))
+    varied = efficiency * (1 + sigmas * b_tag_uncertainty(pt, flavour))
     factor = np.ones(len(taggable))
-    factor[taggable] = np.where(tagged, shifted / efficiency, (1 - shifted) / (1 - efficiency))
+    factor[taggable] = np.where(tagged, varied / efficiency, (1 - varied) / (1 - efficiency))
     product = ak.to_numpy(ak.prod(ak.unflatten(factor, counts), axis=1))
     return replace(events, weight=events.weight * product)
 
@@ -125,7 +125,7 @@ class Systematic(NamedTuple):
     changes_objects: bool  # objects or MET, so that a model must look again; otherwise weights alone
 
 
-#: What can be shifted, by name.
+#: Sources of systematic uncertainty, by name.
 SYSTEMATICS = {
     "jes": Systematic("jet energy scale", jet_energy_scale, True),
     "btag": Systematic("b-tag of b-jets", lambda events, size: tag_efficiency(events, size, (BOTTOM,)), False),
@@ -137,7 +137,7 @@ SYSTEMATICS = {
 }
 DIRECTIONS = {"up": 1.0, "down": -1.0}
 
-#: All shifts: `jes_up`, `jes_down`, `btag_up`, ...
+#: All variations: `jes_up`, `jes_down`, `btag_up`, ...
 VARIATIONS = tuple(f"{source}_{direction}" for source in SYSTEMATICS for direction in DIRECTIONS)
 
 
@@ -145,14 +145,14 @@ def vary(events: Events, name: str, *, size: float = 1.0) -> Events:
     """Events as they would look with one source of uncertainty off by one standard deviation.
 
     Objects stand by falling pT; processes, event numbers and hard numbers are kept, and so are weights, unless b-tags
-    are shifted. Nothing is selected again.
+    are varied. Nothing is selected again.
 
     Args:
         name: one of `VARIATIONS`.
         size: in standard deviations; 0 changes nothing.
 
     Raises:
-        ValueError: no such shift, or the events lack the truth that it needs.
+        ValueError: no such variation, or the events lack the truth that it needs.
 
     Example:
         >>> import femtobarn
@@ -163,10 +163,10 @@ def vary(events: Events, name: str, *, size: float = 1.0) -> Events:
 
 
 def parse_variation(name: str) -> tuple[Systematic, str]:
-    """Source and direction of a shift.
+    """Source and direction of a variation.
 
     Raises:
-        ValueError: no such shift.
+        ValueError: no such variation.
     """
     if name not in VARIATIONS:
         raise ValueError(f"no variation is called {name!r}; there are {', '.join(VARIATIONS)}")

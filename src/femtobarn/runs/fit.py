@@ -31,21 +31,21 @@ WORKSPACE = "workspace.json"
 #: Replicas of the test events that are fitted; twenty know an error to a sixth of itself.
 REPLICAS = 20
 
-#: Sources whose shift up can't be simulated from selected events, as those that would come in are not among them; the
-#: mirror image of the shift down stands for it.
+#: Sources whose variation up can't be simulated from selected events, because events that would enter the selection are
+#: missing; the mirror image of the variation down replaces it.
 MIRRORED = ("jes",)
 
 
 def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int = REPLICAS) -> dict[str, Any]:
     """Fits the score of a finished run and writes `workspace.json` and `fit.json` into its folder.
 
-    Where `femtobarn shifts` has scored the events of a shifted detector, up and down, each source is a systematic that
-    changes the histogram of every process.
+    Each source that `femtobarn systematics` has evaluated, up and down, is a systematic uncertainty that changes
+    the histogram of every process.
 
     Args:
         folder: of the run.
         least: fewest effective background events in a bin.
-        replicas: of the test events, for the statistical errors; those of the judgement come first, so that models
+        replicas: of the test events, for the statistical errors; those of the evaluation come first, so that models
             can be compared replica by replica.
 
     Returns:
@@ -54,14 +54,14 @@ def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int 
         `replicas`; and the histogram by process.
 
     Raises:
-        ValueError: an unfinished run, one judged as a tagger of jets, or too little background for a single bin.
+        ValueError: an unfinished run, one evaluated as a tagger of jets, or too little background for a single bin.
         RuntimeError: pyhf is not installed, or another process is at work in the folder.
     """
     folder, pyhf = Path(folder), imported()
     run = load_run(folder)
     settings = ClassificationEvaluationConfig.model_validate(run.metrics["settings"])
     if settings.tagging:
-        raise ValueError(f"{folder} was judged as a tagger of jets; a fit needs evaluation.metrics: significance")
+        raise ValueError(f"{folder} was evaluated as a tagger of jets; a fit needs evaluation.metrics: significance")
     filled = histogram(run.scores, least=least, replicas=replicas, seed=settings.seed)
     shapes = variations(folder, filled)
     result = fit(filled, settings.systematic, variations=shapes)
@@ -80,7 +80,7 @@ def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int 
     }
     with provenance.folder_lock(folder) as lock:
         if checksum(predictions_file(folder)) != content["scores"]:
-            raise RuntimeError(f"{folder} was judged anew while its scores were fitted; fit them again")
+            raise RuntimeError(f"{folder} was evaluated again while its scores were fitted; repeat the fit")
         form = workspace(filled, settings.systematic, variations=shapes)
         provenance.atomic_write_json(folder / WORKSPACE, form, check=lock.check)
         write_checked_json(folder / FIT, content, check=lock.check)
@@ -88,7 +88,7 @@ def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int 
 
 
 def variations(folder: Path, filled: Histogram) -> Variations:
-    """The histogram of each process with the detector shifted up and down, for every source that a run was shifted by.
+    """Histogram of each process under the up and down variation of every source that was evaluated for the run.
 
     Args:
         folder: of the run; what it holds of earlier scores does not count.
@@ -100,10 +100,10 @@ def variations(folder: Path, filled: Histogram) -> Variations:
         names = [f"{source}_{direction}" for direction in DIRECTIONS]
         if any(name not in available for name in names):
             continue
-        shifted = [fill(Scores.read(folder / FOLDER / f"{name}.parquet"), filled.edges).yields for name in names]
+        varied = [fill(Scores.read(folder / FOLDER / f"{name}.parquet"), filled.edges).yields for name in names]
         templates[source] = {}
         for process, values in filled.yields.items():
-            up, down = (yields[process][0] for yields in shifted)
+            up, down = (yields[process][0] for yields in varied)
             up = 2 * values[0] - down if source in MIRRORED else up
             templates[source][process] = np.maximum(up, 0.0), np.maximum(down, 0.0)
     return templates

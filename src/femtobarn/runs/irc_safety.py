@@ -1,4 +1,4 @@
-"""Safety: how far the score of a jet tagger moves when a jet gets a soft particle more, or a particle splits in two.
+"""Infrared and collinear (IRC) safety: change of a jet tagger's score by soft particles and collinear splittings.
 
 An infrared- and collinear-safe observable does not move in the limit of no momentum and of no angle; only such can be
 computed in perturbation theory.
@@ -29,12 +29,12 @@ STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 Number = Callable[[Events], NDArray[np.float64]]
 
 
-def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str, Any]:
-    """How far the log-odds of a trained tagger move, on held-out jets; written as `safety.json` into its run folder.
+def evaluate_irc_safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str, Any]:
+    """Changes of the log-odds of a trained tagger on held-out jets; written as `safety.json` into its run folder.
 
     Args:
         folder: of a trained run.
-        events: most jets to look at, evenly spread over the held-out ones.
+        events: maximum number of jets, evenly spread over the held-out ones.
         seed: of directions and shares.
 
     Returns:
@@ -47,12 +47,12 @@ def safety(folder: str | Path, *, events: int = 1000, seed: int = 1) -> dict[str
     folder = Path(folder)
     require_trained(folder)
     with provenance.open_folder(folder) as held:
-        result = _safety(Predictor.load(folder), folder, events, seed)
+        result = _evaluate(Predictor.load(folder), folder, events, seed)
         write_checked_json(folder / SAFETY, result, check=held.check)
     return result
 
 
-def _safety(predictor: Predictor, folder: Path, events: int, seed: int) -> dict[str, Any]:
+def _evaluate(predictor: Predictor, folder: Path, events: int, seed: int) -> dict[str, Any]:
     task, inputs = require_classifier(predictor, folder), predictor.experiment.inputs
     if inputs.domain is not JETS:
         raise ValueError(f"{folder}: only jet taggers are tested; this model uses {inputs.domain.members}")

@@ -1,4 +1,4 @@
-"""Run: one experiment in one folder, trained and judged.
+"""Run: one experiment in one folder, trained and evaluated.
 
     config.yaml          the experiment, every default written out
     history.json         losses, epoch by epoch
@@ -74,7 +74,7 @@ RUNTIME_PATHS = {f"training.{name}" for name in RUNTIME_SETTINGS}
 class Step(NamedTuple):
     """Where a run stands, for whoever watches."""
 
-    stage: str  # reading, training, judging
+    stage: str  # reading, training, evaluating
     done: int = 0  # epochs, or trees
     total: int = 0
     train_loss: float | None = None
@@ -187,7 +187,7 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent, cache: EventCa
         learned = predictor.model.file
         if not is_finished(folder):
             experiment, task = predictor.experiment, predictor.task
-            progress(Step("judging"))
+            progress(Step("evaluating"))
             cache = EventCache() if cache is None else cache
             splits = predictor.splits(folder, cache)
             columns = task.context_columns(experiment.evaluation)
@@ -206,7 +206,7 @@ def evaluate(folder: str | Path, *, progress: Progress = _silent, cache: EventCa
 
 
 def is_finished(folder: Path) -> bool:
-    """True for a folder with the judgement in it; such a run is never computed again."""
+    """True for a folder with the evaluation in it; such a run is never computed again."""
     return is_trained(folder) and (folder / METRICS).is_file()
 
 
@@ -217,7 +217,7 @@ def differences(experiment: Experiment, folder: Path) -> dict[str, str]:
 
 
 def _claim(experiment: Experiment, lock: OpenFolder) -> None:
-    """Makes the folder this experiment's, or refuses if it is another's; a changed judgement alone is made again."""
+    """Claim the folder for this experiment, or refuse if it is another's; a changed evaluation is computed again."""
     folder = lock.path
     if (folder / CONFIG).is_file():
         changes = differences(experiment, folder)

@@ -1,11 +1,11 @@
-"""Systematics: trained runs judged again on events of a detector that is one standard deviation off.
+"""Systematics: trained runs evaluated again on events with systematic variations of one standard deviation.
 
     shifts.json            changes of area, scores, yields and significance, with errors; written last
-    shifts/NAME.parquet    scores of the shifted test events, in the order of predictions.parquet; weights are those of
-                           the shift, 0 for an event that has fallen out of the selection
+    shifts/NAME.parquet    scores of the varied test events, in the order of predictions.parquet; weights are those of
+                           the variation, 0 for an event that has fallen out of the selection
 
-Training and threshold stay as they are. Events are selected again after each shift, with the cuts that the sample was
-made with and `data.selection`; an event that would come in from outside of the region is not in the sample.
+Training and threshold stay as they are. Events are selected again after each variation, with the cuts of the
+sample's simulation and `data.selection`; an event that would come in from outside of the region is not in the sample.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from femtobarn.tasks.classification.settings import ClassificationEvaluationConf
 from femtobarn.tasks.classification.systematics import FOLDER, SUMMARY, evaluate_systematics, read_systematics
 
 
-class Shifted(NamedTuple):
-    """The test events of a sample after a shift.
+class VariedEvents(NamedTuple):
+    """Test events of a sample after a systematic variation.
 
     Args:
         factor: by which the weight of each event changes, 0 where it has fallen out of the selection.
@@ -49,11 +49,11 @@ class Shifted(NamedTuple):
     batch: Batch | None
 
 
-def shift_runs(
+def vary_runs(
     folders: Sequence[Path], names: Sequence[str] = VARIATIONS, *, progress: Progress = lambda step: None
 ) -> dict[str, list[Mapping[str, Any]]]:
-    """What `shift_run` finds for each of some runs, by model."""
-    models = by_model([load_run(folder) for folder in folders])  # an unfinished run is told first
+    """Evaluate runs with systematic variations, see `vary_run`; results by model."""
+    models = by_model([load_run(folder) for folder in folders])  # an error of an unfinished run comes first
     results: dict[Path, Mapping[str, Any]] = {}
     cache = EventCache()
     for done, folder in enumerate(folders, 1):
@@ -61,32 +61,32 @@ def shift_runs(
         def report(step: Step, at: str = f"{folder} ({done} of {len(folders)}): ") -> None:
             progress(step._replace(stage=at + step.stage))
 
-        results[folder] = shift_run(folder, names, progress=report, cache=cache)
+        results[folder] = vary_run(folder, names, progress=report, cache=cache)
     return {model: [results[run.path] for run in members] for model, members in models.items()}
 
 
-def shift_run(
+def vary_run(
     folder: str | Path,
     names: Sequence[str] = VARIATIONS,
     *,
     progress: Progress = lambda step: None,
     cache: EventCache | None = None,
 ) -> Mapping[str, Any]:
-    """What shifts of the detector change in the judgement of a trained run; found before, the numbers are read back.
+    """Changes of the evaluation of a trained run under systematic variations; stored results are read back.
 
     Args:
-        folder: of a judged run.
+        folder: of an evaluated run.
         names: from `femtobarn.events.VARIATIONS`.
-        progress: called before each shift.
-        cache: events of other runs, which are shifted only once.
+        progress: called before each variation.
+        cache: events of other runs, which are varied only once.
 
     Returns:
         what `shifts.json` holds: see `femtobarn.tasks.classification.systematics.evaluate_systematics`; and `cuts`, the
         selection that each process was subjected to again.
 
     Raises:
-        ValueError: no judged run in the folder, its events have changed since, or they lack the truth that a shift
-            needs.
+        ValueError: no evaluated run in the folder, its events have changed since, or they lack the truth that a
+            variation needs.
     """
     folder = Path(folder)
     for name in names:
@@ -99,7 +99,7 @@ def shift_run(
     predictor = Predictor.load(folder)
     task = require_classifier(predictor, folder)
     if predictor.experiment.inputs.domain is not EVENTS:
-        raise ValueError(f"{folder}: the shifts are of jets in events, not of the constituents of one jet")
+        raise ValueError(f"{folder}: systematic variations change jets of events, not the constituents of one jet")
     cache = EventCache() if cache is None else cache
     splits = predictor.splits(folder, cache)
     cuts = region(splits, predictor.experiment.data.selection)
@@ -110,12 +110,12 @@ def shift_run(
         for place, name in enumerate(names):
             progress(Step(name, place, len(names)))
             key = (splits, name, representation, tuple(cuts.items()))
-            after = cache.get("shifted", key, partial(_shifted, *key), max_entries=2 * len(VARIATIONS))
+            after = cache.get("variation", key, partial(_varied_events, *key), max_entries=2 * len(VARIATIONS))
             score = nominal.score
             if after.batch is not None:
                 score = task.predict(predictor.model.outputs(after.batch))["score"]
             scores[name] = replace(nominal, weight=nominal.weight * after.factor, score=score, probabilities={})
-        progress(Step("judging", len(names), len(names)))
+        progress(Step("evaluating", len(names), len(names)))
         effects = evaluate_systematics(nominal, scores, settings)
         (folder / FOLDER).mkdir(exist_ok=True)
         for name, variation in scores.items():
@@ -127,39 +127,39 @@ def shift_run(
 
 
 def region(splits: DataSplits, selection: str | None) -> dict[str, tuple[str, ...]]:
-    """The cuts that the events of each process fulfil, as far as the sample tells: of its simulation, and its own."""
+    """Cuts that the events of each process fulfil: of the simulation, if the sample records them, and of the run."""
     records = splits.provenance.get("processes") or {}
     cuts: dict[str, tuple[str, ...]] = {}
     for name in splits.yields:
         record = records.get(name) or {}
-        made = [part.get("simulation") or {} for part in record.get("samples", [record])]
+        simulations = [part.get("simulation") or {} for part in record.get("samples", [record])]
         common = [
             cut
-            for cut in made[0].get("select") or ()
-            if all(cut in (simulation.get("select") or ()) for simulation in made)
+            for cut in simulations[0].get("select") or ()
+            if all(cut in (simulation.get("select") or ()) for simulation in simulations)
         ]
         cuts[name] = (*common, *([selection] if selection else []))
     return cuts
 
 
-def _shifted(
+def _varied_events(
     splits: DataSplits,
     name: str,
     representation: tuple[int, torch.dtype],
     cuts: tuple[tuple[str, tuple[str, ...]], ...],
-) -> Shifted:
+) -> VariedEvents:
     events = splits.test.events
     after = vary(events, name)
     weighted = events.weight != 0
     factor = np.divide(after.weight, events.weight, out=np.ones(len(events)), where=weighted)
     if not parse_variation(name)[0].changes_objects:
-        return Shifted(factor, None)
+        return VariedEvents(factor, None)
     for process, expressions in cuts:
         rows = np.flatnonzero(events.process == process)
         if expressions:
             passed = [selected(part[rows], expressions) for part in (events, after)]
             factor[rows[passed[0] & ~passed[1]]] = 0.0
-    return Shifted(factor, make_batch(after, *representation))
+    return VariedEvents(factor, make_batch(after, *representation))
 
 
 def selected(events: Events, expressions: Sequence[str]) -> NDArray[np.bool_]:

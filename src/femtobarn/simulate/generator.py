@@ -136,7 +136,7 @@ class Veto(pythia8.UserHooks):  # type: ignore[misc]
         return EVOLUTION_PT
 
     def doVetoPT(self, stage: int, event: Any) -> bool:
-        # asked again at every decay of a resonance, when partons have radiated below the margin: too late to judge
+        # asked again at every decay of a resonance, when partons have radiated below the margin: too late to decide
         if stage >= DECAYS:
             return False
         momenta = list(self.decayed)

@@ -62,7 +62,7 @@ Measure = Callable[[Experiment], Pace]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the trainings of a study will take; judging, reading and starting come on top.
+    """Time that the trainings of a study will take, without evaluation, reading and starting.
 
     Args:
         seconds: by name of the run, 0 for what is trained already; runs whose pace could not be measured are absent.
@@ -97,7 +97,7 @@ class Estimate:
             )
         with_workers = f"with {self.workers} workers" if self.workers > 1 else "with one worker"
         text = f"about {duration(self.total)} of training, {duration(self.wall)} {with_workers}; "
-        lines.append(text + "early stopping makes it less, reading and judging come on top")
+        lines.append(text + "early stopping makes it less, reading and evaluation are not included")
         return "\n".join(lines)
 
 
@@ -176,7 +176,7 @@ def record(folder: Path, forecast: Estimate, planned: Sequence[PlannedRun], wall
     provenance.atomic_write_json(folder / ESTIMATE, content)
     return (
         f"training took {duration(took)} (estimated: {duration(forecast.total)}), "
-        f"{duration(wall)} from start to end (estimated without judging: {duration(forecast.wall)})"
+        f"{duration(wall)} from start to end (estimated without evaluation: {duration(forecast.wall)})"
     )
 
 

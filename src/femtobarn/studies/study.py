@@ -94,7 +94,7 @@ class PlannedRun:
 
     @property
     def state(self) -> str:
-        """`finished`, `changed` (finished, but of other settings), `trained` (to be judged), `started` or `to do`."""
+        """`finished`, `changed` (finished with other settings), `trained` (not evaluated), `started` or `to do`."""
         if is_finished(self.folder):
             return "changed" if differences(self.experiment, self.folder) else "finished"
         if is_trained(self.folder):

@@ -60,8 +60,8 @@ def markdown(results: Results, source: Path, seed: int) -> str:
         f"## Search for better settings of {escape_markdown(source.name)}",
         "Loss: weighted mean cross-entropy of the validation events (for a focal loss, of the class probabilities that "
         "its outputs stand for), at the epoch or tree that training kept. Trial 0 has the settings as they were. No "
-        "test event was scored. The best of many trials looks better on the events it was chosen on than it is: judge "
-        "it on the test events, with `femtobarn study`. Every model has the same number of trials; the "
+        "test event was scored. The best of many trials looks better on the events it was chosen on than it is: "
+        "evaluate it on the test events, with `femtobarn study`. Every model has the same number of trials; the "
         f"settings were chosen with seed {seed}.",
     ]
     for task, trials in results.items():

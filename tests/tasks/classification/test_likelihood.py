@@ -177,7 +177,7 @@ def test_a_fit_is_better_than_a_cut(tmp_path):
     assert load_run(runs[0]).fit is None
 
 
-def test_shifts_of_the_detector_become_systematics_of_the_fit(tmp_path):
+def test_variations_of_the_detector_become_systematics_of_the_fit(tmp_path):
     (run,) = make_runs(tmp_path, make_events(1500), models={"a": 0.6}, seeds=1)
     plain = fit_run(run, least=100.0, replicas=2)
     scores = load_run(run).scores

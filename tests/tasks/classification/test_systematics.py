@@ -1,4 +1,4 @@
-"""What shifts change: closed formulas on hand-made scores, and the verb on tiny runs."""
+"""Systematics: closed formulas on hand-made scores, and the verb on tiny runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from femtobarn.tasks.classification.scores import Scores
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from femtobarn.tasks.classification.significance import significance
 from femtobarn.tasks.classification.systematics import effect, evaluate_systematics, read_systematics
-from femtobarn.tasks.classification.systematics_table import shift_table
+from femtobarn.tasks.classification.systematics_table import systematics_table
 from tests.support.fake_runs import make_scores
 from tests.support.sample import make_events
 
@@ -37,7 +37,7 @@ def scores():
     return make_scores(make_events(800))
 
 
-def test_no_shift_changes_nothing(scores):
+def test_unvaried_scores_change_nothing(scores):
     told = evaluate_systematics(scores, {"none": replace(scores)}, SETTINGS)["shifts"]["none"]
     for quantity in ("mean_score", "yield", "signal", "background", "auc"):
         for entry in told[quantity].values():
@@ -69,7 +69,7 @@ def test_more_background_by_weight_is_known_exactly(scores):
         assert entry["change"] == pytest.approx(entry["shifted"] - entry["nominal"])
 
 
-def test_shifted_area_is_that_of_the_shifted_scores(scores):
+def test_varied_auc_is_the_auc_of_the_varied_scores(scores):
     moved = replace(scores, score=scores.score**2 * np.where(scores.number % 3, 1, 0.9).astype(np.float32))
     told = evaluate_systematics(scores, {"moved": moved}, SETTINGS)["shifts"]["moved"]
     before, after = efficiency_curves(scores, (0.5,)), efficiency_curves(moved, (0.5,))
@@ -94,7 +94,7 @@ def test_lost_events_are_counted_and_paired_errors_are_small(scores):
 
 def test_scores_of_other_events_are_refused(scores):
     other = replace(scores, number=scores.number + 1)
-    with pytest.raises(ValueError, match="shifted by up are of other events"):
+    with pytest.raises(ValueError, match="varied by up are of other events"):
         evaluate_systematics(scores, {"up": other}, SETTINGS)
 
 
@@ -114,7 +114,7 @@ def test_the_tables_fit_a_terminal_of_80_columns(scores):
     settings = {"settings": SETTINGS.model_dump(mode="json")}
     trainings = [evaluate_systematics(scores, shifted, SETTINGS) | settings for _ in range(2)]
     console = Console(width=80, file=StringIO(), record=True)
-    console.print(shift_table({"ParT_int_SM(FL)": trainings}))
+    console.print(systematics_table({"ParT_int_SM(FL)": trainings}))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     found = sum(line.split()[:2] == ["ParT_int_SM(FL)", "mistag_down"] for line in lines)
@@ -174,7 +174,7 @@ def test_the_verb_writes_what_it_prints(shipped, tmp_path, model):
     tagged = Scores.read(folder / "shifts" / "btag_up.parquet")
     np.testing.assert_array_equal(tagged.score, nominal.score)
     written = (folder / "shifts.json").stat().st_mtime_ns
-    call("shifts", folder, "--only", "jes_down")
+    call("systematics", folder, "--only", "jes_down")
     assert (folder / "shifts.json").stat().st_mtime_ns == written  # there already
     nominal = replace(nominal, score=nominal.score**2)
     nominal.write(folder / "predictions.parquet")
@@ -183,10 +183,10 @@ def test_the_verb_writes_what_it_prints(shipped, tmp_path, model):
 
 def test_selections_of_the_experiment_are_made_again(shipped, tmp_path):
     folder = trained(shipped, tmp_path, "bdt", "jet.pt[0] > 100")
-    told = systematics.shift_run(folder, ["jes_down", "jes_up"])
+    told = systematics.vary_run(folder, ["jes_down", "jes_up"])
     assert told["cuts"]["tttt"][-1] == "jet.pt[0] > 100"
     plain = trained(shipped, tmp_path / "plain", "bdt")
-    less = systematics.shift_run(plain, ["jes_down"])["shifts"]["jes_down"]["lost"]
+    less = systematics.vary_run(plain, ["jes_down"])["shifts"]["jes_down"]["lost"]
     assert told["shifts"]["jes_down"]["lost"]["ttH"] > less["ttH"]
     assert told["shifts"]["jes_up"]["lost"]["ttH"] == 0
 
@@ -194,11 +194,11 @@ def test_selections_of_the_experiment_are_made_again(shipped, tmp_path):
 def test_missing_truth_and_changed_events_are_told(shipped, tmp_path):
     bare = replace(shipped, particles=shipped.particles[["pt", "eta", "phi", "E", "kind"]])
     folder = trained(bare, tmp_path, "bdt")
-    assert "truth column 'truth_id'" in call("shifts", folder, code=2)
+    assert "truth column 'truth_id'" in call("systematics", folder, code=2)
     assert not (folder / "shifts.json").exists()
-    assert json.loads(json.dumps(systematics.shift_run(folder, ["met_up"])))["shifts"].keys() == {"met_up"}
-    assert "no variation is called 'jer_up'" in call("shifts", folder, "--only", "jer_up", code=2)
+    assert json.loads(json.dumps(systematics.vary_run(folder, ["met_up"])))["shifts"].keys() == {"met_up"}
+    assert "no variation is called 'jer_up'" in call("systematics", folder, "--only", "jer_up", code=2)
     write(concatenate([bare[:-5]]), tmp_path / "events.parquet")
-    assert "events have changed" in call("shifts", folder, "--only", "jes_up", code=2)
+    assert "events have changed" in call("systematics", folder, "--only", "jes_up", code=2)
     (folder / "metrics.json").unlink()
-    assert "unfinished run" in call("shifts", folder, code=2)
+    assert "unfinished run" in call("systematics", folder, code=2)

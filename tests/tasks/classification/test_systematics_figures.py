@@ -1,4 +1,4 @@
-"""The report's section on systematic shifts: there when it is known for all trainings of a model, and true to it."""
+"""The report's section on systematic variations: shown if all trainings of a model have them, with their numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from femtobarn.events.storage.files import checksum
 from femtobarn.report.style import model_styles
 from femtobarn.tasks.classification.comparison import compare, load_run
-from femtobarn.tasks.classification.figures.systematics import draw_shifts, shift_tables, shifts_of
+from femtobarn.tasks.classification.figures.systematics import draw_systematics, systematics_of, systematics_tables
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from femtobarn.tasks.classification.systematics import evaluate_systematics
 from femtobarn.tasks.results import report
@@ -56,9 +56,9 @@ def test_page_shows_them(runs, tmp_path):
 
 
 def test_tables_hold_the_mean_over_trainings(runs):
-    found = shifts_of(compare(runs))
+    found = systematics_of(compare(runs))
     assert [len(trainings) for trainings in found.values()] == [2, 2]
-    tables = {table.title: table for table in shift_tables(found)}
+    tables = {table.title: table for table in systematics_tables(found)}
     table = tables["Change of the background yield in percent, cut at ε_S = 70 %"]
     place = list(table.headings).index("btag up")
     for model, cells in ((row.label, row.cells) for row in table.rows):
@@ -67,19 +67,19 @@ def test_tables_hold_the_mean_over_trainings(runs):
         assert cells[place].errors.count("±") == 2
 
 
-def test_figure_has_a_point_for_every_shift(runs):
-    found = shifts_of(compare(runs))
-    figure = draw_shifts(found, model_styles(list(found)))
+def test_figure_has_a_point_for_every_variation(runs):
+    found = systematics_of(compare(runs))
+    figure = draw_systematics(found, model_styles(list(found)))
     points = [len(axes.containers) for axes in figure.axes]
     assert points == [2, 4, 2, 4]  # jet energies went down only; area above, background below
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["BDT", "ParT"]
 
 
-def test_models_without_or_with_stale_shifts_are_left_out(runs, tmp_path):
+def test_models_without_or_with_stale_variations_are_left_out(runs, tmp_path):
     folders = make_runs(tmp_path, make_events(600), models={"BDT": 0.4, "ParT": 0.6}, seeds=2)
-    assert shifts_of(compare(folders)) == {}
+    assert systematics_of(compare(folders)) == {}
     for folder in folders[:3]:
         write(folder)
-    assert list(shifts_of(compare(folders))) == ["BDT"]
+    assert list(systematics_of(compare(folders))) == ["BDT"]
     replace(load_run(folders[0]).scores, score=load_run(folders[1]).scores.score).write(folders[0] / "scores.parquet")
-    assert shifts_of(compare(folders)) == {}
+    assert systematics_of(compare(folders)) == {}

@@ -285,7 +285,7 @@ def test_rejections_stand_for_every_efficiency():
         ({"data": {"sample": "top-tagging"}, "evaluation": {"efficiencies": [0.2]}}, "tagging", (0.2,)),
     ],
 )
-def test_jets_are_judged_as_taggers_unless_told_otherwise(change, metrics, points):
+def test_default_metrics_of_jets_are_those_of_taggers(change, metrics, points):
     signal = "tttt" if change["data"].get("sample") == "four-top" else "top"
     found = load({"model": {"name": "pfn"}, "task": {"signal": signal}, **change}).evaluation
     evaluation = cast(Any, found)
@@ -295,7 +295,7 @@ def test_jets_are_judged_as_taggers_unless_told_otherwise(change, metrics, point
 def test_taggers_have_no_fit_to_a_significance(runs):
     fits = pytest.importorskip("femtobarn.runs.fit")
     pytest.importorskip("pyhf")
-    with pytest.raises(ValueError, match="was judged as a tagger of jets"):
+    with pytest.raises(ValueError, match="was evaluated as a tagger of jets"):
         fits.fit_run(runs[0])
     assert not compare(runs).fitted
     assert fit_section is not None

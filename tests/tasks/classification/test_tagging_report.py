@@ -72,7 +72,7 @@ def test_page_of_a_study_of_taggers(study, comparison, tmp_path):
     assert "FLOPs an event" in found.text
     assert f"{TITLE} " in found.text
     assert "arXiv:1902.08570" in found.text
-    assert "were trained and judged on other and fewer jets (top-tagging): do not compare" in found.text
+    assert "were trained and evaluated on other and fewer jets (top-tagging): do not compare" in found.text
     said = " ".join(summary(comparison.largest))
     assert said in found.text
     assert "At a signal efficiency of 50 %, LorentzNet keeps one QCD jet out of" in said

@@ -88,7 +88,7 @@ def histogram(scores: Scores, *, least: float = MIN_BACKGROUND, replicas: int = 
 
 
 def fill(scores: Scores, edges: NDArray[np.float64], *, replicas: int = 0, seed: int = 0) -> Histogram:
-    """The score in given bins, as for a shifted detector; see `histogram`."""
+    """The score in given bins, as for a systematic variation; see `histogram`."""
     group = hard_events(scores)
     where = np.searchsorted(edges[1:-1], scores.score, side="right")
     inside = where[:, None] == np.arange(len(edges) - 1)
@@ -136,9 +136,9 @@ def workspace(
                 modifiers.append({"name": f"norm_{name}", "type": "normsys", "data": size})
             if filled.errors[name].any():
                 modifiers.append({"name": "stat_score", "type": "staterror", "data": filled.errors[name].tolist()})
-        for label, shifted in (variations or {}).items():
-            if name in shifted:
-                up, down = shifted[name]
+        for label, varied in (variations or {}).items():
+            if name in varied:
+                up, down = varied[name]
                 shape = {"hi_data": up.tolist(), "lo_data": down.tolist()}
                 modifiers.append({"name": label, "type": "histosys", "data": shape})
         samples.append({"name": name, "data": nominal.tolist(), "modifiers": modifiers})

@@ -15,7 +15,7 @@ from femtobarn.tasks.classification.significance import asimov
 #: to 1/√25 = 20 % or better.
 MIN_BACKGROUND = 25.0
 
-#: Parts the test events are dealt into: each is judged by the cut that the others chose.
+#: Number of parts of the test events: the cut for each part is chosen on the others.
 FOLDS = 5
 
 
@@ -26,7 +26,7 @@ class OptimalCut:
     Args:
         threshold: the cut that all test events together choose.
         efficiency: its signal efficiency.
-        signal, background: expected events after the cuts, each event judged by a cut it had no part in.
+        signal, background: expected events after the cuts, each event with a cut that was chosen without it.
         effective: number of background events of equal weight behind `background`.
         significance: with the background's systematic uncertainty, for the sample and its replicas.
     """

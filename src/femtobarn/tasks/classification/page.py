@@ -18,7 +18,7 @@ from femtobarn.tasks.classification.comparison import Comparison, ModelResult
 from femtobarn.tasks.classification.figures.attributions import draw_attributions
 from femtobarn.tasks.classification.figures.curves import Curve, curve, draw_backgrounds, draw_ratios, draw_roc
 from femtobarn.tasks.classification.figures.event_display import draw_events
-from femtobarn.tasks.classification.figures.irc_safety import draw_safety, safety_of
+from femtobarn.tasks.classification.figures.irc_safety import draw_irc_safety, irc_safety_of
 from femtobarn.tasks.classification.figures.overview import draw_overview
 from femtobarn.tasks.classification.metrics import AUC
 from femtobarn.tasks.classification.page_details import (
@@ -209,7 +209,7 @@ def _backgrounds(page: PageInput) -> PageSection:
 
 
 def _safety(page: PageInput) -> PageSection | None:
-    measured = safety_of(page.comparison)
+    measured = irc_safety_of(page.comparison)
     if not measured:
         return None
     caption = (
@@ -218,7 +218,7 @@ def _safety(page: PageInput) -> PageSection | None:
         "end there, down to the rounding of float32. A particle softer than all that fill a network's slots has no "
         "effect at all."
     )
-    entry = FigureEntry("safety", "Infrared and collinear safety", caption, draw_safety(measured, page.styles))
+    entry = FigureEntry("safety", "Infrared and collinear safety", caption, draw_irc_safety(measured, page.styles))
     return PageSection("safety", "Soft and collinear emissions", [entry], link="IRC safety")
 
 

@@ -15,7 +15,7 @@ from femtobarn.tasks.classification.figures.confusion_matrix import draw_confusi
 from femtobarn.tasks.classification.figures.distributions import draw_best, draw_others
 from femtobarn.tasks.classification.figures.likelihood import draw_fit, draw_significance
 from femtobarn.tasks.classification.figures.reliability import calibration_table, calibrations, draw_reliability
-from femtobarn.tasks.classification.figures.systematics import draw_shifts, shift_tables, shifts_of
+from femtobarn.tasks.classification.figures.systematics import draw_systematics, systematics_of, systematics_tables
 from femtobarn.tasks.classification.metrics import AUC
 from femtobarn.tasks.classification.reliability import calibrated
 from femtobarn.tasks.classification.report_tables import fit_table
@@ -121,8 +121,8 @@ def fit_section(page: PageInput) -> PageSection | None:
 
 def systematics_section(page: PageInput) -> PageSection | None:
     """Changes of the metrics under up and down variations of the detector; None where none were evaluated."""
-    shifts = shifts_of(page.comparison)
-    if not shifts:
+    results = systematics_of(page.comparison)
+    if not results:
         return None
     text = (
         "The trained models are evaluated again on the test events with one property of the detector changed by one "
@@ -130,7 +130,7 @@ def systematics_section(page: PageInput) -> PageSection | None:
         "(ctag) and light jets (mistag), soft term of the missing momentum (met). Neither model nor cut is changed."
     )
     blocks: list[Block] = [Paragraph(text)]
-    if shown := {label: runs for label, runs in shifts.items() if label in page.styles}:
+    if shown := {label: runs for label, runs in results.items() if label in page.styles}:
         blocks.append(
             FigureEntry(
                 "shifts",
@@ -139,7 +139,7 @@ def systematics_section(page: PageInput) -> PageSection | None:
                 "the statistical error of the difference and, with several trainings, their spread. A model whose "
                 "points lie closer to the line depends less on the calibration. Events that a higher jet energy scale "
                 "would bring into the selection are not in the sample, so that its points lack background.",
-                draw_shifts(shown, page.styles),
+                draw_systematics(shown, page.styles),
             )
         )
-    return PageSection("shifts", "Systematic variations", [*blocks, *shift_tables(shifts)], link="Systematics")
+    return PageSection("shifts", "Systematic variations", [*blocks, *systematics_tables(results)], link="Systematics")

@@ -35,10 +35,10 @@ def published_table(comparison: Comparison) -> list[Table]:
         lines.append(
             (model["model"], [model["accuracy"], model["auc"], *rejections, f"arXiv:{model['source']}{before}"])
         )
-    same = "They compare only with models trained and judged on the same data"
+    same = "They compare only with models trained and evaluated on the same data"
     data = comparison.rows[0].runs[0].config.get("data") or {}
     if data.get("sample"):
-        same = f"The models above were trained and judged on other and fewer jets ({data['sample']}): do not compare"
+        same = f"The models above were trained and evaluated on other and fewer jets ({data['sample']}): do not compare"
     return [Table.of_texts(TITLE, headings, lines, f"On the {reference['title']}: {reference['about']}. {same}.")]
 
 

@@ -66,7 +66,7 @@ class Scores:
                 f"no events of the signal {', '.join(absent) or '(none named)'}; there are {', '.join(names)}"
             )
         if len(names) == len(set(self.signal)):
-            raise ValueError(f"all events are signal ({', '.join(names)}); a judgement needs a background too")
+            raise ValueError(f"all events are signal ({', '.join(names)}); an evaluation needs a background too")
         if "total" in names:
             raise ValueError("a process is called 'total', which is what the sum of all backgrounds is called")
         for name in names:

@@ -28,7 +28,7 @@ def _what(comparison: Comparison) -> str:
     models = "One model was" if len(rows) == 1 else f"{len(rows)} models were"
     per_model = "" if len(rows) == 1 else "each "
     return (
-        f"{models} trained to tell {signal} from {background}, {per_model}{times}, and judged on the same "
+        f"{models} trained to tell {signal} from {background}, {per_model}{times}, and evaluated on the same "
         f"{events} that no training had seen."
     )
 

@@ -1,7 +1,7 @@
-"""Shifts of a judgement: what a detector that is off does to area, yields and significance of a trained model.
+"""Systematics: changes of AUC, yields and significance of a trained model under variations of the detector.
 
 The cut on the score stays where it was put on the nominal events, as in an analysis that takes data with a detector
-other than it was simulated. Errors are those of the difference: nominal and shifted events are the same ones, in the
+other than it was simulated. Errors are those of the difference: nominal and varied events are the same ones, in the
 same replicas.
 """
 
@@ -26,10 +26,10 @@ from femtobarn.tasks.classification.scores import Scores
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from femtobarn.tasks.classification.significance import significance
 
-#: In the run folder: the numbers, and a folder with the scores of the shifted events, one file a shift.
+#: In the run folder: the numbers, and a folder with the scores of the varied events, one file per variation.
 SUMMARY, FOLDER = "shifts.json", "shifts"
 
-REMEDY = f"delete {SUMMARY} and run `femtobarn shifts` again"
+REMEDY = f"delete {SUMMARY} and run `femtobarn systematics` again"
 
 Vector = NDArray[np.float64]
 
@@ -43,20 +43,20 @@ RELATIVE = ("yield", *SIDES)
 
 #: What a reader of the numbers must know.
 NOTE = (
-    "Each source is shifted by one standard deviation; the cut on the score stays where it was. value ± statistical "
-    "error of the difference (± spread over seeds). Events that a shift would bring in from outside of the selection "
+    "Each source is varied by one standard deviation; the cut on the score stays where it was. value ± statistical "
+    "error of the difference (± spread over seeds). Events that a variation would bring into the selection "
     "are not in the sample: yields under jes_up lack about as many events as jes_down takes out."
 )
 
 
 def evaluate_systematics(
-    nominal: Scores, shifted: Mapping[str, Scores], settings: ClassificationEvaluationConfig
+    nominal: Scores, varied: Mapping[str, Scores], settings: ClassificationEvaluationConfig
 ) -> dict[str, Any]:
-    """What each shift changes, with its statistical error.
+    """Changes under each systematic variation, with their statistical errors.
 
     Args:
         nominal: scores of the held-out events as they are.
-        shifted: scores of the same events in the same order by name of the shift; the weight of an event that has
+        varied: scores of the same events in the same order by name of the variation; the weight of an event that has
             fallen out of the selection is 0.
         settings: working points, replicas and the systematic uncertainty of the background.
 
@@ -68,15 +68,15 @@ def evaluate_systematics(
         change is relative for yields and the difference otherwise. Null where there is nothing to measure.
 
     Raises:
-        ValueError: shifted scores are of other events.
+        ValueError: the varied scores are of other events.
     """
-    for name, scores in shifted.items():
+    for name, scores in varied.items():
         same = len(scores) == len(nominal) and all(
             np.array_equal(getattr(scores, column), getattr(nominal, column))
             for column in ("process", "number", "hard")
         )
         if not same:
-            raise ValueError(f"the scores shifted by {name} are of other events than the nominal ones")
+            raise ValueError(f"the scores varied by {name} are of other events than the nominal ones")
     plain = efficiency_curves(nominal, settings.efficiencies, replicas=settings.bootstrap, seed=settings.seed)
     thresholds = dict(zip(map(working_point_label, settings.efficiencies), plain.thresholds.tolist(), strict=True))
     before = _yields(nominal, nominal, thresholds, settings)
@@ -86,7 +86,7 @@ def evaluate_systematics(
         for point, threshold in thresholds.items()
     }
     content: dict[str, Any] = {"points": points, "shifts": {}}
-    for name, scores in shifted.items():
+    for name, scores in varied.items():
         after = _yields(nominal, scores, thresholds, settings)
         after |= _areas(
             scores, {metric.of or "": after[metric] for metric in after if metric.name == "yield"}, settings
@@ -102,10 +102,10 @@ def evaluate_systematics(
 
 
 def read_systematics(folder: Path) -> Mapping[str, Any] | None:
-    """What `femtobarn shifts` has found for a run; None if it was not run, or the run was judged anew since.
+    """Results of `femtobarn systematics` for a run; None if there are none, or the run was evaluated again since.
 
     Raises:
-        ValueError: the file can't be read, or it or the scores of a shift were changed or damaged.
+        ValueError: the file can't be read, or it or the scores of a variation were changed or damaged.
     """
     path = folder / SUMMARY
     if not path.is_file():
@@ -114,24 +114,24 @@ def read_systematics(folder: Path) -> Mapping[str, Any] | None:
     if stored.content.get("scores") != checksum(predictions_file(folder)):
         return None
     compare_checksums(folder, stored.files, stored.files, REMEDY)
-    shifts: Mapping[str, Any] = stored.content
-    return shifts
+    content: Mapping[str, Any] = stored.content
+    return content
 
 
-def effect(runs: Sequence[Mapping[str, Any]], shift: str, metric: Metric) -> Measurement:
-    """The change of a number by a shift: mean over trainings of one model, statistical error, spread over seeds.
+def effect(runs: Sequence[Mapping[str, Any]], variation: str, metric: Metric) -> Measurement:
+    """Change of a metric under a variation: mean over trainings of one model, statistical error, spread over seeds.
 
-    All trainings are judged on the same events, so the mean has the statistical error of one.
+    All trainings are evaluated on the same events, so the mean has the statistical error of one.
 
     Args:
         runs: what `evaluate_systematics` returned for each training.
-        shift: name of the shift.
+        variation: name of the variation.
         metric: `auc`, `mean_score` or `yield` of a background or process, `signal` or `background` at a working point,
             `significance` of a kind at one, or `lost` of a process.
     """
     values, errors = [], []
     for run in runs:
-        entry: Any = run["shifts"][shift]
+        entry: Any = run["shifts"][variation]
         for step in metric.path:
             entry = entry[step]
         change, error = (entry["change"], entry["error"]) if isinstance(entry, Mapping) else (entry, None)

@@ -1,4 +1,4 @@
-"""Shift tables: what each shift of the detector changes, model by model."""
+"""Tables of systematics: changes under each variation of the detector, model by model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from femtobarn.tasks.classification.systematics import effect
 
 @dataclass(frozen=True)
 class Change:
-    """A number that shifts change, and how it is told.
+    """A metric that variations change, and its formatting.
 
     Args:
         metric: what is changed.
@@ -52,28 +52,28 @@ def changes(settings: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def changed(
-    runs: Mapping[str, Sequence[Mapping[str, Any]]], shifts: Sequence[str], change: Change
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], variations: Sequence[str], change: Change
 ) -> dict[tuple[str, str], str]:
-    """One number under every shift, by model and shift, with sign and errors, all rounded to the same digit.
+    """One metric under every variation, by model and variation, with sign and errors, all rounded to the same digit.
 
     Args:
         runs: what was found for each training, by model.
-        shifts: their names.
+        variations: their names.
         change: which number.
     """
     effects = {
         (model, name): effect(trainings, name, change.metric).scaled(change.unit)
         for model, trainings in runs.items()
-        for name in shifts
+        for name in variations
     }
     digits = common_decimals((number.errors for number in effects.values()), default=2)
     return {which: number.format(digits, signed=True) for which, number in effects.items()}
 
 
-def shift_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
+def systematics_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
     """Tables for a terminal of 80 columns: one for the area, then one for each working point.
 
-    Each has a line for each model and shift that all its trainings have.
+    Each has a line for each model and variation that all its trainings have.
     """
     settings = next(iter(runs.values()))[0]["settings"]
     columns = changes(settings)
@@ -88,7 +88,7 @@ def _table(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], columns:
     names = common(runs)
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("model", overflow="fold")
-    table.add_column("shift", no_wrap=True)
+    table.add_column("variation", no_wrap=True)
     for change in columns:
         table.add_column(escape(change.heading.partition(", ε")[0]), justify="right", no_wrap=True)
     formatted = [changed(runs, names, change) for change in columns]
@@ -102,7 +102,7 @@ def _table(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], columns:
 
 
 def common(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Shifts that every training has, in the order of the first."""
+    """Variations that every training has, in the order of the first."""
     every = [run["shifts"] for trainings in runs.values() for run in trainings]
     return tuple(name for name in every[0] if all(name in names for names in every))
 

@@ -1,4 +1,4 @@
-"""Safety: how far soft particles and collinear splittings move the answers of jet taggers."""
+"""IRC safety: changes of the scores of jet taggers by soft particles and collinear splittings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ PANELS = {
 FLOOR = 1e-6
 
 
-def safety_of(comparison: Comparison) -> Found:
-    """What `femtobarn safety` found, for the models of which all trainings have it."""
+def irc_safety_of(comparison: Comparison) -> Found:
+    """Results of `femtobarn irc-safety`, for the models whose trainings all have them."""
     paths = {row.label: [run.path / SAFETY for run in row.runs] for row in comparison.rows}
     return {
-        label: [read_checked_json(path, "delete it and run `femtobarn safety` again").content for path in files]
+        label: [read_checked_json(path, "delete it and run `femtobarn irc-safety` again").content for path in files]
         for label, files in paths.items()
         if all(path.is_file() for path in files)
     }
 
 
-def draw_safety(measurements: Found, styles: Mapping[str, PlotStyle]) -> Figure:
+def draw_irc_safety(measurements: Found, styles: Mapping[str, PlotStyle]) -> Figure:
     """By how much nine jets in ten change less, in units of the spread, against how soft or narrow the emission is."""
     figure = Figure(
         figsize=(WIDTH, 3.6 + 0.22 * -(-len(measurements) // 4)),

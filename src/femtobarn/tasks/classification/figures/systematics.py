@@ -1,4 +1,4 @@
-"""Shifts: how a detector that is one standard deviation off changes each model's area and background."""
+"""Systematics: changes of each model's AUC and background under variations of one standard deviation."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from femtobarn.tasks.classification.systematics_table import Change, changed, ch
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def shifts_of(comparison: Comparison) -> Found:
-    """What `femtobarn shifts` found, for the models of which all trainings have it; empty without a common shift."""
+def systematics_of(comparison: Comparison) -> Found:
+    """Results of `femtobarn systematics` of models whose trainings all have them; empty without a common variation."""
     results = {row.label: [read_systematics(run.path) for run in row.runs] for row in comparison.rows}
     settings = comparison.settings
     complete = {
@@ -38,8 +38,8 @@ def shifts_of(comparison: Comparison) -> Found:
     return complete if complete and common(complete) else {}
 
 
-def shift_tables(results: Found) -> list[Table]:
-    """Changes of area, background and significance, a line a model, a column a shift; and what leaves the region."""
+def systematics_tables(results: Found) -> list[Table]:
+    """Changes of AUC, background and significance, one row per model, one column per variation; and lost events."""
     if not results:
         return []
     names = common(results)
@@ -55,25 +55,25 @@ def shift_tables(results: Found) -> list[Table]:
         rows = [(model, [texts[model, name] for name in names]) for model in results]
         tables.append(Table.of_texts(titles[change.metric.name] + at, headings, rows))
     tables[-1] = replace(tables[-1], note=NOTE)
-    return [*tables, *_lost(results, names)]
+    return [*tables, *_lost_events(results, names)]
 
 
-def _lost(results: Found, names: Sequence[str]) -> list[Table]:
-    """What leaves the region, which is the same for every model."""
-    shifts = next(iter(results.values()))[0]["shifts"]
-    leaving = [name for name in names if any(shifts[name]["lost"].values())]
+def _lost_events(results: Found, names: Sequence[str]) -> list[Table]:
+    """Events that leave the selection, which are the same for every model."""
+    variations = next(iter(results.values()))[0]["shifts"]
+    leaving = [name for name in names if any(variations[name]["lost"].values())]
     if not leaving:
         return []
     rows = [
-        (process, [f"{100 * shifts[name]['lost'][process]:.1f}" for name in leaving])
-        for process in shifts[leaving[0]]["lost"]
+        (process, [f"{100 * variations[name]['lost'][process]:.1f}" for name in leaving])
+        for process in variations[leaving[0]]["lost"]
     ]
     headings = [name.replace("_", " ") for name in leaving]
     return [replace(Table.of_texts("Events that leave the selection, in percent", headings, rows), label="process")]
 
 
-def draw_shifts(results: Found, styles: Mapping[str, PlotStyle]) -> Figure:
-    """Area and background under each shift: a column a source, a line a model, up filled and down hollow."""
+def draw_systematics(results: Found, styles: Mapping[str, PlotStyle]) -> Figure:
+    """AUC and background under each variation: one column per source, one row per model; up filled, down hollow."""
     names = common(results)
     sources = [source for source in SYSTEMATICS if any(name.startswith(f"{source}_") for name in names)]
     columns = changes(next(iter(results.values()))[0]["settings"])
