@@ -11,12 +11,12 @@ from torch import nn
 
 import femtobarn
 from femtobarn.evaluation.cost_table import cost_table
-from femtobarn.evaluation.rounding import shortened
+from femtobarn.evaluation.rounding import format_si
 from femtobarn.experiments.experiment import load
 from femtobarn.inputs import Batch, Inputs, make_batch
 from femtobarn.inputs.batch import concatenate_batches
 from femtobarn.models import Network, model_spec
-from femtobarn.runs.cost import COUNTED, _each, _spread, cost
+from femtobarn.runs.cost import COUNTED, _sample_multiplicities, _single_events, cost
 from femtobarn.runs.operations import operations
 from femtobarn.runs.run import train
 from femtobarn.runs.trained_model import NetworkModel
@@ -107,8 +107,8 @@ def test_few_events_have_the_mean_multiplicity_of_all():
     jets = make_batch(femtobarn.top_tagging()[::80], 60)
     inputs = Inputs((), "kin")
     network = Network(inputs, model_spec("transformer").build(inputs.sizes(2), width=16, blocks=1, heads=2))
-    typical = [operations(network, one)[0] for one in _each(_spread(jets, COUNTED))]
-    every = [operations(network, one)[0] for one in _each(jets)]
+    typical = [operations(network, one)[0] for one in _single_events(_sample_multiplicities(jets, COUNTED))]
+    every = [operations(network, one)[0] for one in _single_events(jets)]
     assert np.mean(typical) == pytest.approx(np.mean(every), rel=0.02)
 
 
@@ -169,4 +169,4 @@ def test_costs_stand_beside_the_quality(tmp_path):
     ("number", "text"), [(12.0, "12"), (1234, "1.23 k"), (211e6, "211 M"), (999_600, "1.00 M"), (2.1e13, "21.0 T")]
 )
 def test_large_numbers_are_shortened(number, text):
-    assert shortened(number) == text
+    assert format_si(number) == text

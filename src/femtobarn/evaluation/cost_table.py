@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from femtobarn.evaluation.comparison import Comparison, ModelResult
-from femtobarn.evaluation.rounding import NOTHING, shortened, spaced
+from femtobarn.evaluation.rounding import NOTHING, format_si, group_digits
 from femtobarn.evaluation.table import Table
 
 HEADINGS = ("parameters", "FLOPs an event", "events/s in training", "events/s in scoring")
@@ -38,10 +38,10 @@ def mean_of(row: ModelResult[Any], name: str) -> float | None:
 def _texts(row: ModelResult[Any]) -> list[str]:
     parameters, leaves, flops = (mean_of(row, name) for name in ("parameters", "leaves", "flops"))
     speeds = [mean_of(row, name) for name in ("events_per_second", "scored_per_second")]
-    size = spaced(parameters) if parameters else f"{spaced(leaves)} leaves" if leaves else NOTHING
-    return [size, shortened(flops) if flops else NOTHING, *(_speed(speed) if speed else NOTHING for speed in speeds)]
+    size = group_digits(parameters) if parameters else f"{group_digits(leaves)} leaves" if leaves else NOTHING
+    return [size, format_si(flops) if flops else NOTHING, *(_speed(speed) if speed else NOTHING for speed in speeds)]
 
 
 def _speed(value: float) -> str:
     """Events a second to three digits."""
-    return spaced(float(f"{value:.3g}")) if value >= 100 else f"{value:.3g}"
+    return group_digits(float(f"{value:.3g}")) if value >= 100 else f"{value:.3g}"

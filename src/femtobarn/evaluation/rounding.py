@@ -51,12 +51,12 @@ def rounded(value: float | None, *errors: float | None, digits: int | None = Non
     return " ± ".join(fixed(number, digits) for number in (value, *known))
 
 
-def spaced(number: int | float) -> str:
+def group_digits(number: int | float) -> str:
     """A whole number with its thousands apart."""
     return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def shortened(number: int | float) -> str:
+def format_si(number: int | float) -> str:
     """A large number with three digits and k, M, G or T: 211 M."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * size:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from femtobarn.evaluation.comparison import Comparison, ModelResult
 from femtobarn.evaluation.measurement import Metric
-from femtobarn.evaluation.rounding import spaced
+from femtobarn.evaluation.rounding import group_digits
 from femtobarn.evaluation.runs import Run
 from femtobarn.evaluation.tables import Column
 from femtobarn.report.style import MANY, WIDTH, PlotStyle, label_edges, literal, panels, plain_log, subscripts
@@ -60,7 +60,7 @@ def _growth_axes(axes: Axes, rows: Mapping[str, list[ModelResult[Any]]], column:
     """Logarithmic in the training events, with a tick at each size there is, and for rejections in the number too."""
     axes.set_xscale("log")
     axes.set_xticks(sorted({training_events(row) for sizes in rows.values() for row in sizes}))
-    axes.xaxis.set_major_formatter(lambda value, _: spaced(value))
+    axes.xaxis.set_major_formatter(lambda value, _: group_digits(value))
     axes.minorticks_off()
     if column.metric.name == "rejection":
         plain_log(axes)

@@ -11,10 +11,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from femtobarn.evaluation.comparison import Comparison, ModelResult
 from femtobarn.evaluation.cost_table import mean_of
 from femtobarn.evaluation.measurement import Metric
-from femtobarn.evaluation.rounding import shortened
+from femtobarn.evaluation.rounding import format_si
 from femtobarn.evaluation.tables import Column
 from femtobarn.report.labels import place_labels
-from femtobarn.report.style import WIDTH, PlotStyle, plain_log, shaded, subscripts
+from femtobarn.report.style import WIDTH, PlotStyle, mix_color, plain_log, subscripts
 
 #: Costs by their name in `meta.json`.
 COSTS = ("flops", "scored_per_second")
@@ -61,12 +61,14 @@ def draw_performance_vs_cost(
         plain_log(grid[0])
     for axes, points in zip(grid, shown.values(), strict=True):
         names = [row.label for row, *_ in points]
-        place_labels(axes, [point[1:] for point in points], names, [shaded(styles[name].color, -0.4) for name in names])
+        place_labels(
+            axes, [point[1:] for point in points], names, [mix_color(styles[name].color, -0.4) for name in names]
+        )
     return figure
 
 
 def _short(value: float, _: int) -> str:
-    return shortened(value).replace(".00 ", " ").replace(".0 ", " ")
+    return format_si(value).replace(".00 ", " ").replace(".0 ", " ")
 
 
 def _points(

@@ -133,7 +133,7 @@ def model_styles(labels: Sequence[str], families: Sequence[str] | None = None) -
             and its models go from light to dark.
     """
     if families is not None and 1 < len(set(families)) < len(labels):
-        return _family_looks(labels, families)
+        return _family_styles(labels, families)
     return {
         label: PlotStyle(
             MODEL_COLORS[index % len(MODEL_COLORS)],
@@ -144,7 +144,7 @@ def model_styles(labels: Sequence[str], families: Sequence[str] | None = None) -
     }
 
 
-def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, PlotStyle]:
+def _family_styles(labels: Sequence[str], families: Sequence[str]) -> dict[str, PlotStyle]:
     sizes = Counter(families)
     kinds = [family for family, _ in sizes.most_common()]  # those of many models have the colours that differ most
     colors = {family: FAMILY_COLORS[place % len(FAMILY_COLORS)] for place, family in enumerate(kinds)}
@@ -157,7 +157,7 @@ def _family_looks(labels: Sequence[str], families: Sequence[str]) -> dict[str, P
         # kinds beyond the number of colours take those of the first ones with other lines and marks
         turn = place + 2 * (kinds.index(family) // len(FAMILY_COLORS))
         dash, marker = DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)]
-        styles[label] = PlotStyle(shaded(colors[family], shade), dash, marker)
+        styles[label] = PlotStyle(mix_color(colors[family], shade), dash, marker)
     return styles
 
 
@@ -178,7 +178,7 @@ def literal(name: str, most: int = 30) -> str:
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
-def shaded(color: str, by: float) -> str:
+def mix_color(color: str, by: float) -> str:
     """A colour mixed with black (by < 0) or white (by > 0)."""
     target = 1.0 if by > 0 else 0.0
     red, green, blue = ((1 - abs(by)) * part + abs(by) * target for part in to_rgb(color))

@@ -8,7 +8,7 @@ from typing import Any
 
 from femtobarn.evaluation.comparison import Comparison
 from femtobarn.evaluation.cost_table import cost_table, mean_of
-from femtobarn.evaluation.rounding import NOTHING, shortened
+from femtobarn.evaluation.rounding import NOTHING, format_si
 from femtobarn.evaluation.table import Cell, Row, Table
 from femtobarn.evaluation.tables import Column, trainings
 from femtobarn.report.content import Block, PageSection
@@ -70,7 +70,7 @@ def full_cost_table(comparison: Comparison[Any]) -> Table:
     for row, entry in zip(comparison.rows, table.rows, strict=True):
         elementwise, seconds = (mean_of(row, name) for name in ("elementwise", "seconds"))
         texts = [
-            shortened(elementwise) if elementwise else NOTHING,
+            format_si(elementwise) if elementwise else NOTHING,
             value_range([len(run.history) for run in row.runs]),
             duration(seconds) if seconds is not None else NOTHING,
             ", ".join(sorted({str(run.meta.get("device", NOTHING)) for run in row.runs})),

@@ -30,13 +30,13 @@ def cost(model: TrainedModel, batch: Batch) -> dict[str, Any]:
         (None for networks); `scored_per_second`, by the device and threads of the training, the making of features or
         columns included.
     """
-    few = _spread(batch, COUNTED)
-    return {**model.costs(_each(few)), "scored_per_second": _pace(model, _some(batch, TIMED))}
+    few = _sample_multiplicities(batch, COUNTED)
+    return {**model.costs(_single_events(few)), "scored_per_second": _pace(model, _sample_events(batch, TIMED))}
 
 
 def _pace(model: TrainedModel, batch: Batch) -> float:
     """Events scored in a second, after a first call that allocates."""
-    model.outputs(_some(batch, 10))
+    model.outputs(_sample_events(batch, 10))
     done, begun = 0, time.perf_counter()
     while (spent := time.perf_counter() - begun) < ENOUGH:
         model.outputs(batch)
@@ -44,13 +44,13 @@ def _pace(model: TrainedModel, batch: Batch) -> float:
     return done / spent
 
 
-def _some(batch: Batch, count: int) -> Batch:
+def _sample_events(batch: Batch, count: int) -> Batch:
     """So many events from all over the batch, at most."""
     chosen = np.unique(np.linspace(0, len(batch) - 1, min(count, len(batch))).round().astype(np.int64))
     return batch[torch.from_numpy(chosen)]
 
 
-def _spread(batch: Batch, count: int) -> Batch:
+def _sample_multiplicities(batch: Batch, count: int) -> Batch:
     """So many events whose multiplicities are spread as those of the batch: operations depend on little else."""
     count = min(count, len(batch))
     places = ((np.arange(count) + 0.5) * len(batch) / count).astype(np.int64)
@@ -58,7 +58,7 @@ def _spread(batch: Batch, count: int) -> Batch:
     return batch[chosen]
 
 
-def _each(batch: Batch) -> list[Batch]:
+def _single_events(batch: Batch) -> list[Batch]:
     """Every event on its own, without slots beyond its last object."""
     batches = []
     for place in range(len(batch)):

@@ -42,12 +42,12 @@ def explain(
     folder = Path(folder)
     require_trained(folder)
     with provenance.open_folder(folder) as held:
-        result = _explained(Predictor.load(folder), folder, events, seed, progress)
+        result = _explain(Predictor.load(folder), folder, events, seed, progress)
         write_checked_json(folder / EXPLAIN, result, check=held.check)
     return result
 
 
-def _explained(
+def _explain(
     predictor: Predictor, folder: Path, events: int, seed: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     if predictor.experiment.inputs.domain is not EVENTS:

@@ -19,7 +19,15 @@ from femtobarn.events.storage.files import checksum
 from femtobarn.events.systematics import DIRECTIONS, SYSTEMATICS
 from femtobarn.runs import provenance
 from femtobarn.tasks.classification.comparison import FIT, load_run
-from femtobarn.tasks.classification.likelihood import Histogram, Variations, fill, fit, histogram, imported, workspace
+from femtobarn.tasks.classification.likelihood import (
+    Histogram,
+    Variations,
+    fill,
+    fit,
+    histogram,
+    import_pyhf,
+    workspace,
+)
 from femtobarn.tasks.classification.optimal_cut import MIN_BACKGROUND
 from femtobarn.tasks.classification.scores import Scores
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
@@ -57,7 +65,7 @@ def fit_run(folder: str | Path, *, least: float = MIN_BACKGROUND, replicas: int 
         ValueError: an unfinished run, one evaluated as a tagger of jets, or too little background for a single bin.
         RuntimeError: pyhf is not installed, or another process is at work in the folder.
     """
-    folder, pyhf = Path(folder), imported()
+    folder, pyhf = Path(folder), import_pyhf()
     run = load_run(folder)
     settings = ClassificationEvaluationConfig.model_validate(run.metrics["settings"])
     if settings.tagging:

@@ -157,11 +157,11 @@ def _varied_events(
     for process, expressions in cuts:
         rows = np.flatnonzero(events.process == process)
         if expressions:
-            passed = [selected(part[rows], expressions) for part in (events, after)]
+            passed = [passes_selection(part[rows], expressions) for part in (events, after)]
             factor[rows[passed[0] & ~passed[1]]] = 0.0
     return VariedEvents(factor, make_batch(after, *representation))
 
 
-def selected(events: Events, expressions: Sequence[str]) -> NDArray[np.bool_]:
+def passes_selection(events: Events, expressions: Sequence[str]) -> NDArray[np.bool_]:
     """Which events pass all of some selections."""
     return select(events, " and ".join(f"({expression})" for expression in expressions))

@@ -146,9 +146,9 @@ def pace(experiment: Experiment, cache: EventCache | None = None) -> Pace:
     splits = load_splits(experiment, cache)
     trees = not experiment.model.is_network
     size = ROWS if trees else experiment.training.batch_size
-    train = _some(splits.train.head(), size)
+    train = _sample_events(splits.train.head(), size)
     share = min(1.0, len(train) / len(splits.train))
-    valid = _some(splits.validation.head(), max(1, round(share * len(splits.validation))))
+    valid = _sample_events(splits.validation.head(), max(1, round(share * len(splits.validation))))
     step, check = _trees(experiment, train, valid) if trees else _network(experiment, train, valid)
     every = check * len(splits.validation) / len(valid)
     return Pace(step / len(train), every, len(splits.train))
@@ -218,7 +218,7 @@ def _epochs(experiment: Experiment) -> int:
     return experiment.training.epochs if experiment.model.is_network else int(experiment.model.settings["n_estimators"])
 
 
-def _some(dataset: InMemoryDataset, count: int) -> InMemoryDataset:
+def _sample_events(dataset: InMemoryDataset, count: int) -> InMemoryDataset:
     """At most `count` events from all over a dataset, so that every process is among them."""
     chosen = np.unique(
         np.linspace(0, len(dataset.events) - 1, min(count, len(dataset.events))).round().astype(np.int64)

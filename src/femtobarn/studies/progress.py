@@ -139,7 +139,7 @@ class Display:
             for other, seconds in measured
             if other.label == state.planned.label and other.size == state.planned.size
         ]
-        costs = similar or self._estimated(state.planned, measured) or [seconds for _, seconds in measured]
+        costs = similar or self._scaled_estimate(state.planned, measured) or [seconds for _, seconds in measured]
         return max(0.0, fmean(costs) - state.seconds(self.clock())) if costs else None
 
     def time_left(self) -> float | None:
@@ -171,7 +171,7 @@ class Display:
         state.end_time = self.clock()
         return state
 
-    def _estimated(self, planned: PlannedRun, measured: Sequence[tuple[PlannedRun, float]]) -> list[float]:
+    def _scaled_estimate(self, planned: PlannedRun, measured: Sequence[tuple[PlannedRun, float]]) -> list[float]:
         """Estimate of a run, scaled by measured over estimated time of other runs; empty without an estimate."""
         if planned.name not in self.expected:
             return []

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 
 from femtobarn.evaluation.bootstrap import bootstrap_std
 from femtobarn.tasks.classification.metrics import evaluate
-from femtobarn.tasks.classification.reliability import calibrated
+from femtobarn.tasks.classification.reliability import evaluate_calibration
 from femtobarn.tasks.classification.scores import Scores
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
 from tests.support.fake_runs import make_scores
@@ -44,7 +44,7 @@ def drawn(scale: float = 1.0, seed: int = 0, count: int = 12_000) -> Scores:
 
 
 def test_true_likelihoods_are_calibrated():
-    found = calibrated(drawn(), replicas=100)
+    found = evaluate_calibration(drawn(), replicas=100)
     assert set(found.reliability) == {"score", *NAMES}
     pulls = []
     for each in found.reliability.values():
@@ -59,8 +59,8 @@ def test_true_likelihoods_are_calibrated():
 
 @pytest.mark.parametrize(("scale", "sign"), [(3.0, -1), (0.3, 1)])
 def test_too_sure_and_too_shy_models_are_found_out(scale, sign):
-    found = calibrated(drawn(scale), replicas=50)
-    honest = calibrated(drawn(), replicas=50)
+    found = evaluate_calibration(drawn(scale), replicas=50)
+    honest = evaluate_calibration(drawn(), replicas=50)
     for name, each in found.reliability.items():
         assert each.gap[0] > 4 * each.floor, name
         assert each.gap[0] - honest.reliability[name].gap[0] > 5 * bootstrap_std(each.gap)
@@ -73,7 +73,7 @@ def test_too_sure_and_too_shy_models_are_found_out(scale, sign):
 
 def test_bins_and_surprise_by_hand():
     scores = drawn(2.0, count=3000)
-    found = calibrated(scores, replicas=20)
+    found = evaluate_calibration(scores, replicas=20)
     balance = np.zeros(len(scores))
     for name in NAMES:
         mine = scores.process == name
@@ -100,7 +100,7 @@ def test_copies_of_a_hard_event_count_once():
     scores = drawn(count=3000)
     many: dict[str, Any] = {name: np.tile(getattr(scores, name), 4) for name in ("process", "hard", "weight", "score")}
     copied = Scores(number=np.arange(12_000), signal=("s",), **many)
-    one, four = (calibrated(each, replicas=50).reliability["score"] for each in (scores, copied))
+    one, four = (evaluate_calibration(each, replicas=50).reliability["score"] for each in (scores, copied))
     np.testing.assert_allclose(four.effective, one.effective, rtol=0.02)
     np.testing.assert_allclose(four.error, one.error, rtol=0.05)
 
@@ -126,7 +126,7 @@ def test_a_bin_without_a_true_event_has_the_error_of_one():
             np.repeat(stated, copies), np.repeat(is_signal, copies), np.full(2000 * copies, 1 / copies),
             np.repeat(np.arange(2000), copies),
         )  # fmt: skip
-        found = calibrated(scores, replicas=200)
+        found = evaluate_calibration(scores, replicas=200)
         each = found.reliability["score"]
         empty = each.observed == 0
         assert empty.sum() >= 2
@@ -136,7 +136,9 @@ def test_a_bin_without_a_true_event_has_the_error_of_one():
         assert (np.square(pull) < 1).all()
         # no two hard events stand behind the rest, so the floor is all that is left of the error of the gap
         weight = each.effective / each.effective.sum()
-        known = calibrated(binned(stated[stated >= 0.5], is_signal[stated >= 0.5], np.ones(1500)), replicas=200)
+        known = evaluate_calibration(
+            binned(stated[stated >= 0.5], is_signal[stated >= 0.5], np.ones(1500)), replicas=200
+        )
         assert bootstrap_std(each.gap) > 0.5 * np.sqrt(np.square(weight * each.error)[empty].sum())
         assert bootstrap_std(known.reliability["score"].gap) > 0
 
@@ -147,7 +149,7 @@ def test_a_bin_with_true_events_alone_has_the_error_of_a_false_one():
     stated = np.concatenate([rng.uniform(0.997, 0.998, 500), rng.uniform(0.1, 0.9, 1500)])
     scores = binned(stated, rng.random(2000) < np.where(stated > 0.99, 1, stated), rng.uniform(0.5, 1.5, 2000))
     mirrored = binned(1 - scores.score, ~scores.is_signal, scores.weight)
-    first, second = (calibrated(each, replicas=400).reliability["score"] for each in (scores, mirrored))
+    first, second = (evaluate_calibration(each, replicas=400).reliability["score"] for each in (scores, mirrored))
     for each, other in ((first, second), (second, first)):
         lone = np.minimum(each.observed, 1 - each.observed) < 1e-9
         assert lone.any()
@@ -166,7 +168,9 @@ def test_errors_cover_the_fluctuations_of_bins_that_are_often_empty():
         is_signal = rng.random(2000) < stated
         # the score refers to equal yields of signal and background
         odds = stated / (1 - stated) * (1 / stated.mean() - 1)
-        each = calibrated(binned(odds / (1 + odds), is_signal, np.ones(2000)), replicas=50).reliability["score"]
+        each = evaluate_calibration(binned(odds / (1 + odds), is_signal, np.ones(2000)), replicas=50).reliability[
+            "score"
+        ]
         pulls.append((each.observed[0] - each.stated[0]) / each.error[0])
         gaps.append(each.gap[0])
         floors.append(each.floor)
@@ -193,7 +197,7 @@ def test_judgement_tells_the_calibration(kind):
 def test_scores_all_the_same_and_scores_without_probabilities():
     scores = drawn(count=300)
     bare = Scores(**{**vars(scores), "probabilities": {}, "score": np.full(300, 0.5, np.float32)})
-    found = calibrated(bare, replicas=10)
+    found = evaluate_calibration(bare, replicas=10)
     assert found.surprise is None
     each = found.reliability["score"]
     assert len(each.stated) == 1

@@ -21,7 +21,14 @@ from femtobarn.tasks.classification.metrics import evaluate
 from femtobarn.tasks.classification.scores import Scores
 from femtobarn.tasks.classification.sections import fit_section, growth_columns, main_sections, sections
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
-from femtobarn.tasks.classification.tagging import accuracy, class_efficiency, inverses, pair_area, rejection, tagged
+from femtobarn.tasks.classification.tagging import (
+    accuracy,
+    class_efficiency,
+    inverses,
+    pair_area,
+    rejection,
+    tagging_metrics,
+)
 from femtobarn.tasks.results import markdown
 from tests.support.fake_runs import make_run
 
@@ -269,7 +276,7 @@ def test_tables_of_several_classes(tmp_path):
 
 
 def test_rejections_stand_for_every_efficiency():
-    found = tagged(several(400), SETTINGS)
+    found = tagging_metrics(several(400), SETTINGS)
     efficiencies = {metric for metric in found if metric.name == "class_efficiency"}
     assert {replace(metric, name="class_efficiency") for metric in inverses(found)} == efficiencies
 

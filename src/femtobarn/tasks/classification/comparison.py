@@ -146,7 +146,7 @@ def compare(
     settings = settings or generic.shared_settings(loaded, ClassificationEvaluationConfig)
     groups = by_model(loaded)
     baseline = baseline_label(groups, baseline)
-    fitted = _fitted_alike(loaded, settings)
+    fitted = _have_same_fit(loaded, settings)
     rows = _with_gains([_result(name, members, settings, fitted) for name, members in groups.items()], baseline)
     return Comparison(
         rows=tuple(rows),
@@ -160,7 +160,7 @@ def compare(
     )
 
 
-def _fitted_alike(runs: Sequence[ClassifierRun], settings: ClassificationEvaluationConfig) -> bool:
+def _have_same_fit(runs: Sequence[ClassifierRun], settings: ClassificationEvaluationConfig) -> bool:
     """True if all runs have been fitted, and in the same way."""
     fits = [run.fit for run in runs if run.fit is not None]
     ways = [(fit["settings"], fit["least"], fit["systematics"], len(fit["limit"]["replicas"])) for fit in fits]

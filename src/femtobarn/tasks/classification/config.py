@@ -15,14 +15,14 @@ from femtobarn.tasks.config import TaskConfig
 BACKGROUND, SIGNAL = "background", "signal"
 
 
-def _listed(value: object) -> object:
+def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
 Name = Annotated[str, AfterValidator(check_name)]
 Names = Annotated[
     tuple[Name, ...],
-    BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]),
+    BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...]),
     Field(min_length=1, max_length=1000),
 ]
 

@@ -192,8 +192,8 @@ class _Model:
     """A workspace ready to be fitted to Asimov data of its own."""
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        with _quiet():
-            self.pyhf = imported()
+        with _ignore_deprecations():
+            self.pyhf = import_pyhf()
             self.model = self.pyhf.Workspace(spec).model()
         config = self.model.config
         self.poi = config.poi_index
@@ -224,13 +224,13 @@ class _Model:
         return strength
 
     def _root(self, truth: float, tested: float) -> float:
-        with _quiet():
-            data = self.model.expected_data(self._with(truth))
-            best = -2 * float(self.model.logpdf(self._with(truth), data)[0])
-            return math.sqrt(max(self._profiled(tested, data) - best, 0.0))
+        with _ignore_deprecations():
+            data = self.model.expected_data(self._parameters(truth))
+            best = -2 * float(self.model.logpdf(self._parameters(truth), data)[0])
+            return math.sqrt(max(self._profile(tested, data) - best, 0.0))
 
-    def _profiled(self, strength: float, data: Any) -> float:
-        start = self._with(strength)
+    def _profile(self, strength: float, data: Any) -> float:
+        start = self._parameters(strength)
         if not self.free:
             return -2 * float(self.model.logpdf(start, data)[0])
         mle = self.pyhf.infer.mle
@@ -247,11 +247,11 @@ class _Model:
             finally:
                 self.pyhf.set_backend(backend, optimizer)
 
-    def _with(self, strength: float) -> list[float]:
+    def _parameters(self, strength: float) -> list[float]:
         return [strength if index == self.poi else value for index, value in enumerate(self.nominal)]
 
 
-def imported() -> Any:
+def import_pyhf() -> Any:
     """The package pyhf.
 
     Raises:
@@ -268,7 +268,7 @@ def imported() -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _ignore_deprecations() -> Iterator[None]:
     """Without the warnings of pyhf about a function of jsonschema that it still uses (pyhf 0.7.6)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -14,7 +14,7 @@ from femtobarn.evaluation.measurement import Metric
 from femtobarn.tasks.classification import tagging
 from femtobarn.tasks.classification.efficiency_curves import EfficiencyCurves, efficiency_curves
 from femtobarn.tasks.classification.optimal_cut import MIN_BACKGROUND, OptimalCut, optimal_cut
-from femtobarn.tasks.classification.reliability import calibrated
+from femtobarn.tasks.classification.reliability import evaluate_calibration
 from femtobarn.tasks.classification.reliability import to_dict as calibration_dict
 from femtobarn.tasks.classification.scores import Scores
 from femtobarn.tasks.classification.settings import ClassificationEvaluationConfig
@@ -66,7 +66,7 @@ def evaluate(scores: Scores, settings: ClassificationEvaluationConfig) -> Evalua
         "auc": _tree(entries, "auc"),
         "background_efficiency": _tree(entries, "background_efficiency"),
         **special,
-        "calibration": calibration_dict(calibrated(scores, replicas=settings.bootstrap, seed=settings.seed)),
+        "calibration": calibration_dict(evaluate_calibration(scores, replicas=settings.bootstrap, seed=settings.seed)),
         "events": {
             name: {
                 "number": int((scores.process == name).sum()),
@@ -173,7 +173,7 @@ def _replicas(
         for name, values in measured.background.items():
             numbers[Metric("background_efficiency", name, at=working_point_label(efficiency))] = values[:, index]
     if settings.tagging:
-        return numbers | tagging.tagged(scores, settings)
+        return numbers | tagging.tagging_metrics(scores, settings)
     for index, efficiency in enumerate(settings.efficiencies):
         background = measured.background["total"][:, index] * measured.background_yield
         signal = np.full_like(background, efficiency * measured.signal_yield)

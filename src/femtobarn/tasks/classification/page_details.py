@@ -17,7 +17,7 @@ from femtobarn.tasks.classification.figures.likelihood import draw_fit, draw_sig
 from femtobarn.tasks.classification.figures.reliability import calibration_table, calibrations, draw_reliability
 from femtobarn.tasks.classification.figures.systematics import draw_systematics, systematics_of, systematics_tables
 from femtobarn.tasks.classification.metrics import AUC
-from femtobarn.tasks.classification.reliability import calibrated
+from femtobarn.tasks.classification.reliability import evaluate_calibration
 from femtobarn.tasks.classification.report_tables import fit_table
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def calibration_section(page: PageInput) -> PageSection:
     """Reliability diagram of the best model, and calibration errors of all."""
     comparison = page.comparison
     best, settings = comparison.leader, comparison.settings
-    result = calibrated(best.runs[0].scores, replicas=settings.bootstrap, seed=settings.seed)
+    result = evaluate_calibration(best.runs[0].scores, replicas=settings.bootstrap, seed=settings.seed)
     entry = FigureEntry(
         "reliability",
         f"Reliability of the probabilities of {best.label}",

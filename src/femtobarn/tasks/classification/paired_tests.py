@@ -88,9 +88,9 @@ def delong(first: Sequence[Scores], second: Sequence[Scores]) -> tuple[float, fl
     Source: DeLong, DeLong and Clarke-Pearson, doi:10.2307/2531595; in n log n steps as Sun and Xu,
     doi:10.1109/LSP.2014.2337313; clusters as Obuchowski, doi:10.2307/2533958.
     """
-    reference = _sorted(first[0])
-    placement = np.mean([_placements(_sorted(scores)) for scores in first], axis=0)
-    placement = placement - np.mean([_placements(_sorted(scores)) for scores in second], axis=0)
+    reference = _sort_events(first[0])
+    placement = np.mean([_placements(_sort_events(scores)) for scores in first], axis=0)
+    placement = placement - np.mean([_placements(_sort_events(scores)) for scores in second], axis=0)
     weight, group = reference.weight, hard_events(reference)
     yields = {name: float(weight[reference.process == name].sum()) for name in reference.processes}
     variance = 0.0
@@ -107,7 +107,7 @@ def delong(first: Sequence[Scores], second: Sequence[Scores]) -> tuple[float, fl
     return difference, math.sqrt(variance)
 
 
-def _sorted(scores: Scores) -> Scores:
+def _sort_events(scores: Scores) -> Scores:
     """The same events in an order that all runs share."""
     order = np.lexsort((scores.number, scores.process))
     columns = {name: getattr(scores, name)[order] for name in ("process", "number", "hard", "weight", "score")}

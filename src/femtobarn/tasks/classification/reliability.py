@@ -45,7 +45,7 @@ class Reliability:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibrated:
+class CalibrationResult:
     """How well a model is calibrated on the held-out events.
 
     Args:
@@ -58,7 +58,7 @@ class Calibrated:
     surprise: NDArray[np.float64] | None
 
 
-def calibrated(scores: Scores, *, replicas: int, seed: int = 0) -> Calibrated:
+def evaluate_calibration(scores: Scores, *, replicas: int, seed: int = 0) -> CalibrationResult:
     r"""Reliability of a model's probabilities, each with the class yields that it refers to.
 
     The score is compared with signal and background of equal yield, each side mixed as expected in collisions; the
@@ -100,13 +100,13 @@ def calibrated(scores: Scores, *, replicas: int, seed: int = 0) -> Calibrated:
             surprises.append(weights @ (equal * surprise) / (weights @ equal))
     # the same numbers for every model: errors of differences between models are taken replica by replica
     fluctuations = np.random.default_rng([seed, 1]).exponential(size=(replicas, BINS)) - 1
-    return Calibrated(
+    return CalibrationResult(
         {name: bins_.reliability(np.concatenate(sums[name]), fluctuations) for name, bins_ in bins.items()},
         np.concatenate(surprises) if surprises else None,
     )
 
 
-def to_dict(calibration: Calibrated) -> dict[str, Any]:
+def to_dict(calibration: CalibrationResult) -> dict[str, Any]:
     """What `metrics.json` holds of it: calibration errors, and bins with errors and effective numbers of events."""
 
     def number(values: NDArray[np.float64]) -> dict[str, float]:

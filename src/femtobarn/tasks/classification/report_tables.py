@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from femtobarn.evaluation.measurement import Metric
-from femtobarn.evaluation.rounding import spaced
+from femtobarn.evaluation.rounding import group_digits
 from femtobarn.evaluation.table import Cell, Row, Table
 from femtobarn.evaluation.tables import section_table
 from femtobarn.tasks.classification.comparison import Comparison
@@ -55,7 +55,7 @@ def processes(comparison: Comparison) -> Table:
                 kept.append((value or 0.0) * total)
         role = "signal" if name in comparison.signal else "background"
         numbers = [entry["number"], entry["effective"]]
-        texts = [*map(spaced, numbers), *([] if tagging else [_few(total)]), *map(_few, kept)]
+        texts = [*map(group_digits, numbers), *([] if tagging else [_format_count(total)]), *map(_format_count, kept)]
         rows.append(Row(name, [Cell(text) for text in texts], role))
     cuts = [f"after the cut at ε_S = {percent(point)}" for point in comparison.points]
     what = "jets" if tagging else "events"
@@ -69,5 +69,5 @@ def processes(comparison: Comparison) -> Table:
     )
 
 
-def _few(value: float) -> str:
-    return spaced(value) if value >= 1000 else f"{value:.3g}"
+def _format_count(value: float) -> str:
+    return group_digits(value) if value >= 1000 else f"{value:.3g}"

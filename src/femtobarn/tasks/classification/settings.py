@@ -56,7 +56,7 @@ class ClassificationEvaluationConfig(EvaluationConfig):
 
     @field_validator("efficiencies")
     @classmethod
-    def _rising(cls, efficiencies: tuple[float, ...]) -> tuple[float, ...]:
+    def _are_increasing(cls, efficiencies: tuple[float, ...]) -> tuple[float, ...]:
         if list(efficiencies) != sorted(set(efficiencies)):
             raise ValueError(f"signal efficiencies must be in rising order, without repeats; got {list(efficiencies)}")
         return efficiencies

@@ -6,7 +6,7 @@ import math
 
 from femtobarn.evaluation.comparison import TIE
 from femtobarn.evaluation.measurement import Metric
-from femtobarn.evaluation.rounding import rounded, spaced
+from femtobarn.evaluation.rounding import group_digits, rounded
 from femtobarn.report.text import deviations, listing, value_range
 from femtobarn.tasks.classification.comparison import Comparison
 from femtobarn.tasks.classification.metrics import AUC
@@ -15,14 +15,16 @@ from femtobarn.tasks.classification.sections import percent
 
 def summary(comparison: Comparison) -> list[str]:
     """Who is best, whether that is significant, and what it is worth: a few sentences for everybody."""
-    worth = _rejection(comparison) if comparison.settings.tagging else _worth(comparison)
-    return [_what(comparison), *_best(comparison), *worth]
+    gain = _rejection(comparison) if comparison.settings.tagging else _luminosity_gain(comparison)
+    return [_setup(comparison), *_best(comparison), *gain]
 
 
-def _what(comparison: Comparison) -> str:
+def _setup(comparison: Comparison) -> str:
     rows = comparison.rows
     signal, background = listing(comparison.signal), listing(comparison.backgrounds)
-    events = f"{spaced(len(rows[0].runs[0].scores))} simulated {'jets' if comparison.settings.tagging else 'events'}"
+    events = (
+        f"{group_digits(len(rows[0].runs[0].scores))} simulated {'jets' if comparison.settings.tagging else 'events'}"
+    )
     counts = sorted({len(row.runs) for row in rows})
     times = "once" if counts == [1] else f"{value_range(counts, ' to ')} times with different random seeds"
     models = "One model was" if len(rows) == 1 else f"{len(rows)} models were"
@@ -65,7 +67,7 @@ def _best(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _worth(comparison: Comparison) -> list[str]:
+def _luminosity_gain(comparison: Comparison) -> list[str]:
     sentences = []
     baseline = comparison[comparison.baseline]
     for point in comparison.points if len(comparison.rows) > 1 else ():

@@ -41,7 +41,7 @@ def working_point(name: str, settings: ClassificationEvaluationConfig) -> float:
     return settings.class_efficiencies.get(name, JETCLASS.get(name, USUAL))
 
 
-def tagged(scores: Scores, settings: ClassificationEvaluationConfig) -> dict[Metric, Vector]:
+def tagging_metrics(scores: Scores, settings: ClassificationEvaluationConfig) -> dict[Metric, Vector]:
     """Numbers of a tagger as vectors: the sample itself, then its replicas.
 
     Returns:
@@ -94,7 +94,7 @@ def pair_area(scores: Scores, settings: ClassificationEvaluationConfig) -> Vecto
     """
     areas = []
     for name in scores.processes:
-        pair_scores = _scored(scores, name, scores.probabilities[name])
+        pair_scores = _one_against_rest(scores, name, scores.probabilities[name])
         area = efficiency_curves(pair_scores, [USUAL], replicas=settings.bootstrap, seed=settings.seed).auc
         areas += [area[other] for other in pair_scores.backgrounds]
     return np.asarray(np.mean(areas, axis=0))
@@ -111,7 +111,7 @@ def class_efficiency(scores: Scores, name: str, background: str, settings: Class
     tiny = np.finfo(np.float32).tiny
     wanted, other = (np.log(np.maximum(scores.probabilities[process], tiny)) for process in (name, background))
     chosen = np.isin(scores.process, [name, background])
-    pair = _scored(scores, name, wanted - other, chosen)
+    pair = _one_against_rest(scores, name, wanted - other, chosen)
     measured = efficiency_curves(pair, [working_point(name, settings)], replicas=settings.bootstrap, seed=settings.seed)
     return measured.background[background][:, 0]
 
@@ -152,7 +152,7 @@ def inverses(numbers: Mapping[Metric, Vector]) -> dict[Metric, Vector]:
     }
 
 
-def _scored(
+def _one_against_rest(
     scores: Scores, name: str, score: NDArray[np.float32], chosen: NDArray[np.bool_] | slice = slice(None)
 ) -> Scores:
     """Some of the events with one class as the signal and another score."""

@@ -96,7 +96,7 @@ class Regressor(nn.Module):
         Raises:
             ValueError: a target that is not finite, or not positive where its logarithm is taken.
         """
-        values = transformed(self.config, columns.values)
+        values = transform_targets(self.config, columns.values)
         standardised = (torch.from_numpy(values) - self.mean.cpu()) / self.std.cpu()
         return standardised.float(), torch.from_numpy(columns.weight).float()
 
@@ -181,7 +181,7 @@ def fit_regressor(config: RegressionConfig, processes: Sequence[str], columns: E
     Raises:
         ValueError: a target that is not finite, not positive where its logarithm is taken, or without variation.
     """
-    values, weights = transformed(config, columns.values), columns.weight
+    values, weights = transform_targets(config, columns.values), columns.weight
     mean = np.average(values, axis=0, weights=weights)
     std = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
     return Regressor(config, processes, mean.tolist(), std.tolist())
@@ -198,7 +198,7 @@ def weight_factors(absolute_weights: Mapping[str, float], *, balance: bool) -> d
     return {name: 1 / value / len(present) if value > 0 else 0.0 for name, value in absolute_weights.items()}
 
 
-def transformed(config: RegressionConfig, values: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+def transform_targets(config: RegressionConfig, values: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Transformed targets, shape (events, targets).
 
     Raises:

@@ -28,7 +28,7 @@ PREFIX = "look_"
 Found = Mapping[str, Any]
 
 
-def explained(rows: Sequence[ModelResult]) -> dict[str, Found]:
+def read_attributions(rows: Sequence[ModelResult]) -> dict[str, Found]:
     """What `femtobarn explain` wrote for each model: of its first training that has it."""
     attributions = {}
     for row in rows:
@@ -40,7 +40,7 @@ def explained(rows: Sequence[ModelResult]) -> dict[str, Found]:
 
 def draw_attributions(comparison: Comparison, rows: Sequence[ModelResult]) -> list[FigureEntry]:
     """Figures of what the models look at, as far as their runs were explained; of the best where one will do."""
-    attributions = explained(rows)
+    attributions = read_attributions(rows)
     styles = process_styles((*comparison.signal, *comparison.backgrounds))
     styles[MIXTURE] = PlotStyle("#888888", "-", "s")
     area = {row.label: row.measurements[AUC].value or 0.0 for row in rows}
@@ -89,8 +89,8 @@ def _relevance(label: str, attribution: Found, styles: Mapping[str, PlotStyle]) 
         f"Relevance of objects for {label}",
         "Layer-wise relevance propagation shares the answer of the network out to its inputs: positive is towards "
         f"{listing(attribution['signal'])}, negative towards background. Nothing is lost on the way "
-        f"(event by event within a relative {method['lost']:.0e}); {_written(100 * constants, '.0f')} % of the answer "
-        f"to {groups[0]} events come from constants of the network and belong to no object. Gamma rule with "
+        f"(event by event within a relative {method['lost']:.0e}); {_format_value(100 * constants, '.0f')} % of the "
+        f"answer to {groups[0]} events come from constants of the network and belong to no object. Gamma rule with "
         f"γ = {method['gamma']:g}; bars are statistical errors of the mean.",
         figure,
     )  # fmt: skip
@@ -177,7 +177,9 @@ def _bias(label: str, attribution: Found) -> FigureEntry:
         coupling = np.array(matrices[group]["values"], dtype=float)
         alike = [_correlation(head, coupling) for head in heads]
         chosen = int(np.argmax(np.abs(alike)))
-        panels.append((f"U of head {chosen + 1} (correlation {_written(alike[chosen], '+.2f')})", heads[chosen], None))
+        panels.append(
+            (f"U of head {chosen + 1} (correlation {_format_value(alike[chosen], '+.2f')})", heads[chosen], None)
+        )
         panels.append((f"Standard Model, {name}", coupling, None))
         break
     figure = Figure(figsize=(WIDTH if len(panels) > 1 else 0.5 * WIDTH, 3.6), layout="constrained")
@@ -252,10 +254,10 @@ def cells(
         ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "black"
         text: dict[str, Any] = {"ha": "center", "color": ink}
         if errors is None:
-            axes.text(column, row, _written(value, digits), va="center", fontsize=7.5, **text)
+            axes.text(column, row, _format_value(value, digits), va="center", fontsize=7.5, **text)
         else:
-            axes.text(column, row + 0.05, _written(value, digits), va="bottom", fontsize=7.5, **text)
-            error = _written(float(errors[row, column]), digits)
+            axes.text(column, row + 0.05, _format_value(value, digits), va="bottom", fontsize=7.5, **text)
+            error = _format_value(float(errors[row, column]), digits)
             if float(error):  # "±0.00" would claim too much
                 axes.text(column, row + 0.1, f"±{error}", va="top", fontsize=5.5, **text)
     axes.set_xticks(range(len(columns)), list(map(literal, columns)))
@@ -271,7 +273,7 @@ def _largest(values: NDArray[np.float64]) -> float:
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
-def _written(value: float, digits: str) -> str:
+def _format_value(value: float, digits: str) -> str:
     return f"{value:{digits}}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -17,41 +17,41 @@ from femtobarn.tasks.classification.scores import Scores
 
 
 @dataclass(frozen=True)
-class Drawn:
+class MarkerStyle:
     """How an object type is drawn; types of one family share the colour, charges differ by the triangle."""
 
     color: str
     marker: str
 
 
-DRAWN = {
-    objects.JET: Drawn("#717581", "o"),
-    objects.BJET: Drawn("#0072b2", "s"),
-    objects.ELECTRON: Drawn("#d55e00", "v"),
-    objects.POSITRON: Drawn("#d55e00", "^"),
-    objects.MUON: Drawn("#009e73", "v"),
-    objects.ANTIMUON: Drawn("#009e73", "^"),
-    objects.PHOTON: Drawn("#e69f00", "*"),
+MARKER_STYLES = {
+    objects.JET: MarkerStyle("#717581", "o"),
+    objects.BJET: MarkerStyle("#0072b2", "s"),
+    objects.ELECTRON: MarkerStyle("#d55e00", "v"),
+    objects.POSITRON: MarkerStyle("#d55e00", "^"),
+    objects.MUON: MarkerStyle("#009e73", "v"),
+    objects.ANTIMUON: MarkerStyle("#009e73", "^"),
+    objects.PHOTON: MarkerStyle("#e69f00", "*"),
 }
 MET = "#000000"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EventChoice:
     """An event worth looking at: where it stands among the scores and why it was chosen."""
 
     index: int
     reason: str
 
 
-def choose(scores: Scores) -> list[Chosen]:
+def choose(scores: Scores) -> list[EventChoice]:
     """The most signal-like signal, the most signal-like background and a typical background event."""
     signal, background = np.flatnonzero(scores.is_signal), np.flatnonzero(~scores.is_signal)
     ranked = background[np.argsort(scores.score[background], kind="stable")]
     return [
-        Chosen(int(signal[scores.score[signal].argmax()]), "the most signal-like signal"),
-        Chosen(int(ranked[-1]), "the most signal-like background"),
-        Chosen(int(ranked[len(ranked) // 2]), "a typical background event"),
+        EventChoice(int(signal[scores.score[signal].argmax()]), "the most signal-like signal"),
+        EventChoice(int(ranked[-1]), "the most signal-like background"),
+        EventChoice(int(ranked[len(ranked) // 2]), "a typical background event"),
     ]
 
 
@@ -85,7 +85,7 @@ def _find(events: Events, process: str, number: int) -> int:
 def _map(axes: Axes, events: Events, index: int) -> None:
     shown = events.padded()
     real = shown.mask[index]
-    for kind, drawn in DRAWN.items():
+    for kind, drawn in MARKER_STYLES.items():
         of_kind = real & (shown.kind[index] == kind)
         axes.scatter(
             shown.eta[index, of_kind],
@@ -112,7 +112,7 @@ def _view(axes: Axes, events: Events, index: int) -> None:
     phi = float(events.context["phi_MET"][index])
     reach = max(float(shown.pt[index, real].max(initial=0.0)), met, 1.0)
     for place in np.flatnonzero(real):
-        drawn = DRAWN[int(shown.kind[index, place])]
+        drawn = MARKER_STYLES[int(shown.kind[index, place])]
         x, y = (shown.pt[index, place] * turn(shown.phi[index, place]) for turn in (np.cos, np.sin))
         axes.plot([0, x], [0, y], color=drawn.color, linewidth=2.2, solid_capstyle="round", alpha=0.85)
         axes.plot(x, y, marker=drawn.marker, color=drawn.color, markersize=7, markeredgecolor="white")
@@ -140,9 +140,16 @@ def _scalar_sum(events: Events, index: int) -> float:
 
 def _legend(figure: Figure, events: Events) -> None:
     shown = events.padded()
-    present: Sequence[int] = [kind for kind in DRAWN if (shown.kind[shown.mask] == kind).any()]
+    present: Sequence[int] = [kind for kind in MARKER_STYLES if (shown.kind[shown.mask] == kind).any()]
     handles = [
-        Line2D([], [], marker=DRAWN[kind].marker, color=DRAWN[kind].color, linestyle="none", label=objects.NAMES[kind])
+        Line2D(
+            [],
+            [],
+            marker=MARKER_STYLES[kind].marker,
+            color=MARKER_STYLES[kind].color,
+            linestyle="none",
+            label=objects.NAMES[kind],
+        )
         for kind in present
     ]
     handles.append(Line2D([], [], color=MET, linestyle=(0, (4, 2)), label="missing transverse momentum (MET)"))

@@ -17,20 +17,21 @@ from femtobarn.evaluation.table import Cell, Row, Table
 from femtobarn.evaluation.tables import trainings
 from femtobarn.report.style import PlotStyle, literal, panels
 from femtobarn.tasks.classification.comparison import Comparison
-from femtobarn.tasks.classification.reliability import SCORE, Calibrated, Reliability, calibrated
+from femtobarn.tasks.classification.reliability import SCORE, CalibrationResult, Reliability, evaluate_calibration
 
 HEADINGS = ("temperature", "calibration error of the score", "if perfectly calibrated", "−⟨ln p⟩ of the true class")
 
 
-def calibrations(comparison: Comparison) -> dict[str, list[Calibrated]]:
+def calibrations(comparison: Comparison) -> dict[str, list[CalibrationResult]]:
     """The calibration of each training on the test events, by model."""
     replicas, seed = comparison.settings.bootstrap, comparison.settings.seed
     return {
-        row.label: [calibrated(run.scores, replicas=replicas, seed=seed) for run in row.runs] for row in comparison.rows
+        row.label: [evaluate_calibration(run.scores, replicas=replicas, seed=seed) for run in row.runs]
+        for row in comparison.rows
     }
 
 
-def calibration_table(comparison: Comparison, calibrations: Mapping[str, Sequence[Calibrated]]) -> Table:
+def calibration_table(comparison: Comparison, calibrations: Mapping[str, Sequence[CalibrationResult]]) -> Table:
     """Temperature, calibration error and surprise of each model."""
     gaps = {
         name: _mean([calibration.reliability[SCORE].gap for calibration in per_training])
@@ -62,7 +63,7 @@ def calibration_table(comparison: Comparison, calibrations: Mapping[str, Sequenc
     return Table("Calibration of the models", HEADINGS, rows, note)
 
 
-def draw_reliability(calibration: Calibrated, styles: Mapping[str, PlotStyle], signal: str) -> Figure:
+def draw_reliability(calibration: CalibrationResult, styles: Mapping[str, PlotStyle], signal: str) -> Figure:
     """Observed against stated probability: for the score, and for each class where there are more than two."""
     figure, grid = panels(len(calibration.reliability), height=2.9, share=False)
     for axes, (name, reliability) in zip(grid, calibration.reliability.items(), strict=True):
