@@ -45,10 +45,10 @@ def rounded(value: float | None, *errors: float | None, digits: int | None = Non
     """
     if value is None or not math.isfinite(value):
         return NOTHING
-    known = [error for error in errors if error is not None and math.isfinite(error)]
+    finite = [error for error in errors if error is not None and math.isfinite(error)]
     if digits is None:
-        digits = common_decimals([known], default=4)
-    return " ± ".join(fixed(number, digits) for number in (value, *known))
+        digits = common_decimals([finite], default=4)
+    return " ± ".join(fixed(number, digits) for number in (value, *finite))
 
 
 def group_digits(number: int | float) -> str:

@@ -110,8 +110,8 @@ def read(source: str | Path | Tree) -> tuple[Tree, str, Path]:
         raise ConfigError(str(path), [Mistake(f"line {line}", problem)]) from None
     tree = parse(text, str(path))
     if not isinstance(tree, Mapping):
-        what = "nothing" if tree is None else f"a {type(tree).__name__}"
-        raise ConfigError(str(path), [Mistake("", f"must hold keys and values, but there is {what}")])
+        tree_type = "nothing" if tree is None else f"a {type(tree).__name__}"
+        raise ConfigError(str(path), [Mistake("", f"must hold keys and values, but there is {tree_type}")])
     return tree, str(path), path.resolve().parent
 
 

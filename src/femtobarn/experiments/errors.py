@@ -38,9 +38,9 @@ MEMORY_REMEDY = (
 )
 
 
-def cut(text: str, most: int) -> str:
+def cut(text: str, max_length: int) -> str:
     """A text of at most so many characters; an ellipsis stands for the rest."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
 def describe_error(error: BaseException) -> str | None:

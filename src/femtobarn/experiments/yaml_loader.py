@@ -132,7 +132,7 @@ def _check(node: Node, sizes: dict[int, tuple[int, int]], ancestors: set[int]) -
 
 def _keys(node: MappingNode) -> None:
     """Raises where a key is no word, or stands twice."""
-    known: set[str] = set()
+    names: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
             kind = "a list" if isinstance(key, SequenceNode) else "a mapping"
@@ -142,9 +142,9 @@ def _keys(node: MappingNode) -> None:
             raise _error("a key is empty", key.start_mark)
         if kind in _KINDS:
             raise _error(f"the key {key.value} is read as {_KINDS[kind]}; write '{key.value}'", key.start_mark)
-        if key.value in known:
+        if key.value in names:
             raise _error(f"the key {key.value!r} stands twice", key.start_mark)
-        known.add(key.value)
+        names.add(key.value)
 
 
 def _scalar(node: ScalarNode) -> Any:

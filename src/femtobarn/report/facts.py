@@ -63,11 +63,11 @@ def _process(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _cut_flow(made: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def _cut_flow(processes: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Expected events after each cut: the processes, and a line for each cut; a process without the cut has none."""
     flows = {
         name: {step["cut"]: f"{step['yield']:.4g}" for step in record["cut_flow"]}
-        for name, record in made.items()
+        for name, record in processes.items()
         if isinstance(record, dict) and record.get("cut_flow")
     }
     cuts = dict.fromkeys(cut for flow in sorted(flows.values(), key=len, reverse=True) for cut in flow)

@@ -20,7 +20,7 @@ def draw_loss_curves(rows: Sequence[ModelResult[Any]], styles: Mapping[str, Plot
     figure, grid = panels(len(rows), columns=columns, height=height, share=False)
     for index, (axes, row) in enumerate(zip(grid, rows, strict=True)):
         axes.set_ylabel("loss" if index % columns == 0 else "")
-        look = styles[row.label]
+        style = styles[row.label]
         trees = False
         for run in row.runs:
             epochs, train, valid = (
@@ -31,9 +31,9 @@ def draw_loss_curves(rows: Sequence[ModelResult[Any]], styles: Mapping[str, Plot
             if not epochs.size:
                 continue
             axes.plot(epochs, train, color="#888888", linewidth=1.0, linestyle=(0, (3, 1.5)))
-            axes.plot(epochs, valid, color=look.color, linewidth=1.4)
+            axes.plot(epochs, valid, color=style.color, linewidth=1.4)
             kept = int(valid.argmin())
-            axes.plot(epochs[kept], valid[kept], marker="o", markersize=5, color=look.color, markeredgecolor="black")
+            axes.plot(epochs[kept], valid[kept], marker="o", markersize=5, color=style.color, markeredgecolor="black")
         axes.set_title(literal(row.label))
         axes.set_xlabel("boosting iteration" if trees else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))

@@ -21,7 +21,7 @@ def draw_sizes(
     styles: Mapping[str, PlotStyle],
     kinds: Mapping[str, str],
     column: Column,
-    what: str,
+    members: str,
 ) -> Figure:
     """A number against the number of training events, one line per model.
 
@@ -30,14 +30,14 @@ def draw_sizes(
         styles: by label of the model.
         kinds: family of each model; with many models each family has a panel.
         column: the metric and the label of its axis.
-        what: `events` or `jets`.
+        members: `events` or `jets`.
     """
     if len(rows) <= MANY:
         figure = Figure(figsize=(0.62 * WIDTH, 3.8), layout="constrained")
         axes = figure.subplots()
         for label, sizes in rows.items():
             _growth(axes, label, sizes, styles[label], column)
-        axes.set(xlabel=f"training {what}", ylabel=subscripts(column.heading))
+        axes.set(xlabel=f"training {members}", ylabel=subscripts(column.heading))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         _growth_axes(axes, rows, column)
         return figure
@@ -52,7 +52,7 @@ def draw_sizes(
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)  # a dozen models would hide the lines
         axes.set_title(literal(kind))
         _growth_axes(axes, rows, column)
-    label_edges(grid, f"training {what}", subscripts(column.heading), columns=2)
+    label_edges(grid, f"training {members}", subscripts(column.heading), columns=2)
     return figure
 
 
@@ -84,15 +84,15 @@ def _points_of(sizes: Sequence[ModelResult[Any]], metric: Metric) -> tuple[list[
     return [training_events(row) for row in ordered], values, [number.statistical or 0.0 for number in numbers]
 
 
-def _growth(axes: Axes, label: str, sizes: Sequence[ModelResult[Any]], look: PlotStyle, column: Column) -> None:
+def _growth(axes: Axes, label: str, sizes: Sequence[ModelResult[Any]], style: PlotStyle, column: Column) -> None:
     events, values, errors = _points_of(sizes, column.metric)
     axes.errorbar(
         events,
         values,
         yerr=errors,
-        color=look.color,
-        linestyle=look.dash,
-        marker=look.marker,
+        color=style.color,
+        linestyle=style.dash,
+        marker=style.marker,
         markersize=4,
         capsize=2,
         label=literal(label),
@@ -125,7 +125,7 @@ def draw_points(
     rows = comparison.rows
     best = comparison.best(metric)
     for place, row in enumerate(rows):
-        number, look = row.measurements[metric], styles[row.label]
+        number, style = row.measurements[metric], styles[row.label]
         if number.value is None:
             axes.text(0.5, place, "not measurable", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
             continue
@@ -133,8 +133,8 @@ def draw_points(
             number.value,
             place,
             xerr=number.statistical or None,
-            color=look.color,
-            marker=look.marker,
+            color=style.color,
+            marker=style.marker,
             markersize=8 if row is best else 6,
             elinewidth=2,
             capsize=3,

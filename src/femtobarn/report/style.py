@@ -161,20 +161,20 @@ def _family_styles(labels: Sequence[str], families: Sequence[str]) -> dict[str, 
     return styles
 
 
-def literal(name: str, most: int = 30) -> str:
+def literal(name: str, max_length: int = 30) -> str:
     """The name of a process or model as text of a figure: no mathematics, no control characters, never long.
 
     Args:
         name: any text, such as `$x^$` or `_a`; as it is, matplotlib would take the first for a formula and leave the
             second out of a legend.
-        most: characters that are kept.
+        max_length: maximum number of characters; an ellipsis replaces the rest.
 
     Example:
         >>> literal("$x^$"), literal("_a")
         ('\\\\$x^\\\\$', ' _a')
     """
     text = "".join(letter if is_printable(letter) else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    text = text if len(text) <= max_length else f"{text[: max_length - 1]}…"
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 

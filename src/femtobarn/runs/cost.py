@@ -30,15 +30,15 @@ def cost(model: TrainedModel, batch: Batch) -> dict[str, Any]:
         (None for networks); `scored_per_second`, by the device and threads of the training, the making of features or
         columns included.
     """
-    few = _sample_multiplicities(batch, COUNTED)
-    return {**model.costs(_single_events(few)), "scored_per_second": _pace(model, _sample_events(batch, TIMED))}
+    sample = _sample_multiplicities(batch, COUNTED)
+    return {**model.costs(_single_events(sample)), "scored_per_second": _pace(model, _sample_events(batch, TIMED))}
 
 
 def _pace(model: TrainedModel, batch: Batch) -> float:
     """Events scored in a second, after a first call that allocates."""
     model.outputs(_sample_events(batch, 10))
-    done, begun = 0, time.perf_counter()
-    while (spent := time.perf_counter() - begun) < ENOUGH:
+    done, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < ENOUGH:
         model.outputs(batch)
         done += len(batch)
     return done / spent

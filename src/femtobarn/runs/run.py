@@ -221,15 +221,15 @@ def _claim(experiment: Experiment, lock: OpenFolder) -> None:
     folder = lock.path
     if (folder / CONFIG).is_file():
         changes = differences(experiment, folder)
-        begun = any((folder / name).exists() for name in (CHECKPOINT, HISTORY, META, METRICS, WEIGHTS, TREES))
-        if begun and any(not path.startswith("evaluation.") for path in changes):
+        is_started = any((folder / name).exists() for name in (CHECKPOINT, HISTORY, META, METRICS, WEIGHTS, TREES))
+        if is_started and any(not path.startswith("evaluation.") for path in changes):
             lines = "\n".join(f"  {path}: {change}" for path, change in changes.items())
             remedy = "choose another folder or delete it"
             raise ValueError(f"{folder} holds another experiment; {remedy}:\n{lines}{_longer(experiment, folder)}")
         if not changes:
             return
         (folder / METRICS).unlink(missing_ok=True)
-        if begun:  # META has the checksum of all other sections, with the names that their keys had then
+        if is_started:  # META has the checksum of all other sections, with the names that their keys had then
             stored, *_ = document.read(folder / CONFIG)
             evaluation = experiment.evaluation.model_dump(mode="json")
             provenance.atomic_write_text(

@@ -192,9 +192,9 @@ def _network(experiment: Experiment, train: InMemoryDataset, valid: InMemoryData
         spent.append(epoch.seconds)
         if sum(spent[1:]) > ENOUGH:  # the first step allocates
             break
-    begun = time.perf_counter()
+    start = time.perf_counter()
     model.outputs(valid.batch)
-    check = time.perf_counter() - begun
+    check = time.perf_counter() - start
     return max(fmean(spent[1:]) - check, 0.0), check
 
 

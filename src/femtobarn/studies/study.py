@@ -114,8 +114,8 @@ def find(name: str | Path) -> Path:
     shipped = {entry.stem: entry for entry in Path(str(files("femtobarn") / "data")).glob("*.yaml")}
     if str(name) in shipped:
         return shipped[str(name)]
-    known = f"; the package brings {', '.join(sorted(shipped))}" if shipped else ""
-    raise FileNotFoundError(f"no study file {name}{known}")
+    available = f"; the package brings {', '.join(sorted(shipped))}" if shipped else ""
+    raise FileNotFoundError(f"no study file {name}{available}")
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> StudyConfig:

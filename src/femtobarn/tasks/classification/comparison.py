@@ -163,10 +163,18 @@ def compare(
 def _have_same_fit(runs: Sequence[ClassifierRun], settings: ClassificationEvaluationConfig) -> bool:
     """True if all runs have been fitted, and in the same way."""
     fits = [run.fit for run in runs if run.fit is not None]
-    ways = [(fit["settings"], fit["least"], fit["systematics"], len(fit["limit"]["replicas"])) for fit in fits]
+    settings_of_fits = [
+        (fit["settings"], fit["least"], fit["systematics"], len(fit["limit"]["replicas"])) for fit in fits
+    ]
     # not key by key: the settings may have got new ones since
-    same_settings = [ClassificationEvaluationConfig.model_validate(way[0]) == settings for way in ways]
-    return len(fits) == len(runs) and all(way == ways[0] for way in ways) and all(same_settings)
+    same_settings = [
+        ClassificationEvaluationConfig.model_validate(fit_settings[0]) == settings for fit_settings in settings_of_fits
+    ]
+    return (
+        len(fits) == len(runs)
+        and all(fit_settings == settings_of_fits[0] for fit_settings in settings_of_fits)
+        and all(same_settings)
+    )
 
 
 def _result(

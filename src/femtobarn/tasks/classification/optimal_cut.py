@@ -61,10 +61,10 @@ def optimal_cut(
     fold = _folds(scores)
     cuts = [_choose(scores, fold != part, systematic, least) for part in range(FOLDS)]
     overall = _choose(scores, np.ones(len(scores), dtype=bool), systematic, least)
-    known = [cut for cut in cuts if cut is not None]
-    if overall is None or len(known) < FOLDS:
+    thresholds = [cut for cut in cuts if cut is not None]
+    if overall is None or len(thresholds) < FOLDS:
         return None
-    passing = scores.score >= np.array(known)[fold]
+    passing = scores.score >= np.array(thresholds)[fold]
     signal, background = passing & scores.is_signal, passing & ~scores.is_signal
     blocks = list(draw_replicas(scores, replicas, seed))
     s, b = (np.concatenate([weights[:, chosen].sum(axis=1) for weights in blocks]) for chosen in (signal, background))

@@ -50,8 +50,8 @@ def paired_test(comparison: Comparison, first: ModelResult, second: ModelResult)
     deviation = comparison.deviation(first, second, AUC)
     _, formula = delong(*([run.scores for run in row.runs] for row in (first, second)))
     p = math.erfc(abs(deviation) / math.sqrt(2))
-    known = training if comparison.pooled else None
-    return PairedTest(first.label, second.label, difference, statistical, formula, known, deviation, p)
+    spread = training if comparison.pooled else None
+    return PairedTest(first.label, second.label, difference, statistical, formula, spread, deviation, p)
 
 
 def against_baseline(comparison: Comparison) -> list[PairedTest]:

@@ -58,13 +58,13 @@ def processes(comparison: Comparison) -> Table:
         texts = [*map(group_digits, numbers), *([] if tagging else [_format_count(total)]), *map(_format_count, kept)]
         rows.append(Row(name, [Cell(text) for text in texts], role))
     cuts = [f"after the cut at ε_S = {percent(point)}" for point in comparison.points]
-    what = "jets" if tagging else "events"
+    members = "jets" if tagging else "events"
     expected = [] if tagging else [f"expected with {comparison.settings.luminosity:g} fb⁻¹"]
     return Table(
-        f"{what.capitalize()}, and what {best.label} leaves of them",
-        [f"test {what}", "effective", *expected, *cuts],
+        f"{members.capitalize()}, and what {best.label} leaves of them",
+        [f"test {members}", "effective", *expected, *cuts],
         rows,
-        f"Effective: as many {what} of equal weight would have the same statistical error; copies of one hard "
+        f"Effective: as many {members} of equal weight would have the same statistical error; copies of one hard "
         "event count as one" + (", and so do the jets of one." if tagging else "."),
     )
 

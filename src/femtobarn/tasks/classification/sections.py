@@ -30,15 +30,15 @@ def main_sections(comparison: Comparison) -> list[Section]:
             for kind, text in kinds
         )
 
-    made = [
+    sections_ = [
         _overview(comparison),
         Section(f"Significance at {settings.luminosity:g}/fb, in standard deviations", columns("significance")),
     ]
     if len(comparison.rows) > 1:
         title = f"Luminosity that {comparison.baseline} needs to match each model, in units of its own"
         note = "With a systematic uncertainty the ratio is a convention: no luminosity makes up for δ."
-        made.append(Section(title, columns("gain"), note))
-    return made
+        sections_.append(Section(title, columns("gain"), note))
+    return sections_
 
 
 def sections(comparison: Comparison) -> tuple[Section, ...]:
@@ -74,7 +74,7 @@ def _classes(comparison: Comparison) -> list[Section]:
         Column(Metric("accuracy", "total"), "accuracy"),
         Column(Metric("pair_auc", "mean"), "AUC, mean over pairs of classes"),
     )
-    made = [Section("All classes", both)]
+    sections_ = [Section("All classes", both)]
     for background in comparison.backgrounds:
         columns = [
             Column(
@@ -84,8 +84,8 @@ def _classes(comparison: Comparison) -> list[Section]:
             for name in comparison.signal
         ]
         title = f"1/ε_B of {background} for each class X, by P_X/(P_X + P_{background})"
-        made.append(Section(title, tuple(columns)))
-    return made
+        sections_.append(Section(title, tuple(columns)))
+    return sections_
 
 
 def fit_section(comparison: Comparison) -> Section:
@@ -110,14 +110,14 @@ def background_sections(comparison: Comparison) -> list[Section]:
     names = comparison.backgrounds
     if comparison.settings.tagging and len(names) == 1:
         return []
-    which, what = "background_efficiency", "Background efficiency"
+    which, title = "background_efficiency", "Background efficiency"
     if comparison.settings.tagging:
-        which, what = "rejection", "Rejection 1/ε_B of each background"
+        which, title = "rejection", "Rejection 1/ε_B of each background"
     return [
         Section("AUC against each background", tuple(Column(Metric("auc", name), name) for name in names)),
         *(
             Section(
-                f"{what} at ε_S = {percent(point)}",
+                f"{title} at ε_S = {percent(point)}",
                 tuple(Column(Metric(which, name, at=point), name) for name in names),
             )
             for point in comparison.points

@@ -148,8 +148,8 @@ def _yields(
     nominal: Scores, scores: Scores, thresholds: Mapping[str, float], settings: ClassificationEvaluationConfig
 ) -> dict[Metric, Vector]:
     """Yields before and after each cut, and mean scores: for the sample as it is, then for its replicas."""
-    known = nominal.weight != 0
-    ratio = np.divide(scores.weight, nominal.weight, out=np.zeros(len(nominal)), where=known)
+    weighted = nominal.weight != 0
+    ratio = np.divide(scores.weight, nominal.weight, out=np.zeros(len(nominal)), where=weighted)
     groups = {Metric("yield", name): ratio * (nominal.process == name) for name in nominal.processes}
     groups |= {Metric("score", name): groups[Metric("yield", name)] * scores.score for name in nominal.processes}
     for point, threshold in thresholds.items():

@@ -75,8 +75,8 @@ def _relevance(label: str, attribution: Found, styles: Mapping[str, PlotStyle]) 
     left.set(xlabel="relevance of one object (log odds of signal)", title="By type")
     ranks = {group: {name: entry for name, entry in method["rank"][group].items() if entry["mean"] is not None}
              for group in groups}  # fmt: skip
-    most = max(ranks.values(), key=len)
-    _points(right, {group: {name: method["rank"][group][name] for name in most} for group in groups}, groups, styles,
+    longest = max(ranks.values(), key=len)
+    _points(right, {group: {name: method["rank"][group][name] for name in longest} for group in groups}, groups, styles,
             "mean", "error", across=False)  # fmt: skip
     right.axhline(0, color="black", linewidth=0.8)
     right.set(xlabel="rank of the object in transverse momentum", ylabel="relevance of the object", title="By rank")
@@ -214,12 +214,12 @@ def _columns(label: str, attribution: Found, styles: Mapping[str, PlotStyle]) ->
     chosen = leading[:COLUMNS]
     figure = Figure(figsize=(WIDTH, 1.4 + 0.22 * len(chosen)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    few = {group: {name: method["column"][group][name] for name in chosen} for group in groups}
-    _points(left, few, groups, styles, "share", "share_error", across=True, scale=100.0)
+    leading_columns = {group: {name: method["column"][group][name] for name in chosen} for group in groups}
+    _points(left, leading_columns, groups, styles, "share", "share_error", across=True, scale=100.0)
     gains = [100 * method["gain"][name] for name in chosen]
     left.plot(gains, range(len(chosen)), marker="x", color="#bd1f01", linestyle="none", label="gain in training")
     left.set(xlabel="share in %", title="How much", xlim=(0, None))
-    _points(right, few, groups, styles, "mean", "error", across=True)
+    _points(right, leading_columns, groups, styles, "mean", "error", across=True)
     right.axvline(0, color="black", linewidth=0.8)
     right.set(xlabel="mean contribution to the log odds of signal", title="In which direction")
     handles, names = left.get_legend_handles_labels()
@@ -294,12 +294,12 @@ def _points(
         place = np.arange(len(names)) + (number - (len(groups) - 1) / 2) * 0.7 / len(groups)
         columns = [[entries[group][name][which] for name in names] for which in (key, error)]
         value, spread = scale * np.array(columns, dtype=float)
-        look = styles[group]
+        style = styles[group]
         axes.errorbar(
             *((value, place) if across else (place, value)),
             **{"xerr" if across else "yerr": spread},
-            color=look.color,
-            marker=look.marker,
+            color=style.color,
+            marker=style.marker,
             markersize=4,
             linestyle="none",
             elinewidth=1.2,

@@ -57,12 +57,12 @@ def draw_roc(curves: Mapping[str, Curve], styles: Mapping[str, PlotStyle], signa
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for label, curve_ in curves.items():
-        look, passing = styles[label], curve_.mean["total"]
+        style, passing = styles[label], curve_.mean["total"]
         error = bootstrap_std(passing)
-        left.plot(passing[0], GRID, color=look.color, linestyle=look.dash, label=literal(label))
+        left.plot(passing[0], GRID, color=style.color, linestyle=style.dash, label=literal(label))
         if len(curves) <= MANY:
-            left.fill_betweenx(GRID, passing[0] - error, passing[0] + error, color=look.color, alpha=0.15, linewidth=0)
-        _rejection(right, passing, look, label, band=len(curves) <= MANY)
+            left.fill_betweenx(GRID, passing[0] - error, passing[0] + error, color=style.color, alpha=0.15, linewidth=0)
+        _rejection(right, passing, style, label, band=len(curves) <= MANY)
     left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     left.text(0.6, 0.57, "guessing", color="#777777", fontsize=8, rotation=38, ha="center", va="top")
     left.set(
@@ -101,7 +101,7 @@ def draw_ratios(curves: Mapping[str, Curve], styles: Mapping[str, PlotStyle], ba
     low, high = 1.0, 1.0
     reference = curves[baseline].mean["total"]
     for axes, label in zip(grid, others, strict=True):
-        look, curve_ = styles[label], curves[label]
+        style, curve_ = styles[label], curves[label]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = reference / curve_.mean["total"]
             lines = reference[0] / curve_.trainings["total"]
@@ -109,10 +109,10 @@ def draw_ratios(curves: Mapping[str, Curve], styles: Mapping[str, PlotStyle], ba
             clear = shown & np.isfinite(error) & (error < KNOWN * ratio[0])
         x, middle, error = GRID[clear], ratio[0, clear], error[clear]
         axes.axhline(1, color="black", linewidth=0.8)
-        axes.fill_between(x, middle - error, middle + error, color=look.color, alpha=0.3, linewidth=0)
+        axes.fill_between(x, middle - error, middle + error, color=style.color, alpha=0.3, linewidth=0)
         for line in lines if len(lines) > 1 else ():
             axes.plot(x, line[clear], color="#222222", linewidth=0.6)
-        axes.plot(x, middle, color=look.color)
+        axes.plot(x, middle, color=style.color)
         axes.set_title(literal(label))
         if clear.any():
             settled = error < CLEAR * middle  # what is hardly known must not set the scale for the rest
@@ -127,18 +127,23 @@ def draw_ratios(curves: Mapping[str, Curve], styles: Mapping[str, PlotStyle], ba
     return figure
 
 
-def _rejection(axes: Axes, passing: NDArray[np.float64], look: PlotStyle, label: str, *, band: bool) -> None:
+def _rejection(axes: Axes, passing: NDArray[np.float64], style: PlotStyle, label: str, *, band: bool) -> None:
     error = bootstrap_std(passing)
     with np.errstate(divide="ignore", invalid="ignore"):
-        known = (passing[0] > 0) & (error < KNOWN * passing[0])
+        measured = (passing[0] > 0) & (error < KNOWN * passing[0])
         middle, low, high = (
-            1 / efficiency[known] for efficiency in (passing[0], passing[0] + error, passing[0] - error)
+            1 / efficiency[measured] for efficiency in (passing[0], passing[0] + error, passing[0] - error)
         )
     axes.plot(
-        GRID[known], middle, color=look.color, linestyle=look.dash, linewidth=1.6 if band else 1.2, label=literal(label)
+        GRID[measured],
+        middle,
+        color=style.color,
+        linestyle=style.dash,
+        linewidth=1.6 if band else 1.2,
+        label=literal(label),
     )
     if band:
-        axes.fill_between(GRID[known], low, high, color=look.color, alpha=0.15, linewidth=0)
+        axes.fill_between(GRID[measured], low, high, color=style.color, alpha=0.15, linewidth=0)
 
 
 def _rejection_axes(axes: Axes) -> None:

@@ -102,15 +102,15 @@ def _shapes(
     errors: bool = True,
 ) -> None:
     for name in scores.processes:
-        look = styles[name]
+        style = styles[name]
         mplhep.histplot(
             filled[name] * (1 / filled[name].values().sum()),
             ax=axes,
             histtype="step",
             yerr=errors,
             edges=False,
-            color=look.color,
-            linestyle=look.dash,
+            color=style.color,
+            linestyle=style.dash,
             linewidth=2.0 if name in scores.signal else 1.4,
             label=literal(name),
         )

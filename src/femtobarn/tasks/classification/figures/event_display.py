@@ -63,15 +63,15 @@ def draw_events(scores: Scores, events: Events) -> Figure:
     """
     chosen = choose(scores)
     places = [_find(events, str(scores.process[choice.index]), int(scores.number[choice.index])) for choice in chosen]
-    few = events[np.array(places)]
+    displayed = events[np.array(places)]
     figure = Figure(figsize=(WIDTH, 7.0), layout="constrained")
     maps, views = figure.subplots(2, len(chosen), height_ratios=[1, 1.05])
     for column, choice in enumerate(chosen):
         process, number, score = (column_[choice.index] for column_ in (scores.process, scores.number, scores.score))
-        _map(maps[column], few, column)
+        _map(maps[column], displayed, column)
         maps[column].set_title(f"{choice.reason}\n{literal(str(process))} {number}, score {score:.3f}", fontsize=9.5)
-        _view(views[column], few, column)
-    _legend(figure, few)
+        _view(views[column], displayed, column)
+    _legend(figure, displayed)
     return figure
 
 

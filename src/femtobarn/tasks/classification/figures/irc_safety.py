@@ -48,13 +48,13 @@ def draw_irc_safety(measurements: Found, styles: Mapping[str, PlotStyle]) -> Fig
             # the median would be 0 where more than half of the jets fill all slots of a network with harder particles
             shares = [[entry["most"] / training["spread"] for entry in training[kind]] for training in trainings]
             change = np.maximum(np.mean(shares, axis=0), FLOOR)
-            look = styles[model]
+            style = styles[model]
             axes.plot(
                 steps,
                 change,
-                color=look.color,
-                linestyle=look.dash,
-                marker=look.marker,
+                color=style.color,
+                linestyle=style.dash,
+                marker=style.marker,
                 markersize=4,
                 label=literal(model),
             )

@@ -33,18 +33,20 @@ def draw_significance(
     background = sum(measured[name]["yield"] for name in comparison.backgrounds)
     for axes, systematic in zip(panels, (0.0, delta), strict=True):
         for row in rows:
-            look, passing = styles[row.label], curves[row.label].mean["total"]
+            style, passing = styles[row.label], curves[row.label].mean["total"]
             values = asimov(np.broadcast_to(GRID * signal, passing.shape).copy(), passing * background, systematic)
             with np.errstate(invalid="ignore"):
-                known = bootstrap_std(passing) < KNOWN * passing[0]
-            middle, error = np.where(known, values[0], np.nan), bootstrap_std(values)
-            axes.plot(GRID, middle, color=look.color, linestyle=look.dash, label=literal(row.label))
+                measured_points = bootstrap_std(passing) < KNOWN * passing[0]
+            middle, error = np.where(measured_points, values[0], np.nan), bootstrap_std(values)
+            axes.plot(GRID, middle, color=style.color, linestyle=style.dash, label=literal(row.label))
             if len(rows) <= MANY:
-                axes.fill_between(GRID, middle - error, middle + error, color=look.color, alpha=0.12, linewidth=0)
+                axes.fill_between(GRID, middle - error, middle + error, color=style.color, alpha=0.12, linewidth=0)
             if systematic == delta:
                 best = optimal_cut(row.runs[0].scores, delta)
                 if best is not None:
-                    axes.plot(best.efficiency, best.significance[0], color=look.color, marker=look.marker, markersize=7)
+                    axes.plot(
+                        best.efficiency, best.significance[0], color=style.color, marker=style.marker, markersize=7
+                    )
         axes.set(
             xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1), title=f"Background known to {100 * systematic:g} %"
         )

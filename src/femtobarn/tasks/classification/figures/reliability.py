@@ -45,10 +45,10 @@ def calibration_table(comparison: Comparison, calibrations: Mapping[str, Sequenc
     rows = []
     for row in comparison.rows:
         temperatures = [(run.meta.get("task") or {}).get("temperature") for run in row.runs]
-        known = [float(value) for value in temperatures if value is not None]
+        fitted = [float(value) for value in temperatures if value is not None]
         floor = float(np.mean([calibration.reliability[SCORE].floor for calibration in calibrations[row.label]]))
         cells = [
-            ", ".join(f"{value:.2f}" for value in known) if known else NOTHING,
+            ", ".join(f"{value:.2f}" for value in fitted) if fitted else NOTHING,
             gaps[row.label].format(digits[0]),
             fixed(floor, digits[0]),
             surprises[row.label].format(digits[1]),
