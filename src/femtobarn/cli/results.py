@@ -150,7 +150,7 @@ def explain(
             )
 
 
-@app.command()
+@app.command("irc-safety")
 def irc_safety(
     runs: Runs,
     events: Annotated[int, typer.Option(min=10, help="Maximum number of test jets.")] = 1000,
