@@ -279,12 +279,18 @@ def test_former_names_of_verbs_and_options_are_replaced(former, present):
     group = get_command(app)
     assert isinstance(group, Verbs)
     context = group.make_context("femtobarn", ["models"], resilient_parsing=True)
-    verb, command = next(
-        (verb, command)
+    options = {
+        verb: {
+            name
+            for inner in (command, *getattr(command, "commands", {}).values())
+            for p in inner.params
+            for name in p.opts
+        }
         for verb, command in group.commands.items()
-        if any(present in parameter.opts for parameter in command.params)
-    )
-    assert not any(former in parameter.opts for other in group.commands.values() for parameter in other.params)
+    }
+    verb = next(verb for verb, names in options.items() if present in names)
+    command = group.commands[verb]
+    assert not any(former in names for names in options.values())
     for given, expected in (([former, "3"], [present, "3"]), ([f"{former}=3"], [f"{present}=3"])):
         assert group.resolve_command(context, [verb, *given]) == (verb, command, expected)
     for former, verb in (("scan", "tune"), ("shifts", "systematics"), ("safety", "irc-safety")):
