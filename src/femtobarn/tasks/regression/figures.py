@@ -76,8 +76,8 @@ def draw_bins(comparison: AnyComparison, styles: Mapping[str, PlotStyle], target
     for axes, name in zip(figure.subplots(1, 2), ("bias", "resolution"), strict=True):
         for number, row in enumerate(comparison.rows):
             measurements = [row.measurements[Metric(name, target, at=bin_.label)] for bin_ in bins]
-            values = [np.nan if bin_.value is None else bin_.value for bin_ in measurements]
-            errors = [bin_.statistical or 0.0 for bin_ in measurements]
+            values = [np.nan if measurement.value is None else measurement.value for measurement in measurements]
+            errors = [measurement.statistical or 0.0 for measurement in measurements]
             style = styles[row.label]
             offset = 0.15 * (number - (len(comparison.rows) - 1) / 2) / len(comparison.rows)
             middles = scale(low + (0.5 + offset) * (high - low))
