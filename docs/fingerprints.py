@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import femtobarn
+from femtobarn.experiments.amplitudes import AmplitudesConfig
 from femtobarn.runs.splits import fingerprint
+from femtobarn.simulate.amplitudes import draw_amplitudes
 from femtobarn.studies import study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,13 +32,14 @@ COMMAND = re.compile(r"femtobarn (?:study|scan) (\S+?)[ `,]")
 
 
 class Mention(NamedTuple):
-    """A fingerprint on a page: the page, its line, the digits, and the shipped sample and its selection."""
+    """A fingerprint on a page: the page, its line, the digits, and the events: a shipped sample, or drawn points."""
 
     page: Path
     line: int
     digits: str
     sample: str
     selection: str | None
+    points: AmplitudesConfig | None
 
 
 def mentions() -> list[Mention]:
@@ -57,20 +60,22 @@ def mentions() -> list[Mention]:
 
 
 @lru_cache
-def data_of(name: str) -> tuple[str, str | None]:
-    """Name of the shipped sample that a study reads, and its selection."""
+def data_of(name: str) -> tuple[str, str | None, AmplitudesConfig | None]:
+    """Name of the shipped sample that a study reads, its selection, and the points that it draws."""
     source = ROOT / name if (ROOT / name).is_file() else name
     sections = [planned.experiment.data for planned in study.plan(study.load(source), "runs")]
-    ((sample, selection),) = {(data.sample, data.selection) for data in sections}
+    ((sample, selection, points),) = {(data.sample, data.selection, data.amplitudes) for data in sections}
+    if points is not None:
+        return points.process, selection, points
     if sample is None:
         raise ValueError(f"{name} reads files of its own, which are not at hand")
-    return str(sample), selection
+    return str(sample), selection, None
 
 
 @lru_cache
-def today(sample: str, selection: str | None = None) -> str:
-    """First digits of the fingerprint of the selected events of a shipped sample, by today's definition."""
-    events = femtobarn.load_sample(sample)
+def today(sample: str, selection: str | None = None, points: AmplitudesConfig | None = None) -> str:
+    """First digits of the fingerprint of the selected events of a sample or of drawn points, by today's definition."""
+    events = femtobarn.load_sample(sample) if points is None else draw_amplitudes(points.plan())
     return fingerprint(events.select(selection) if selection else events)[:16]
 
 
@@ -91,7 +96,7 @@ def main(write: bool) -> None:
     """Tells which pages have another fingerprint, and rewrites them on request."""
     for mention in mentions():
         place = f"{mention.page.relative_to(ROOT)}, line {mention.line + 1}: {mention.sample}, {mention.digits}"
-        current = today(mention.sample, mention.selection)
+        current = today(mention.sample, mention.selection, mention.points)
         if mention.digits == current:
             print(f"{place}, as today")
         elif not is_same_file(mention.page, mention.digits, mention.sample):
