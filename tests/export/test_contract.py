@@ -33,6 +33,9 @@ CASES = [
     for at, name in enumerate(networks())
 ]
 
+#: Networks of which every part is in the file of another: frames and transport of lloca-transformer, blocks of part.
+REPEATED = ("lloca-part",)
+
 
 #: Depths of each network beside the outputs; one of them in every run, the others when slow.
 DEPTHS = [
@@ -87,7 +90,11 @@ def test_exported_depths_agree_with_pytorch(name, depth, tmp_path):
         np.testing.assert_allclose(scorer.predict(moved)[0], array[:, order], atol=1e-4 * np.abs(array).max())
 
 
-@pytest.mark.parametrize(("name", "key"), CASES, ids=map("-".join, CASES))
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[0] in REPEATED else ()) for case in CASES],
+    ids=map("-".join, CASES),
+)
 def test_it_exports_and_agrees_with_the_file(name, key, tmp_path):
     """With cross-entropy for the pairs, with the focal loss without them; calibrated."""
     network = build(name, INTERACTIONS[key], torch.float32)
