@@ -20,16 +20,18 @@ pytest.importorskip("onnxscript")
 from femtobarn.export.columns import FORMS, AnyColumns, columns_of
 from femtobarn.export.graph import JetGraph
 from femtobarn.export.synthetic import keep_particles, synthetic_jets
+from femtobarn.physics.objects import KINDS
 from femtobarn.runs.export import write_validated
 
 #: Fewer than the jets have constituents.
 SLOTS = 21
 SETS = tuple(FEATURES)  # every one of them with some network
 NAMES = [name for name in networks() if not model_spec(name).by_kind]
-#: Half a minute and more for a file that differs in its columns alone from that of events: not in every run.
-LONG = {"lgatr", "lloca-part", "lloca-transformer", "mipart", "part", "recnn", "transformer"}
+#: In every run. A file differs only in its columns from the file of events, which `test_contract.py` tests for every
+#: network. A sum over particles for two sets of columns, nearest neighbours for the third, and four-vectors in float64.
+FAST = {"pfn", "efn", "particlenet", "lorentznet"}
 CASES = [
-    pytest.param(name, SETS[at % 3], marks=[pytest.mark.slow] if name in LONG else []) for at, name in enumerate(NAMES)
+    pytest.param(name, SETS[at % 3], marks=[] if name in FAST else [pytest.mark.slow]) for at, name in enumerate(NAMES)
 ]
 
 
@@ -70,7 +72,7 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
         np.testing.assert_allclose(scores[column], expected[column], atol=2e-5, rtol=0)
     assert scores["score"].std() > 1e-3  # or everything would be equal
 
-    wrong = synthetic._replace(type=np.where(np.arange(60)[:, None] == 3, 11, synthetic.type))
+    wrong = synthetic._replace(type=np.where(np.arange(60)[:, None] == 3, len(KINDS), synthetic.type))
     assert np.flatnonzero(np.isnan(scorer.run(wrong)[0])).tolist() == [3]
     broken = synthetic._replace(eta=np.where(np.arange(60)[:, None] == 4, np.nan, synthetic.eta).astype(np.float32))
     assert np.flatnonzero(np.isnan(scorer.run(broken)[0])).tolist() == [4]
