@@ -50,24 +50,27 @@ def fail(error: BaseException) -> tuple[int, str]:
     [
         (ConfigError("a.yaml", [Mistake("seed", "[/x] is wrong")]), "seed: [/x] is wrong"),
         (FloatingPointError("training loss is nan in epoch 2"), "training loss is nan in epoch 2"),
-        (MemoryError(), "too little memory; lower training.batch_size"),
+        (MemoryError(), "not enough memory; lower training.batch_size"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "lower training.batch_size"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-            "too little memory",
+            "not enough memory",
         ),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "too little memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
-        (OSError(errno.ENOSPC, "No space left on device", "run/x"), "run/x: no space left on the disk; free some"),
-        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk; free some"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/x"),
+            "run/x: no space left on the disk; free some space",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk; free some space"),
         (OSError(errno.EMFILE, "Too many open files", "x"), "x: too many open files; raise the limit"),
         (PermissionError(errno.EACCES, "Permission denied", "x.csv"), "x.csv: permission denied"),
         (FileNotFoundError("no file matches 'x'"), "no file matches 'x'"),
         (json.JSONDecodeError("Expecting value", "", 0), "a JSON file is damaged: Expecting value"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "a text is not in UTF-8"),
-        (zlib.error("invalid block type"), "a file is damaged, or of a kind that can't be used: invalid block type"),
+        (zlib.error("invalid block type"), "a file is damaged or has an unsupported format: invalid block type"),
         (struct.error("unpack requires 4 bytes"), "a file is damaged"),
-        (EOFError("Compressed file ended"), "a file ends too early: Compressed file ended"),
+        (EOFError("Compressed file ended"), "a file is truncated: Compressed file ended"),
         (ModuleNotFoundError("No module named 'h5py'"), "No module named 'h5py'"),
         (ValueError("x" * 100_000), "xxx"),
     ],
@@ -147,7 +150,7 @@ def test_a_full_disk_behind_the_output_is_told():
             timeout=300,
         )
     assert ended.returncode == 2
-    assert ended.stderr == "error: no space left on the disk; free some, and give the same command again\n"
+    assert ended.stderr == "error: no space left on the disk; free some space, and run the same command again\n"
 
 
 def planned(folder: Path, name: str) -> PlannedRun:

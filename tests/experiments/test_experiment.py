@@ -153,7 +153,7 @@ def test_yaml_mistakes_have_line_and_column(tmp_path):
     with pytest.raises(ConfigError, match=r"broken.yaml.*\n.*line 2, column"):
         experiment.load(path)
     path.write_text("data: {sample: four-top}\nseed: 1\nseed: 2\n")
-    with pytest.raises(ConfigError, match=r"line 3, column 1: the key 'seed' stands twice"):
+    with pytest.raises(ConfigError, match=r"line 3, column 1: the key 'seed' occurs twice"):
         experiment.load(path)
     path.write_text("- a\n- b\n")
     with pytest.raises(ConfigError, match="must hold keys and values, but there is a list"):

@@ -1,8 +1,7 @@
-"""YAML loader: text of bounded size to plain values, every mistake with its line and column.
+"""YAML loader: text of limited size to plain values; errors have line and column.
 
-It reads YAML 1.2's numbers (`1e-3` is one, `010` is ten), merge keys (`<<`) and aliases. Dates stay words, keys are
-words, a key that stands twice is a mistake, and so are tags of programming languages and values that contain
-themselves.
+It reads numbers as in YAML 1.2 (`1e-3` is a number, `010` is ten), merge keys (`<<`) and aliases. Dates and keys are
+strings. Errors are duplicate keys, tags of programming languages, and values that contain themselves.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from femtobarn.events.names import is_printable
 
-#: Largest text in bytes.
+#: Maximum size of a text in bytes.
 MAX_BYTES = 2_000_000
 
-#: Most keys and values of a document, every alias written out.
+#: Maximum number of keys and values of a document, with aliases expanded.
 MAX_VALUES = 200_000
 
-#: Deepest nesting, every alias written out.
+#: Maximum number of nested levels, with aliases expanded.
 MAX_DEPTH = 40
 
-#: Most characters of a number.
+#: Maximum number of characters of a number.
 MAX_DIGITS = 60
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -39,7 +38,7 @@ _FLOAT = re.compile(
 
 
 class Loader(yaml.SafeLoader):
-    """Composes the nodes of a text, no more of them and no deeper than the limits allow."""
+    """Loader with limits on the number of nodes and the depth of nesting."""
 
     depth = count = 0
 
@@ -50,7 +49,7 @@ class Loader(yaml.SafeLoader):
         if self.depth > MAX_DEPTH:
             raise _error(f"is nested more than {MAX_DEPTH} levels deep", mark)
         if self.count > MAX_VALUES:
-            raise _error(f"more than {MAX_VALUES} keys and values", mark)
+            raise _error(f"has more than {MAX_VALUES} keys and values", mark)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -58,13 +57,13 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes all words that either YAML 1.1 or `Loader` would take for something else."""
+    """Dumper that quotes all strings that YAML 1.1 or `Loader` would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-# PyYAML follows YAML 1.1, in which 010 is eight, 1:30 is ninety, 2020-01-01 is no word and 1e-3 is one
+# PyYAML follows YAML 1.1, in which 010 is eight, 1:30 is ninety, 2020-01-01 is a date and 1e-3 is a string
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_PREFIX) in ("null", "bool", "merge")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -75,10 +74,10 @@ for _class in (Loader, Dumper):
 
 
 def load(text: str) -> Any:
-    """The value that a YAML text stands for; no part of it is shared with another.
+    """Read a YAML text; aliases become independent copies.
 
     Raises:
-        yaml.YAMLError: the text is not YAML, or goes beyond the limits.
+        yaml.YAMLError: the text is not YAML, or exceeds the limits.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise yaml.YAMLError(f"has more than {MAX_BYTES} bytes")
@@ -98,10 +97,10 @@ def _error(problem: str, mark: Any) -> yaml.MarkedYAMLError:
 
 
 def _check(node: Node, sizes: dict[int, tuple[int, int]], ancestors: set[int]) -> tuple[int, int]:
-    """Number of values and levels of a node with its aliases written out.
+    """Number of values and levels of a node, with aliases expanded.
 
     Raises:
-        yaml.MarkedYAMLError: too many of them, a value within itself, a wrong key or tag.
+        yaml.MarkedYAMLError: the numbers exceed the limits, a value contains itself, or a key or tag is wrong.
     """
     if id(node) in sizes:
         return sizes[id(node)]
@@ -122,33 +121,37 @@ def _check(node: Node, sizes: dict[int, tuple[int, int]], ancestors: set[int]) -
         more, deeper = _check(child, sizes, ancestors)
         size, depth = size + more, max(depth, deeper + 1)
         if size > MAX_VALUES:
-            raise _error(f"aliases (*) make more than {MAX_VALUES} keys and values of it", node.start_mark)
+            raise _error(
+                f"has more than {MAX_VALUES} keys and values after its aliases (*) are expanded", node.start_mark
+            )
         if depth > MAX_DEPTH:
-            raise _error(f"aliases (*) nest it more than {MAX_DEPTH} levels deep", node.start_mark)
+            raise _error(
+                f"is nested more than {MAX_DEPTH} levels deep after its aliases (*) are expanded", node.start_mark
+            )
     ancestors.discard(id(node))
     sizes[id(node)] = size, depth
     return size, depth
 
 
 def _keys(node: MappingNode) -> None:
-    """Raises where a key is no word, or stands twice."""
+    """Raise an error for a key that is not a string or occurs twice."""
     names: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
             kind = "a list" if isinstance(key, SequenceNode) else "a mapping"
-            raise _error(f"a key must be a word, not {kind}", key.start_mark)
+            raise _error(f"a key must be a string, not {kind}", key.start_mark)
         kind = _SCALARS.get(key.tag, "")
         if kind == "null":
             raise _error("a key is empty", key.start_mark)
         if kind in _KINDS:
             raise _error(f"the key {key.value} is read as {_KINDS[kind]}; write '{key.value}'", key.start_mark)
         if key.value in names:
-            raise _error(f"the key {key.value!r} stands twice", key.start_mark)
+            raise _error(f"the key {key.value!r} occurs twice; keep one", key.start_mark)
         names.add(key.value)
 
 
 def _scalar(node: ScalarNode) -> Any:
-    """The value of a word or number."""
+    """Value of a string or number."""
     text, kind = node.value, _SCALARS.get(node.tag, "")
     if node.tag == _MERGE:
         return text
@@ -170,7 +173,7 @@ def _scalar(node: ScalarNode) -> Any:
         if kind == "float" and _FLOAT.fullmatch(text):
             return float(digits.replace(".inf", "inf").replace(".nan", "nan"))
     if kind:
-        raise _error(f"{_shortened(text)} is not of the kind that {_tag(node)} says", node.start_mark)
+        raise _error(f"{_shortened(text)} does not match its tag {_tag(node)}", node.start_mark)
     raise _error(f"the tag {_tag(node)} is not supported; leave it out", node.start_mark)
 
 
@@ -183,7 +186,7 @@ def _value(node: Node) -> Any:
 
 
 def _mapping(node: Node) -> dict[str, Any]:
-    """A mapping with what `<<` brings into it: own keys go before those, and those of a first mapping before others."""
+    """Mapping with the mappings merged by `<<`: its own keys have priority, then those of the first merged mapping."""
     own: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for key, value in node.value:
@@ -192,7 +195,7 @@ def _mapping(node: Node) -> dict[str, Any]:
             continue
         for source in value.value if isinstance(value, SequenceNode) else [value]:
             if not isinstance(source, MappingNode):
-                raise _error("<< takes a mapping or a list of mappings, such as *name", source.start_mark)
+                raise _error("<< needs a mapping or a list of mappings, such as *name", source.start_mark)
             merged = {**_mapping(source), **merged}
     return {**merged, **own}
 
