@@ -121,13 +121,9 @@ def _check(node: Node, sizes: dict[int, tuple[int, int]], ancestors: set[int]) -
         more, deeper = _check(child, sizes, ancestors)
         size, depth = size + more, max(depth, deeper + 1)
         if size > MAX_VALUES:
-            raise _error(
-                f"has more than {MAX_VALUES} keys and values after its aliases (*) are expanded", node.start_mark
-            )
+            raise _error(f"has more than {MAX_VALUES} keys and values with its aliases (*)", node.start_mark)
         if depth > MAX_DEPTH:
-            raise _error(
-                f"is nested more than {MAX_DEPTH} levels deep after its aliases (*) are expanded", node.start_mark
-            )
+            raise _error(f"is nested more than {MAX_DEPTH} levels deep with its aliases (*)", node.start_mark)
     ancestors.discard(id(node))
     sizes[id(node)] = size, depth
     return size, depth
