@@ -20,7 +20,7 @@ pytest.importorskip("onnxscript")
 from femtobarn.export.columns import FORMS, AnyColumns, columns_of
 from femtobarn.export.graph import JetGraph
 from femtobarn.export.synthetic import keep_particles, synthetic_jets
-from femtobarn.physics.objects import KINDS
+from femtobarn.physics.objects import JET_KINDS
 from femtobarn.runs.export import write_validated
 
 #: Fewer than the jets have constituents.
@@ -72,7 +72,7 @@ def test_a_tagger_exports_and_agrees_with_the_file(name, features, tmp_path):
         np.testing.assert_allclose(scores[column], expected[column], atol=2e-5, rtol=0)
     assert scores["score"].std() > 1e-3  # or everything would be equal
 
-    wrong = synthetic._replace(type=np.where(np.arange(60)[:, None] == 3, len(KINDS), synthetic.type))
+    wrong = synthetic._replace(type=np.where(np.arange(60)[:, None] == 3, len(JET_KINDS), synthetic.type))
     assert np.flatnonzero(np.isnan(scorer.run(wrong)[0])).tolist() == [3]
     broken = synthetic._replace(eta=np.where(np.arange(60)[:, None] == 4, np.nan, synthetic.eta).astype(np.float32))
     assert np.flatnonzero(np.isnan(scorer.run(broken)[0])).tolist() == [4]

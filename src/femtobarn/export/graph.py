@@ -22,7 +22,7 @@ from femtobarn.inputs import Batch
 from femtobarn.models import Network
 from femtobarn.nn.frames import FrameNet
 from femtobarn.physics import lorentz
-from femtobarn.physics.objects import KINDS, NAMES, PADDING
+from femtobarn.physics.objects import JET_KINDS, NAMES, PADDING
 from femtobarn.tasks.classification.classifier import Classifier
 
 #: Input of the graph, not of the file, whose length is the number of slots that are computed.
@@ -145,7 +145,7 @@ class JetGraph(Graph):
         """Outputs of the depth for each jet, in float32."""
         numbers = (pt, eta, phi, E, *tracks)
         finite = torch.stack([column.isfinite() for column in numbers]).all(0) | (type == PADDING)
-        is_type = (type >= 0) & (type < len(KINDS))
+        is_type = (type >= 0) & (type < len(JET_KINDS))
         kind = torch.where(finite & is_type, type, PADDING)
         order, (pt, eta, phi, E, *rest, kind) = self.hardest(places.shape[0], kind, *numbers)
         batch = Batch(

@@ -9,7 +9,7 @@ import numpy as np
 
 from femtobarn.events.record import TRACKS
 from femtobarn.export.columns import FORMS, AnyColumns, Columns, particle_columns, select_events
-from femtobarn.physics.objects import KINDS, NAMES, PADDING
+from femtobarn.physics.objects import JET_KINDS, NAMES, PADDING
 
 #: Events of each multiplicity in `every_multiplicity`.
 TWINS = 2
@@ -102,7 +102,7 @@ def synthetic_jets(
     for name in TRACKS[1:]:
         numbers[name] = random.exponential(0.5, shape) if name.endswith("error") else random.normal(0, 1, shape)
     columns = {name: np.where(real, values, 0).astype(precision) for name, values in numbers.items()}
-    columns["type"] = np.where(real, random.integers(1, len(KINDS), shape), PADDING)
+    columns["type"] = np.where(real, random.integers(1, len(JET_KINDS), shape), PADDING)
     form = FORMS[features]
     return form(**{name: columns[name] for name in form._fields})
 

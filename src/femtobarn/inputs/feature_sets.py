@@ -15,7 +15,7 @@ from femtobarn.events import Events
 from femtobarn.events.record import TRACKS
 from femtobarn.inputs import constituents, leg_features, object_features
 from femtobarn.inputs.batch import Batch
-from femtobarn.physics.objects import GLUON, INCOMING, KINDS, NAMES, PARTICLE, PHOTON, Z_BOSON
+from femtobarn.physics.objects import GLUON, INCOMING, JET_KINDS, KINDS, NAMES, PARTICLE, PHOTON, Z_BOSON
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Domain:
 
 
 EVENTS = Domain("events", "the objects of an event", tuple(range(1, len(NAMES))), "significance", has_met=True)
-JETS = Domain("jets", "the constituents of jets", tuple(range(1, len(KINDS))), "tagging")
+JETS = Domain("jets", "the constituents of jets", tuple(range(1, len(JET_KINDS))), "tagging")
 POINTS = Domain("points", "the legs of a hard process", (PHOTON, GLUON, Z_BOSON, INCOMING), "significance")
 
 

@@ -16,6 +16,9 @@ NAMES = ("padding", "jet", "b-jet", "e-", "e+", "mu-", "mu+", "photon")
 #: Display names of all there is, by code.
 KINDS = (*NAMES, "charged hadron", "neutral hadron", "particle", "gluon", "Z", "incoming parton")
 
+#: Display names of the objects of an event and the constituents of a jet, by code.
+JET_KINDS = KINDS[: PARTICLE + 1]
+
 #: Electric charge of each code; a jet's is not measured.
 CHARGES = (0, 0, 0, -1, 1, -1, 1, 0)
 

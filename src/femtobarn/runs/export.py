@@ -26,7 +26,7 @@ from femtobarn.export.synthetic import synthetic_events, synthetic_jets
 from femtobarn.export.validation import TOLERANCES, ValidationError, ValidationResult, validate_onnx
 from femtobarn.inputs import OBJECTS
 from femtobarn.models import Depth, check_depth
-from femtobarn.physics.objects import KINDS, NAMES
+from femtobarn.physics.objects import JET_KINDS, NAMES
 from femtobarn.runs.predictor import Predictor, require_classifier
 from femtobarn.runs.provenance import atomic_write_text
 from femtobarn.runs.splits import load_splits
@@ -92,6 +92,11 @@ def export(
         raise ValueError(
             f"{folder} holds boosted trees, and only networks are exported; LightGBM itself reads {folder}/trees.txt, "
             "and `femtobarn.score` scores events with it"
+        )
+    if predictor.experiment.inputs.features not in FORMS:
+        raise ValueError(
+            f"{folder} has inputs.features: {predictor.experiment.inputs.features}, which cannot be exported; networks "
+            f"with {', '.join(FORMS)} can"
         )
     check_depth(predictor.experiment.model.name, depth)
     tolerance = TOLERANCES[depth] if tolerance is None else tolerance
@@ -203,7 +208,7 @@ def export_facts(
         weights=checksum(folder / predictor.model.file),
         data=predictor.metadata["inputs"]["fingerprint"],
         version=femtobarn.__version__,
-        types={name: code for code, name in enumerate(NAMES if features == OBJECTS else KINDS)},
+        types={name: code for code, name in enumerate(NAMES if features == OBJECTS else JET_KINDS)},
         units={name: UNITS[name] for name in FORMS[features]._fields},
         precision=precision,
         features=features,
