@@ -182,7 +182,7 @@ def check_columns(tracks: Sequence[str], kinds: Sequence[int], name: str) -> Non
         ]
         raise ValueError(
             f"inputs.features: {name} are of {chosen.domain.members}, and these events hold "
-            f"{', '.join(KINDS[kind] for kind in other_types)}; use {', '.join(suitable[::-1])}"
+            f"{', '.join(KINDS[kind] for kind in other_types)}; use {', '.join(suitable)}"
         )
 
 
