@@ -86,7 +86,7 @@ def test_mutants_of_structures_leave_the_original_alone():
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("E", 1e-3, "below"), ("kind", 11, "kinds"), ("phi", 4.0, "phi"), ("pt", -1, "negative")],
+    [("E", 1e-3, "below"), ("kind", 14, "kinds"), ("phi", 4.0, "phi"), ("pt", -1, "negative")],
 )
 def test_invariants_find_a_wrong_object(field, value, message):
     events = make_events(5)

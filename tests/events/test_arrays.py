@@ -94,7 +94,7 @@ def test_events_without_objects_stay_events():
         ("phi", 170.0, r"event 4, object 0: phi outside.*numpy\.radians"),
         ("E", 1.0, r"event 4, object 0: energy below \|p\|.*mass"),
         ("E", 1e12, r"event 4, object 0: energy above.*MeV"),
-        ("kind", 11.0, r"event 4, object 0: unknown object.*codes are.*2 b-jet"),
+        ("kind", 14.0, r"event 4, object 0: unknown object.*codes are.*2 b-jet"),
         ("kind", 1.5, r"kind of event 4, object 0 is 1\.5.*codes are"),
         ("pt", 0.0, r"pt of event 4, object 0 is 0.*but E is.*give mask"),
         ("pt", np.nan, r"pt of event 4, object 0 is nan.*but E is.*give mask"),

@@ -97,7 +97,7 @@ def test_context_columns_need_names_of_their_own(tmp_path):
         ("pt", np.nan, r"row 2: NaN or infinity: object with kind"),
         ("E", -5.0, "row 2: negative energy"),
         ("E", 1.0, r"row 2: energy below \|p\|"),
-        ("kind", 11, "row 2: unknown object"),
+        ("kind", 14, "row 2: unknown object"),
         ("phi", 170.0, r"row 2: phi outside ±2π"),
     ],
 )

@@ -149,7 +149,9 @@ def test_shipped_study_is_found_by_name_and_right(tmp_path):
         "ParT_int_SM",
     ]
     assert {one.seed for one in planned} == {1, 2}
-    with pytest.raises(FileNotFoundError, match=r"no study file five-top; the package brings four-top-small"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no study file five-top; the package brings amplitudes-small, four-top-small"
+    ):
         study.load("five-top")
 
 

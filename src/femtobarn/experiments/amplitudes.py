@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from femtobarn.events.selection.cuts import check as check_selection
 from femtobarn.experiments.strict import StrictConfig
-from femtobarn.physics.amplitudes import Cuts
-from femtobarn.simulate.amplitudes import AmplitudePlan
+
+if TYPE_CHECKING:
+    from femtobarn.simulate.amplitudes import AmplitudePlan  # torch
 
 Energy = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -40,6 +41,9 @@ class AmplitudesConfig(StrictConfig):
 
     def plan(self) -> AmplitudePlan:
         """The points to draw."""
+        from femtobarn.physics.amplitudes import Cuts  # torch, which files of events are scored without
+        from femtobarn.simulate.amplitudes import AmplitudePlan
+
         return AmplitudePlan(
             process=self.process,
             points=self.points,
