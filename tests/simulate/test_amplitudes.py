@@ -163,3 +163,22 @@ def test_points_of_two_processes_are_read_together():
     both = concatenate([draw_amplitudes(AmplitudePlan(name, 100)) for name in ("u u~ > z g", "d d~ > z g")])
     assert both.processes == ("d d~ > z g", "u u~ > z g")
     assert both.weight.sum() == 200
+
+
+def test_drawing_points_leaves_the_threads_of_torch_as_they_are():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        draw_amplitudes(AmplitudePlan("u u~ > z g", 10))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_simulation_of_another_length_is_not_resumed(tmp_path):
+    """Its last unit would have too few points."""
+    output = tmp_path / "points.parquet"
+    with pytest.raises(RuntimeError, match="stopped"):
+        simulate_amplitudes(AmplitudePlan("u u~ > z g", 15_000), output, workers=1, progress=_stop_after(10_000))
+    with pytest.raises(ValueError, match="points was 15000, is 25000"):
+        simulate_amplitudes(AmplitudePlan("u u~ > z g", 25_000), output, workers=1)

@@ -156,7 +156,7 @@ def amplitudes(
     with complaints():
         from femtobarn.events.storage.atomic import atomic_write_bytes
         from femtobarn.physics.amplitudes import Cuts
-        from femtobarn.simulate.amplitude_card import amplitude_card
+        from femtobarn.simulate.amplitude_card import amplitude_card, summary
         from femtobarn.simulate.amplitudes import AmplitudePlan, simulate_amplitudes
         from femtobarn.studies.cluster import Cluster
         from femtobarn.studies.progress import bar
@@ -176,9 +176,7 @@ def amplitudes(
             progress = stack.enter_context(bar(plan.process, err))
             n_workers = cluster.workers if cluster else workers
             points = simulate_amplitudes(plan, output, workers=n_workers, executor=cluster, progress=progress)
-        card = amplitude_card(points, output)
-        atomic_write_bytes(output.with_suffix(".md"), card.encode())
-        table = [line for line in card.splitlines() if line.startswith("| ") and line != "| | |"]
-        for line in table:
-            out.print("  ".join(cell.strip() for cell in line.strip("|").split(" | ")), highlight=False, markup=False)
+        atomic_write_bytes(output.with_suffix(".md"), amplitude_card(points, output).encode())
+        for key, value in summary(points).items():
+            out.print(f"{key}  {value}", highlight=False, markup=False)
         out.print(f"{len(points)} points in {output}, card in {output.with_suffix('.md')}", highlight=False)

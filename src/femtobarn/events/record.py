@@ -117,7 +117,7 @@ class Events:
             eta: pseudorapidity.
             phi: azimuth in radians.
             kind: codes of `femtobarn.physics.objects`: 1 jet, 2 b-jet, 3 e-, 4 e+, 5 mu-, 6 mu+, 7 photon, 8 charged
-                hadron, 9 neutral hadron, 10 particle.
+                hadron, 9 neutral hadron, 10 particle, 11 gluon, 12 Z, 13 incoming parton.
             E: energy in GeV; or give `mass`.
             mass: mass in GeV.
             mask: True where an object is real.

@@ -12,6 +12,7 @@ import numpy as np
 
 from femtobarn.events import Events
 from femtobarn.events.storage.files import checksum
+from femtobarn.physics.amplitudes import process
 
 CHECKS = {
     False: "Berends-Giele recursion in float64. The code agrees with pyamplicol 1.0.1 to 1e-12 on 2 808 points of "
@@ -28,6 +29,33 @@ LACKS = """\
 - Training on these points learns the matrix element of the process within these cuts only."""
 
 
+def summary(events: Events) -> dict[str, str]:
+    """Facts about points of `femtobarn.simulate.simulate_amplitudes`, in words by name.
+
+    Raises:
+        KeyError: events without the provenance of amplitudes.
+    """
+    name, record, _ = _origin(events)
+    amplitude = np.log(np.asarray(events.context["amplitude"]))
+    couplings = record["couplings"]
+    return {
+        "process": f"`{name}`, {record['order']}",
+        "points": f"{len(events)}, {'as the squared amplitude' if record['unweighted'] else 'flat phase space'}",
+        "energy": _energy(record),
+        "boost along the beam": f"rapidity within ±{record['max_rapidity']:g}" if record["max_rapidity"] else "none",
+        "cuts": _cuts(record, name),
+        "couplings": f"alpha_s = {couplings['alpha_s']:g}, alpha = 1/{1 / couplings['alpha']:.3f}, "
+        f"m_Z = {couplings['m_z']:g} GeV, m_W = {couplings['m_w']:.3f} GeV",
+        "efficiency of masses and cuts": f"{record['passed'] / record['drawn']:.3f}",
+        "ln(amplitude)": f"mean {amplitude.mean():.3f}, standard deviation {amplitude.std():.3f}, "
+        f"range {amplitude.min():.2f} to {amplitude.max():.2f}",
+        "partonic cross section within the cuts": _cross_section(record),
+        "largest change of an amplitude by a rotation": f"{record['rotation_difference']:.1e} "
+        f"({record['unstable']} of {record['evaluated']} points drawn again)",
+        "formulas": record["source"],
+    }
+
+
 def amplitude_card(events: Events, file: str | Path) -> str:
     """Card of a file of `femtobarn.simulate.simulate_amplitudes`, in Markdown.
 
@@ -38,40 +66,25 @@ def amplitude_card(events: Events, file: str | Path) -> str:
     Raises:
         KeyError: events without the provenance of amplitudes.
     """
-    from femtobarn.physics.amplitudes import process
+    name, record, versions = _origin(events)
+    matrix_element = process(name)
+    size = Path(file).stat().st_size / 1e6
+    lines = [f"# Amplitudes of {name}", "", f"`{Path(file).name}`, {size:.1f} MB. SHA-256 `{checksum(file)}`.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in summary(events).items()), ""]
+    lines += ["The squared amplitude is averaged over spins and colours of the incoming partons, summed over those of "]
+    lines += [f"the outgoing particles, with 1/n! for identical ones; unit GeV^{4 - 2 * len(matrix_element.legs[2:])}."]
+    lines += ["", "## How it was made", "", "```", command(record, Path(file).name), "```", ""]
+    programs = ", ".join(f"{package} {number}" for package, number in versions.items())
+    lines += [f"Any number of workers gives the same points. Versions: {programs}."]
+    lines += ["", "## Checks", "", CHECKS[matrix_element.has_loop], "", "## Limits", "", LACKS, ""]
+    return "\n".join(lines)
 
+
+def _origin(events: Events) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
+    """Process, record of the simulation, and versions of the programs."""
     (name,) = events.processes
     source = events.provenance["processes"][name]
-    record = source["amplitudes"]
-    amplitude = np.log(np.asarray(events.context["amplitude"]))
-    size = Path(file).stat().st_size / 1e6
-    rows = {
-        "process": f"`{name}`, {record['order']}",
-        "points": f"{len(events)}, {'as the squared amplitude' if record['unweighted'] else 'flat phase space'}",
-        "energy": _energy(record),
-        "boost along the beam": f"rapidity within ±{record['max_rapidity']:g}" if record["max_rapidity"] else "none",
-        "cuts": _cuts(record, name),
-        "couplings": f"alpha_s = {record['couplings']['alpha_s']:g}, alpha = 1/{1 / record['couplings']['alpha']:.3f}, "
-        f"m_Z = {record['couplings']['m_z']:g} GeV, m_W = {record['couplings']['m_w']:.3f} GeV",
-        "efficiency of masses and cuts": f"{record['passed'] / record['drawn']:.3f}",
-        "ln(amplitude)": f"mean {amplitude.mean():.3f}, standard deviation {amplitude.std():.3f}, "
-        f"range {amplitude.min():.2f} to {amplitude.max():.2f}",
-        "partonic cross section within the cuts": _cross_section(record),
-        "largest change of an amplitude by a rotation": f"{record['rotation_difference']:.1e} "
-        f"({record['unstable']} of {record['evaluated']} points drawn again)",
-        "formulas": record["source"],
-    }
-    lines = [f"# Amplitudes of {name}", "", f"`{Path(file).name}`, {size:.1f} MB. SHA-256 `{checksum(file)}`.", ""]
-    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), ""]
-    lines += ["The squared amplitude is averaged over spins and colours of the incoming partons, summed over those of "]
-    lines += [
-        f"the outgoing particles, with 1/n! for identical ones; unit GeV^{4 - 2 * (len(process(name).legs) - 2)}."
-    ]
-    lines += ["", "## How it was made", "", "```", command(record, Path(file).name), "```", ""]
-    lines += ["Any number of workers gives the same points. Versions: "]
-    lines[-1] += ", ".join(f"{package} {number}" for package, number in source["versions"].items()) + "."
-    lines += ["", "## Checks", "", CHECKS[process(name).has_loop], "", "## Limits", "", LACKS, ""]
-    return "\n".join(lines)
+    return name, source["amplitudes"], source["versions"]
 
 
 def command(record: Mapping[str, Any], output: str) -> str:

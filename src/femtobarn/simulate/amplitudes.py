@@ -6,8 +6,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -94,6 +95,11 @@ class AmplitudePlan:
         """The process."""
         return amplitudes.process(self.process)
 
+    @property
+    def units(self) -> list[Unit]:
+        """The points in pieces with seeds of their own."""
+        return [Unit(start, min(UNIT_POINTS, self.points - start)) for start in range(0, self.points, UNIT_POINTS)]
+
 
 @dataclass
 class Tally:
@@ -147,16 +153,15 @@ def simulate_amplitudes(
         ValueError: the folder of units belongs to another plan.
     """
     target = Path(output)
+    if len(plan.units) == 1 and executor is None:  # no process is worth starting
+        events = draw_amplitudes(plan)
+        write_parquet(events, target)
+        return events
     folder = target.with_name(f"{target.name}.units")
-    settings = {name: value for name, value in asdict(plan).items() if name != "points"}
-    claim(folder, {**settings, "unit_size": UNIT_POINTS})
-    units = [Unit(start, min(UNIT_POINTS, plan.points - start)) for start in range(0, plan.points, UNIT_POINTS)]
+    claim(folder, {**asdict(plan), "unit_size": UNIT_POINTS})
     work = partial(_produce, plan, largest_amplitude(plan))
-    queue = UnitQueue(work, plan.points, None, units, folder.absolute(), progress)
-    if len(units) == 1 and executor is None:  # no process is worth starting
-        progress(Progress(0, plan.points, 0, None))
-        work(units[0], unit_file(folder, units[0]))
-    used = run_units(queue, min(workers or os.cpu_count() or 1, len(units)), executor)
+    queue = UnitQueue(work, plan.points, None, plan.units, folder.absolute(), progress)
+    used = run_units(queue, min(workers or os.cpu_count() or 1, len(plan.units)), executor)
     events = _merged(plan, [read_parquet(unit_file(folder, unit)) for unit in used])
     write_parquet(events, target)
     shutil.rmtree(folder)
@@ -171,8 +176,7 @@ def draw_amplitudes(plan: AmplitudePlan) -> Events:
     `color_ratio`, `sqrt_s` in GeV, and `min_sij`, the smallest invariant 2 p_i.p_j of two legs in GeV².
     """
     largest = largest_amplitude(plan)
-    units = [Unit(start, min(UNIT_POINTS, plan.points - start)) for start in range(0, plan.points, UNIT_POINTS)]
-    return _merged(plan, [_draw_unit(plan, largest, unit) for unit in units])
+    return _merged(plan, [_draw_unit(plan, largest, unit) for unit in plan.units])
 
 
 def largest_amplitude(plan: AmplitudePlan) -> float | None:
@@ -192,7 +196,6 @@ def _produce(plan: AmplitudePlan, largest: float | None, unit: Unit, file: Path)
 
 def _draw_unit(plan: AmplitudePlan, largest: float | None, unit: Unit) -> Events:
     """Points of one unit, from seeds of its own."""
-    torch.set_num_threads(1)
     random = np.random.default_rng(np.random.SeedSequence([plan.seed, unit.start]))
     tally, parts, count = Tally(), [], 0
     while count < unit.count:
@@ -213,6 +216,18 @@ def _draw_unit(plan: AmplitudePlan, largest: float | None, unit: Unit) -> Events
     return replace(events, number=numbers, hard=numbers, provenance={"unit": asdict(tally)})
 
 
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Compute with one thread: sums of several have other last bits, and workers share the cores among themselves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_single_thread()
 def _draw(
     plan: AmplitudePlan, random: np.random.Generator, n_points: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor], Tally]:
