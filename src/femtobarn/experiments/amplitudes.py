@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from femtobarn.events.selection.cuts import check as check_selection
-from femtobarn.experiments.strict import StrictConfig
+from femtobarn.experiments.strict import Selection, StrictConfig
 
 if TYPE_CHECKING:
     from femtobarn.simulate.amplitudes import AmplitudePlan  # torch
@@ -65,18 +64,11 @@ class NoiseConfig(StrictConfig):
         ge=0,
         description="Standard deviation of the noise: values are multiplied by 1 + relative x N(0, 1).",
     )
-    where: str | None = Field(
+    where: Selection | None = Field(
         default=None, description="Selection of the events concerned, such as `abs(sqrt_s - 250) < 25`. Default: all."
     )
     drop: bool = Field(default=False, description="Leave these events out, instead of adding noise.")
     seed: int = Field(default=1, ge=0, lt=2**31, description="Random seed of the noise.")
-
-    @field_validator("where")
-    @classmethod
-    def _valid_selection(cls, selection: str | None) -> str | None:
-        if selection is not None:
-            check_selection(selection)
-        return selection
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> NoiseConfig:

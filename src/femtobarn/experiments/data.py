@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     PositiveFloat,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -22,10 +21,9 @@ from femtobarn.events.generation import Combine
 from femtobarn.events.names import check_name
 from femtobarn.events.reader_settings import Format, Unit
 from femtobarn.events.samples import SAMPLES
-from femtobarn.events.selection.cuts import check as check_selection
 from femtobarn.experiments import document
 from femtobarn.experiments.amplitudes import AmplitudesConfig, NoiseConfig
-from femtobarn.experiments.strict import StrictConfig
+from femtobarn.experiments.strict import Selection, StrictConfig
 
 
 def read_mapping(path: str | Path) -> Columns:
@@ -128,7 +126,7 @@ class DataConfig(StrictConfig):
     noise: NoiseConfig | None = Field(
         default=None, description="Noise in a column of the training and validation events, or a gap in them."
     )
-    selection: str | None = Field(
+    selection: Selection | None = Field(
         default=None, description="Expression that events must fulfil, such as `n_bjet >= 3 and HT > 600`."
     )
     luminosity: PositiveFloat | None = Field(
@@ -172,10 +170,3 @@ class DataConfig(StrictConfig):
         elif self.sampling_rates:
             raise ValueError("sampling_rates: only for prepared events (femtobarn prepare)")
         return self
-
-    @field_validator("selection")
-    @classmethod
-    def _valid_selection(cls, selection: str | None) -> str | None:
-        if selection is not None:
-            check_selection(selection)
-        return selection

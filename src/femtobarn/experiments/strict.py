@@ -1,8 +1,21 @@
-"""Base class of the sections of a configuration."""
+"""Base class of the sections of a configuration, and types that they share."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from femtobarn.events.selection.cuts import check as check_selection
+
+
+def _valid_selection(selection: str) -> str:
+    check_selection(selection)
+    return selection
+
+
+#: Selection of events, which is understood before a file is opened.
+Selection = Annotated[str, AfterValidator(_valid_selection)]
 
 
 class StrictConfig(BaseModel):

@@ -14,10 +14,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
-from femtobarn.models.mlp import kinematic
 from femtobarn.models.registry import model
-from femtobarn.nn import Linear, PackedRows, gelu_mlp
-from femtobarn.nn.slots import order_by_type, pairs_in_slots
+from femtobarn.nn import Linear, PackedRows, mlp
+from femtobarn.nn.slots import kinematic, n_kinematic, n_pair_inputs, order_by_type, pairs_in_slots
 
 
 @model(
@@ -55,16 +54,13 @@ class DSI(nn.Module):
         widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128,) * 4,
     ) -> None:
         super().__init__()
-        if not sizes.pairs:
-            raise ValueError("its inputs are pairwise features; set inputs.interactions, for amplitudes to [dot]")
+        n_pairs = n_pair_inputs(sizes)
         self.slots, self.scalars = sizes.slots, sizes.scalars
         n_types = max(sizes.scalars[1] - sizes.scalars[0], 1)
-        n_features = sizes.particles - sizes.scalars[1] + sizes.scalars[0]
         self.prenets = nn.ModuleList(
-            nn.Sequential(gelu_mlp(n_features, prenet), Linear(prenet[-1], width)) for _ in range(n_types)
+            nn.Sequential(mlp(n_kinematic(sizes), prenet, nn.GELU), Linear(prenet[-1], width)) for _ in range(n_types)
         )
-        n_pairs = sizes.pairs * sizes.slots * (sizes.slots - 1) // 2
-        self.layers = gelu_mlp(n_types * width + n_pairs + sizes.context, widths)
+        self.layers = mlp(n_types * width + n_pairs + sizes.context, widths, nn.GELU)
         self.head = Linear(widths[-1], sizes.outputs)
 
     def latent(self, features: Features) -> Float[Tensor, "batch width"]:

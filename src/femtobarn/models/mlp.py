@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
 from femtobarn.models.registry import model
-from femtobarn.nn import Linear, gelu_mlp
-from femtobarn.nn.slots import order_by_type, particles_in_slots
+from femtobarn.nn import Linear, mlp
+from femtobarn.nn.slots import kinematic, n_kinematic, order_by_type, particles_in_slots
 
 
 @model("mlp", family="fully connected", pairs=False, ordered=True, small={"widths": (16, 16)})
@@ -41,9 +41,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.slots, self.scalars, self.types = sizes.slots, sizes.scalars, types
-        n_scalars = sizes.scalars[1] - sizes.scalars[0]
-        n_features = sizes.particles - (0 if types else n_scalars)
-        self.layers = gelu_mlp(n_features * sizes.slots + sizes.context, widths)
+        n_features = sizes.particles if types else n_kinematic(sizes)
+        self.layers = mlp(n_features * sizes.slots + sizes.context, widths, nn.GELU)
         self.head = Linear(widths[-1], sizes.outputs)
 
     def latent(self, features: Features) -> Float[Tensor, "batch width"]:
@@ -57,9 +56,3 @@ class MLP(nn.Module):
         """Outputs of each event."""
         outputs: Tensor = self.head(self.latent(features))
         return outputs
-
-
-def kinematic(features: Features, scalars: tuple[int, int]) -> Float[Tensor, "batch particles kinematic"]:
-    """Features of the particles without their types and charges."""
-    first, last = scalars
-    return torch.cat([features.particles[..., :first], features.particles[..., last:]], dim=-1)

@@ -13,10 +13,16 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from femtobarn.inputs.feature_batch import Features, Sizes
-from femtobarn.models.mlp import kinematic
 from femtobarn.models.registry import model
-from femtobarn.nn import Linear, gelu_mlp
-from femtobarn.nn.slots import order_by_type, pairs_in_slots, particles_in_slots
+from femtobarn.nn import Linear, mlp
+from femtobarn.nn.slots import (
+    kinematic,
+    n_kinematic,
+    n_pair_inputs,
+    order_by_type,
+    pairs_in_slots,
+    particles_in_slots,
+)
 
 
 @model(
@@ -52,13 +58,9 @@ class MLPI(nn.Module):
         momenta: bool = False,
     ) -> None:
         super().__init__()
-        if not sizes.pairs:
-            raise ValueError("its inputs are pairwise features; set inputs.interactions, for amplitudes to [dot]")
         self.slots, self.scalars, self.momenta = sizes.slots, sizes.scalars, momenta
-        n_inputs = sizes.pairs * sizes.slots * (sizes.slots - 1) // 2
-        if momenta:
-            n_inputs += sizes.slots * (sizes.particles - sizes.scalars[1] + sizes.scalars[0])
-        self.layers = gelu_mlp(n_inputs, widths)
+        n_inputs = n_pair_inputs(sizes) + (sizes.slots * n_kinematic(sizes) if momenta else 0)
+        self.layers = mlp(n_inputs, widths, nn.GELU)
         self.head = Linear(widths[-1], sizes.outputs)
 
     def latent(self, features: Features) -> Float[Tensor, "batch width"]:

@@ -18,7 +18,7 @@ from femtobarn.nn.directions import Directions, directions, event_features
 from femtobarn.nn.dropout import dropout
 from femtobarn.nn.global_token import GlobalTokenTransformer
 from femtobarn.nn.local_frames import LocalFrames
-from femtobarn.nn.mlp import gelu_mlp, init_he, mlp, mlp_head
+from femtobarn.nn.mlp import init_he, mlp, mlp_head
 from femtobarn.nn.neighbours import all_neighbours, nearest_neighbours
 from femtobarn.nn.packing import PackedRows
 from femtobarn.nn.pairs import PairLayers, pair_bias, symmetric_bias, unique_pairs
@@ -61,7 +61,6 @@ __all__ = [
     "dropout",
     "event_features",
     "fuse_linear_bn",
-    "gelu_mlp",
     "init_he",
     "key_padding_bias",
     "last_token_attention",

@@ -17,19 +17,11 @@ def mlp_head(features: int, widths: Sequence[int], outputs: int, dropout: float)
     return nn.Sequential(*layers, Linear((features, *widths)[-1], outputs))
 
 
-def mlp(features: int, widths: Sequence[int]) -> nn.Sequential:
-    """Fully connected layers of the given widths, each with ReLU."""
+def mlp(features: int, widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Fully connected layers of the given widths, each with an activation: GELU for smooth functions."""
     layers: list[nn.Module] = []
     for before, after in zip((features, *widths), widths, strict=False):
-        layers += [Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
-def gelu_mlp(features: int, widths: Sequence[int]) -> nn.Sequential:
-    """Fully connected layers of the given widths, each with GELU: smooth, as functions to be fitted closely are."""
-    layers: list[nn.Module] = []
-    for before, after in zip((features, *widths), widths, strict=False):
-        layers += [Linear(before, after), nn.GELU()]
+        layers += [Linear(before, after), activation()]
     return nn.Sequential(*layers)
 
 

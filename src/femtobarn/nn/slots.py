@@ -6,7 +6,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from femtobarn.inputs.feature_batch import Features
+from femtobarn.inputs.feature_batch import Features, Sizes
+
+
+def n_kinematic(sizes: Sizes) -> int:
+    """Number of features of a particle that are not its type or charge."""
+    return sizes.particles - (sizes.scalars[1] - sizes.scalars[0])
+
+
+def kinematic(features: Features, scalars: tuple[int, int]) -> Float[Tensor, "batch particles kinematic"]:
+    """Features of the particles without their types and charges."""
+    first, last = scalars
+    return torch.cat([features.particles[..., :first], features.particles[..., last:]], dim=-1)
+
+
+def n_pair_inputs(sizes: Sizes) -> int:
+    """Number of inputs that `pairs_in_slots` gives.
+
+    Raises:
+        ValueError: no pairwise features.
+    """
+    if not sizes.pairs:
+        raise ValueError("its inputs are pairwise features; set inputs.interactions, for amplitudes to [dot]")
+    return sizes.pairs * sizes.slots * (sizes.slots - 1) // 2
 
 
 def order_by_type(features: Features, slots: int) -> Int[Tensor, "batch places"]:

@@ -9,13 +9,20 @@ Source: Berends and Giele, Nucl. Phys. B 306 (1988) 759.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 #: An ordered set of gluons, by their labels.
 Word = tuple[int, ...]
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Sum of terms, which broadcast to each other."""
+    return reduce(operator.add, terms)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -107,10 +114,7 @@ class GluonCurrents:
             for k in range(1, size - 1)
             for l in range(k + 1, size)  # noqa: E741
         ]
-        total = vertices[0]
-        for vertex in vertices[1:]:
-            total = total + vertex
-        return total
+        return total(vertices)
 
     def _three(self, left: Word, right: Word) -> Tensor:
         """[a, b] = 2 (P_b.a) b - 2 (P_a.b) a + (a.b)(P_a - P_b)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from femtobarn.physics.amplitudes import colour
 from femtobarn.physics.amplitudes.couplings import COUPLINGS, SUM_OF_SQUARED_CHARGES, Couplings
-from femtobarn.physics.amplitudes.currents import square
+from femtobarn.physics.amplitudes.currents import square, total
 from femtobarn.physics.amplitudes.legs import energy_first
 from femtobarn.physics.amplitudes.quark_loop import QuarkLoop
 
@@ -43,9 +43,9 @@ def diphoton(
     unequal = _unequal(t, u, s)
     crossed = _crossed(t, s, u), _crossed(u, s, t)
     # ++++, ---- and the eight with one unequal helicity are 1 in size
-    total = 10 + 2 * unequal.square() + sum(2 * (amplitude.abs() ** 2) for amplitude in crossed)
+    squared = 10 + 2 * unequal.square() + sum(2 * (amplitude.abs() ** 2) for amplitude in crossed)
     charge = 4 * couplings.alpha * couplings.alpha_s * SUM_OF_SQUARED_CHARGES
-    return 8 / 256 * charge**2 / 2 * total
+    return 8 / 256 * charge**2 / 2 * squared
 
 
 def _unequal(t: Tensor, u: Tensor, s: Tensor) -> Tensor:
@@ -84,13 +84,13 @@ def diphoton_gluon(
     Source: Bern, Dixon and Kosower, hep-ph/9302280; de Florian and Kunszt, hep-ph/9905283; hep-ph/0206194, eq. 8.
     """
     loop = QuarkLoop(energy_first(momenta, incoming=0))
-    total = torch.zeros(len(momenta), dtype=momenta.dtype, device=momenta.device)
+    squared = torch.zeros(len(momenta), dtype=momenta.dtype, device=momenta.device)
     for helicities in itertools.product((1, -1), repeat=5):
-        amplitude = sum(loop.amplitude(order, helicities) for order in photon_orders())
-        total = total + amplitude.real.square() + amplitude.imag.square()  # type: ignore[union-attr]
+        amplitude = total(loop.amplitude(order, helicities) for order in photon_orders())
+        squared = squared + amplitude.real.square() + amplitude.imag.square()
     strength = couplings.electric**2 * couplings.strong**3 / (4 * math.pi) ** 4
     color = colour.N_COLORS / colour.N_GLUON_STATES
-    return strength * color * SUM_OF_SQUARED_CHARGES**2 * total
+    return strength * color * SUM_OF_SQUARED_CHARGES**2 * squared
 
 
 def photon_orders() -> Iterator[tuple[int, ...]]:

@@ -20,9 +20,17 @@ SERIES_RADIUS = 0.1
 #: Terms of the series: SERIES_RADIUS to this power is below the precision of float64.
 SERIES_TERMS = 17
 
-#: Terms of the series of the dilogarithm in its Bernoulli variable, |u| <= ln 2.
-BERNOULLI = (1.0, -1 / 4, 1 / 36, -1 / 3600, 1 / 211680, -1 / 10886400, 1 / 526901760, -4.064761645144226e-11)
-BERNOULLI_REST = (8.921691020456453e-13, -1.9939295860721076e-14)
+#: Coefficients B_2k / (2k + 1)! of u^(2k + 1), k = 1 to 8, in the series u - u²/4 + ... of the dilogarithm.
+BERNOULLI = (
+    1 / 36,
+    -1 / 3600,
+    1 / 211680,
+    -1 / 10886400,
+    1 / 526901760,
+    -4.064761645144226e-11,
+    8.921691020456453e-13,
+    -1.9939295860721076e-14,
+)
 
 Points = Float[Tensor, " points"]
 ComplexPoints = Complex[Tensor, " points"]
@@ -41,13 +49,12 @@ def dilogarithm(x: Points) -> Points:
     # x in [-1, 1/2] by x -> 1/x and x -> 1 - x
     is_large, is_upper = x < -1, x > 0.5
     safe = torch.where(is_large, x, -1.0)
-    inverse = 1 / safe
-    y = torch.where(is_large, inverse, torch.where(is_upper, 1 - x, x))
+    y = torch.where(is_large, 1 / safe, torch.where(is_upper, 1 - x, x))
     u = -torch.log1p(-y)
     square = u * u
     total = u - square / 4
     power = u
-    for coefficient in (*BERNOULLI[2:], *BERNOULLI_REST):
+    for coefficient in BERNOULLI:
         power = power * square
         total = total + coefficient * power
     large = -(math.pi**2) / 6 - torch.log(-safe).square() / 2 - total

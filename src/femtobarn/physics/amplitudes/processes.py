@@ -96,7 +96,7 @@ class Process:
         if momenta.shape[1] != len(self.legs):
             raise ValueError(f"{self.name} has {len(self.legs)} legs, the momenta have {momenta.shape[1]}")
         pieces = [self.evaluate(piece, couplings) for piece in torch.split(momenta, self.batch_size)]
-        return {name: torch.cat([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
+        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def rotation_difference(
         self, momenta: Float[Tensor, "points particles 4"], amplitude: Float[Tensor, " points"], couplings: Couplings

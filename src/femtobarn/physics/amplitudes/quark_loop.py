@@ -8,7 +8,9 @@ Source: Bern, Dixon and Kosower, Phys. Rev. Lett. 70 (1993) 2677, hep-ph/9302280
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from functools import reduce
 
 from torch import Tensor
 
@@ -17,9 +19,6 @@ from femtobarn.physics.amplitudes.currents import square
 from femtobarn.physics.amplitudes.spinors import spinor_products
 
 Order = Sequence[int]
-
-#: A pair of invariants s_ij, by their legs.
-Ratio = tuple[frozenset[int], frozenset[int]]
 
 
 class QuarkLoop:
@@ -68,12 +67,12 @@ class QuarkLoop:
     def function(self, name: str, *pairs: tuple[int, int]) -> Tensor:
         """A function of ratios of invariants: `l0`, `l1`, `l2` of s_x/s_y, `ls1` of s_x/s_z and s_y/s_z."""
         keys = [frozenset(pair) for pair in pairs]
-        known = (name, *keys)
-        if known not in self._functions:
+        function = (name, *keys)
+        if function not in self._functions:
             ratios = [self._s[key] / self._s[keys[-1]] for key in keys[:-1]]
             logs = [self._logs[key] - self._logs[keys[-1]] for key in keys[:-1]]
-            self._functions[known] = getattr(loop_functions, name)(*ratios, *logs)
-        return self._functions[known]
+            self._functions[function] = getattr(loop_functions, name)(*ratios, *logs)
+        return self._functions[function]
 
 
 class _Legs:
@@ -92,11 +91,8 @@ class _Legs:
         return self._product(self.bracket, legs)
 
     def _product(self, table: Tensor, legs: tuple[int, ...]) -> Tensor:
-        factors = [table[self.legs[i - 1], self.legs[j - 1]] for i, j in zip(legs[::2], legs[1::2], strict=True)]
-        total = factors[0]
-        for factor in factors[1:]:
-            total = total * factor
-        return total
+        pairs = zip(legs[::2], legs[1::2], strict=True)
+        return reduce(operator.mul, (table[self.legs[i - 1], self.legs[j - 1]] for i, j in pairs))
 
     def s(self, i: int, j: int) -> Tensor:
         """s_ij."""

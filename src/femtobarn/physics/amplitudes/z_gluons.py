@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from femtobarn.physics.amplitudes import colour
 from femtobarn.physics.amplitudes.couplings import COUPLINGS, Couplings
-from femtobarn.physics.amplitudes.currents import GluonCurrents, Word, linear_polarizations, square
+from femtobarn.physics.amplitudes.currents import GluonCurrents, Word, linear_polarizations, square, total
 from femtobarn.physics.amplitudes.legs import energy_first
 from femtobarn.physics.amplitudes.spinors import left_spinor
 
@@ -39,17 +38,17 @@ class QuarkLine:
         """ψ(w): the incoming quark after it radiated the gluons of a word."""
         if word not in self._forward:
             k = self._quark - self.gluons.momentum(word)
-            radiated = _total(
-                _sigma_bar(self.gluons.current(word[at:]), self.forward(word[:at])) for at in range(len(word))
+            radiated = total(
+                _from_right(self.gluons.current(word[at:]), 1, self.forward(word[:at])) for at in range(len(word))
             )
-            self._forward[word] = _sigma(k, radiated) / square(k)
+            self._forward[word] = _from_right(k, -1, radiated) / square(k)
         return self._forward[word]
 
     def backward(self, word: Word) -> Tensor:
         """φ(w): the incoming antiquark, which radiates the gluons of a word."""
         if word not in self._backward:
             k = self.gluons.momentum(word) - self._antiquark
-            radiated = _total(
+            radiated = total(
                 _from_left(self.backward(word[at:]), self.gluons.current(word[:at]), 1)
                 for at in range(1, len(word) + 1)
             )
@@ -58,7 +57,7 @@ class QuarkLine:
 
     def z_current(self, word: Word) -> Tensor:
         """V^mu(w) = sum over splits w = ab of φ(b) σbar^mu ψ(a), components (E, px, py, pz)."""
-        return _total(self._current(self.forward(word[:at]), self.backward(word[at:])) for at in range(len(word) + 1))
+        return total(self._current(self.forward(word[:at]), self.backward(word[at:])) for at in range(len(word) + 1))
 
     @staticmethod
     def _current(quark: Tensor, antiquark: Tensor) -> Tensor:
@@ -68,13 +67,6 @@ class QuarkLine:
         return torch.stack([first + second, -(cross + back), 1j * (cross - back), second - first])
 
 
-def _total(terms: Iterable[Tensor]) -> Tensor:
-    first, *others = terms
-    for term in others:
-        first = first + term
-    return first
-
-
 def _matrix(vector: Tensor, sign: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The 2 x 2 matrix E + sign p.σ: sign 1 is p.σbar, sign -1 is p.σ."""
     energy, px, py, pz = vector
@@ -82,13 +74,8 @@ def _matrix(vector: Tensor, sign: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return energy + sign * pz, sign * off, sign * off.conj(), energy - sign * pz
 
 
-def _sigma_bar(vector: Tensor, spinor: Tensor) -> Tensor:
-    a, b, c, d = _matrix(vector, 1)
-    return torch.stack([a * spinor[0] + b * spinor[1], c * spinor[0] + d * spinor[1]])
-
-
-def _sigma(vector: Tensor, spinor: Tensor) -> Tensor:
-    a, b, c, d = _matrix(vector, -1)
+def _from_right(vector: Tensor, sign: int, spinor: Tensor) -> Tensor:
+    a, b, c, d = _matrix(vector, sign)
     return torch.stack([a * spinor[0] + b * spinor[1], c * spinor[0] + d * spinor[1]])
 
 

@@ -82,9 +82,9 @@ def main_sections(comparison: AnyComparison) -> list[Section]:
     headings = {name: heading for name, heading in HEADINGS.items() if name != "mse" or SCALES in predictions.metadata}
     sections = []
     for target in targets_of(comparison):
-        parts = {target: None, f"{target}: {largest_label(target)}": largest_label(target)}
-        if largest_events(predictions, target) is None:
-            parts = {target: None}
+        parts: dict[str, str | None] = {target: None}
+        if largest_events(predictions, target) is not None:
+            parts[f"{target}: {largest_label(target)}"] = largest_label(target)
         sections += [
             Section(title, tuple(Column(Metric(name, target, at=at), heading) for name, heading in headings.items()))
             for title, at in parts.items()
