@@ -184,7 +184,7 @@ class Inputs(nn.Module):
         # the other features are of order 1 as they are
         first = self.feature_set.n_standardized
         if self.feature_set.is_common_scale:
-            self.particle_std[:first] = particle.root_mean_square[:first].square().mean().sqrt()
+            self.particle_std[:first] = particle.mean_square[:first].mean().sqrt()
         else:
             self._keep("particle", particle, [column < first for column in range(len(self.particles))])
         self._keep("pair", pair, kinematic)
@@ -231,10 +231,10 @@ class Moments:
         return self.total[1] / torch.where(self.total[0] > 0, self.total[0], 1.0)
 
     @property
-    def root_mean_square(self) -> Tensor:
-        """The root mean square, 1 where nothing was counted or all is 0."""
+    def mean_square(self) -> Tensor:
+        """The mean of the squares, 1 where nothing was counted or all is 0."""
         mean_square = self.total[2] / torch.where(self.total[0] > 0, self.total[0], 1.0)
-        return torch.where(mean_square > 0, mean_square, 1.0).sqrt()
+        return torch.where(mean_square > 0, mean_square, 1.0)
 
     @property
     def std(self) -> Tensor:
