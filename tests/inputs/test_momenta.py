@@ -39,7 +39,17 @@ SLOTS = 48
 
 def test_who_gets_float64():
     theirs = {name for name in (*MODELS, *published_sizes()) if model_spec(name).momenta_dtype == torch.float64}
-    assert theirs == {"lorentznet", "lgatr", "lgatr-slim", "lloca-transformer", "lloca-part", "lloca-particlenet"}
+    assert theirs == {
+        "lorentznet",
+        "lgatr",
+        "lgatr-slim",
+        "lloca-transformer",
+        "lloca-part",
+        "lloca-particlenet",
+        "mlp-i",
+        "mlp-i-momenta",
+        "dsi",
+    }
     with pytest.raises(ValueError, match="no model is called 'lorenznet'"):
         model_spec("lorenznet")
 

@@ -49,11 +49,6 @@ INTERACTIONS: dict[str, Interaction] = {
     "mass2": Interaction(
         "invariant mass squared in GeV², as in ParT", lambda b: pairwise.mass2(b.momenta, b.mask), own=_mass2
     ),
-    "dot": Interaction(
-        "Minkowski product of the two momenta in GeV²",
-        lambda b: pairwise.dot(b.momenta, b.mask),
-        own=lambda b: _mass2(b) / 4,
-    ),
     "delta_r": Interaction("distance in pseudorapidity and azimuth", lambda b: pairwise.delta_r(b.momenta, b.mask)),
     "delta": Interaction("distance in rapidity and azimuth, as in ParT", lambda b: pairwise.delta(b.momenta, b.mask)),
     "kt": Interaction("min(pT) x delta in GeV, as in ParT", lambda b: pairwise.kt(b.momenta, b.mask)),
@@ -61,6 +56,11 @@ INTERACTIONS: dict[str, Interaction] = {
         "share of the softer object in the pair's pT, as in ParT",
         lambda b: pairwise.z(b.momenta, b.mask),
         own=lambda b: _nothing(b) + 0.5,
+    ),
+    "dot": Interaction(
+        "Minkowski product of the two momenta in GeV²",
+        lambda b: pairwise.dot(b.momenta, b.mask),
+        own=lambda b: _mass2(b) / 4,
     ),
     "sm_ids": Interaction(
         "1 where a leading-order Standard Model vertex joins the two types",

@@ -48,9 +48,11 @@ def dot(momenta: Momenta, mask: Mask) -> Matrix:
 
     .. math:: p_i \cdot p_j = E_i E_j - \vec p_i \cdot \vec p_j
     """
-    p = fill_padding(momenta, mask)
-    metric = torch.tensor(lorentz.METRIC, dtype=p.dtype, device=p.device)
-    return _masked((p * metric) @ p.transpose(1, 2), mask)
+    # component by component: a matrix product is not symmetric to the last bit
+    px, py, pz, energy = (
+        column[..., :, None] * column[..., None, :] for column in fill_padding(momenta, mask).unbind(-1)
+    )
+    return _masked(energy - px - py - pz, mask)
 
 
 def mass(momenta: Momenta, mask: Mask) -> Matrix:
